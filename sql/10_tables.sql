@@ -1,0 +1,112 @@
+-- Everything but the functions and the result type lives in this schema. Its name is fixed, so that the
+-- library finds its tables whatever the caller's search_path says.
+CREATE SCHEMA idempotent;
+COMMENT ON SCHEMA idempotent IS 'pg_idempotent: settings, records and views';
+
+-- name is COLLATE "C": the library looks it up by bytes, and so must the index.
+CREATE TABLE idempotent.operation (
+    name                text COLLATE "C" PRIMARY KEY,
+    retention           interval NOT NULL DEFAULT '24 hours',
+    failure_retention   interval NOT NULL DEFAULT '5 minutes',
+    response_retention  interval,
+    lease               interval,
+    wait                interval,
+    durability          text NOT NULL DEFAULT 'unlogged',
+    on_lapse            text NOT NULL DEFAULT 'retry',
+    max_response_bytes  integer NOT NULL DEFAULT 1048576,
+    scope_required      boolean NOT NULL DEFAULT false,
+    fingerprint_exclude text[] NOT NULL DEFAULT '{}',
+    store_failures      text[] NOT NULL DEFAULT '{}',
+    after_reset         text NOT NULL DEFAULT 'unknown',
+    mode                text NOT NULL DEFAULT 'enforce',
+    role                regrole,
+    CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::text[])),
+    CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::text[])),
+    CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::text[])),
+    CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) 'enforce'),
+    CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
+);
+COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
+COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 63 bytes';
+COMMENT ON COLUMN idempotent.operation.retention IS 'how long a finished record answers replays';
+COMMENT ON COLUMN idempotent.operation.failure_retention IS 'how long a stored failure answers replays';
+COMMENT ON COLUMN idempotent.operation.response_retention IS 'how long the body of an answer is kept; null: as long as the record';
+COMMENT ON COLUMN idempotent.operation.lease IS 'default lease of a claim; null: claims are held by the transaction';
+COMMENT ON COLUMN idempotent.operation.wait IS 'how long a claim waits for the holder; null: idempotent.default_wait';
+COMMENT ON COLUMN idempotent.operation.durability IS 'where records live: unlogged (emptied by a crash) or logged';
+COMMENT ON COLUMN idempotent.operation.on_lapse IS 'what a lapsed lease leads to: retry (the next caller takes over) or unknown';
+COMMENT ON COLUMN idempotent.operation.max_response_bytes IS 'a larger answer is recorded without its body';
+COMMENT ON COLUMN idempotent.operation.scope_required IS 'refuse calls without a scope';
+COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers';
+COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes of a handler''s errors that idempotent_run stores as failures';
+COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
+COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding';
+COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: everybody with EXECUTE';
+
+-- Fixed-width columns first: no padding, and the hot ones are found without walking the texts.
+-- A claim held by a transaction leaves fence to attempt null, which costs no byte.
+CREATE UNLOGGED TABLE idempotent.record (
+    record_id           uuid NOT NULL,
+    fingerprint         uuid,
+    finished_at         timestamptz,
+    expires_at          timestamptz NOT NULL,
+    sweep_at            timestamptz NOT NULL,
+    fence               bigint,
+    lease_until         timestamptz,
+    claimed_at          timestamptz,
+    attempt_id          uuid,
+    attempt             integer,
+    status              integer,
+    fingerprint_version smallint,
+    state               "char" NOT NULL,
+    evicted             boolean NOT NULL,
+    operation           text NOT NULL,
+    scope               text NOT NULL,
+    key                 text NOT NULL,
+    response            jsonb,
+    headers             jsonb,
+    body                bytea,
+    checkpoint          jsonb,
+    CONSTRAINT record_pkey PRIMARY KEY (record_id)
+);
+CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
+
+COMMENT ON TABLE idempotent.record IS 'records of operations with durability unlogged; Postgres empties it after a crash';
+COMMENT ON INDEX idempotent.record_sweep_at_idx IS 'what the sweeper has to look at next';
+COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key';
+COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the canonical request; null: no request was given';
+COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
+COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent';
+COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
+COMMENT ON COLUMN idempotent.record.fence IS 'the fence of the latest lease; null: never leased';
+COMMENT ON COLUMN idempotent.record.lease_until IS 'end of the lease; null once finished';
+COMMENT ON COLUMN idempotent.record.claimed_at IS 'when the latest lease was granted';
+COMMENT ON COLUMN idempotent.record.attempt_id IS 'the caller''s name for the attempt, by which it recognises its own retry';
+COMMENT ON COLUMN idempotent.record.attempt IS 'how many leases were granted; null: held by a transaction, which is one attempt';
+COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
+COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';
+COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed';
+COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
+COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
+COMMENT ON COLUMN idempotent.record.headers IS 'headers of the stored answer';
+COMMENT ON COLUMN idempotent.record.body IS 'the stored answer, byte for byte';
+COMMENT ON COLUMN idempotent.record.checkpoint IS 'what the holder leaves to whoever takes over';
+
+CREATE TABLE idempotent.record_logged (
+    LIKE idempotent.record INCLUDING COMMENTS,
+    CONSTRAINT record_logged_pkey PRIMARY KEY (record_id)
+);
+CREATE INDEX record_logged_sweep_at_idx ON idempotent.record_logged (sweep_at);
+COMMENT ON TABLE idempotent.record_logged IS 'records of operations with durability logged';
+COMMENT ON INDEX idempotent.record_logged_sweep_at_idx IS 'what the sweeper has to look at next';
+
+-- Logged, whatever becomes of the records: a fence must never be handed out twice, also not after a crash.
+CREATE SEQUENCE idempotent.fence;
+COMMENT ON SEQUENCE idempotent.fence IS 'fences: one for every lease granted, never reused';
+
+-- Settings travel with pg_dump, records do not; the fences go on where they were.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.operation', '');
+SELECT pg_catalog.pg_extension_config_dump('idempotent.fence', '');

@@ -1,0 +1,91 @@
+//! What every call on a key begins with: whose key it is, the operation's policy, and who may.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::identity::Identity;
+use crate::domain::policy::Policy;
+use crate::entry::Text;
+use crate::store::record::{Owner, Records};
+use crate::store::{catalog, operations};
+use pgrx::pg_sys;
+use std::rc::Rc;
+
+/// A call on one key.
+pub struct Call<'a> {
+    pub owner: Owner<'a>,
+    pub policy: Rc<Policy>,
+    generation: u64,
+}
+
+impl<'a> Call<'a> {
+    /// Checks the identity and that the caller may use the operation, before anything is looked up.
+    ///
+    /// # Errors
+    /// ID006 for a bad operation, scope or key; 42501 for who is no member of the operation's role.
+    pub fn new(
+        operation: Option<Text<'a>>,
+        key: Option<Text<'a>>,
+        scope: Option<Text<'a>>,
+    ) -> Result<Self> {
+        let utf8 = |text: Option<Text<'a>>| text.map(|text| text.utf8);
+        let identity = Identity::new(utf8(operation), utf8(scope), utf8(key))?;
+        let (Some(operation), Some(key), Some(scope)) = (operation, key, scope) else {
+            // Identity::new has refused every null.
+            return Err(Error::new(Code::BadKey, "operation, key and scope must not be null"));
+        };
+        let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
+        let generation = catalog::generation();
+        let policy = operations::policy(&operation)?;
+        check_role(&policy, &identity)?;
+        policy.check_scope(&identity)?;
+        Ok(Self { owner, policy, generation })
+    }
+
+    /// Opens the operation's table for writing, which also holds off a change of durability until
+    /// this transaction ends.
+    pub fn open_to_write(&mut self) -> Result<Records> {
+        loop {
+            let table = catalog::get()?.records(self.policy.durability);
+            let records = Records::open_to_write(table);
+            if self.is_current()? {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Opens the operation's table for reading. Where a look-up finds nothing, `is_current` tells
+    /// whether the records were moved to the other table meanwhile.
+    pub fn open_to_read(&mut self) -> Result<Records> {
+        Ok(Records::open_to_read(catalog::get()?.records(self.policy.durability)))
+    }
+
+    /// Whether the settings are still those that the call began with; if not, reads them anew.
+    pub fn is_current(&mut self) -> Result<bool> {
+        // SAFETY: processes what other sessions said has changed.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+        let generation = catalog::generation();
+        if generation == self.generation {
+            return Ok(true);
+        }
+        self.generation = generation;
+        self.policy = operations::policy(&self.owner.operation)?;
+        check_role(&self.policy, &self.owner.identity)?;
+        Ok(false)
+    }
+}
+
+fn check_role(policy: &Policy, identity: &Identity<'_>) -> Result<()> {
+    let Some(role) = policy.role else { return Ok(()) };
+    // SAFETY: syscache look-ups; a role that was dropped has no members.
+    let allowed =
+        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) };
+    if allowed {
+        return Ok(());
+    }
+    let operation = String::from_utf8_lossy(identity.operation()).into_owned();
+    Err(Error::new(
+        Code::InsufficientPrivilege,
+        format!("permission denied for operation \"{operation}\""),
+    )
+    .detail("The operation is for members of its role alone.")
+    .hint("Ask an administrator: GRANT the operation's role to yours."))
+}

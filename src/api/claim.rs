@@ -1,0 +1,333 @@
+//! `idempotent_claim`: look first, lock only on a miss, look again under the lock.
+
+use crate::api::call::Call;
+use crate::domain::dating::{self, Age};
+use crate::domain::error::Result;
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::policy::{OnLapse, Policy};
+use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
+use crate::domain::{Micros, Timestamp};
+use crate::entry::{Args, Returned};
+use crate::settings;
+use crate::store::answer::Answer;
+use crate::store::claims::{self, Claim, Status};
+use crate::store::record::{Found, Locked, Records, Row, column};
+use crate::store::{clock, fence, json, lock, snapshot};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// What a claim asks for, beyond the key.
+pub struct Request {
+    pub fingerprint: Option<Fingerprint>,
+    /// `None`: held by the transaction.
+    pub lease: Option<Micros>,
+    pub wait: Micros,
+    pub first_sent: Option<Timestamp>,
+    pub attempt_id: Option<[u8; 16]>,
+}
+
+/// How a claim was decided, and the row that says so.
+pub struct Decision {
+    pub verdict: Verdict,
+    pub answer: Answer,
+}
+
+pub fn idempotent_claim(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_claim()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let request = Request {
+        fingerprint: match args.bytea(8) {
+            Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
+            None => fingerprint(args.datum(2), &call.policy),
+        },
+        lease: args.duration(4, "lease", 1)?.or(call.policy.lease),
+        wait: wait(args.duration(5, "wait", 0)?, &call.policy),
+        first_sent: args.timestamp(6),
+        attempt_id: args.uuid(7),
+    };
+    let decision = claim(&mut call, &request)?;
+    decision.into_datum(&call, args.bool(9), args.function())
+}
+
+/// The fingerprint of a jsonb request, as the operation wants it taken.
+pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprint> {
+    // SAFETY: the argument is declared jsonb.
+    request.map(|jsonb| unsafe {
+        Fingerprint::of_canonical(json::canonical_digest(jsonb, &policy.exclude))
+    })
+}
+
+/// How long to wait: as the call says, else as its operation, else as the setting.
+pub fn wait(given: Option<Micros>, policy: &Policy) -> Micros {
+    given.or(policy.wait).unwrap_or_else(settings::default_wait)
+}
+
+impl Decision {
+    fn new(verdict: Verdict, found: Option<&Found>) -> Self {
+        let answer = match (verdict, found) {
+            (Verdict::Replay { failed }, Some(found)) => replay(found, failed),
+            (Verdict::Held, Some(found)) => Answer {
+                fence: found.record.fence,
+                attempt: Some(found.record.attempt),
+                checkpoint: found.row.get(column::CHECKPOINT),
+                expires_at: found.record.lease_until,
+                ..outcome("claimed")
+            },
+            (Verdict::InProgress { retry_after }, _) => {
+                Answer { retry_after: Some(retry_after), ..outcome("in_progress") }
+            }
+            (Verdict::Claim { .. } | Verdict::Held, _) => outcome("claimed"),
+            (Verdict::Mismatch, _) => outcome("mismatch"),
+            (Verdict::Expired | Verdict::Future, _) => outcome("expired"),
+            (Verdict::Unknown, _) => outcome("unknown"),
+            (Verdict::Sealed, _) => outcome("sealed"),
+            (Verdict::Replay { .. }, None) => outcome("replay"),
+        };
+        Self { verdict, answer }
+    }
+
+    fn held(attempt: i32) -> Self {
+        let answer = Answer { attempt: Some(attempt), ..outcome("claimed") };
+        Self { verdict: Verdict::Held, answer }
+    }
+
+    /// The row to return, or under `strict` the exception.
+    pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
+        if strict && let Some(error) = verdict::strict_error(self.verdict, &call.owner.identity) {
+            return Err(error);
+        }
+        Ok(Some(self.answer.into_datum(function)))
+    }
+}
+
+pub fn outcome(outcome: &'static str) -> Answer {
+    Answer { outcome, ..Answer::default() }
+}
+
+/// The stored answer.
+pub fn replay(found: &Found, failed: bool) -> Answer {
+    Answer {
+        fence: found.record.fence,
+        attempt: Some(found.record.attempt),
+        failed: Some(failed),
+        status: found.status(),
+        headers: found.row.get(column::HEADERS),
+        response: found.row.get(column::RESPONSE),
+        body: found.row.get(column::BODY),
+        evicted: Some(found.evicted()),
+        expires_at: Some(found.record.expires_at),
+        ..outcome("replay")
+    }
+}
+
+/// Claims the key, or says why not.
+pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
+    let records = call.open_to_write()?;
+    if let Some(decision) = held_by_this_transaction(call, request) {
+        return Ok(decision);
+    }
+    let mut waiting = Waiting::for_up_to(request.wait);
+    loop {
+        let found = records.find(&call.owner)?;
+        let verdict = call.judge(found.as_ref(), request)?;
+        match verdict {
+            Verdict::Claim { .. } => {}
+            Verdict::InProgress { .. } if waiting.remaining() > 0 => {
+                waiting.for_leased(found.as_ref());
+                continue;
+            }
+            _ => return Ok(Decision::new(verdict, found.as_ref())),
+        }
+        let id = call.owner.id;
+        if !lock::try_acquire(id) && !waiting.acquire(id) {
+            // Somebody may have finished between the look and the lock.
+            let found = records.find(&call.owner)?;
+            let verdict = match call.judge(found.as_ref(), request)? {
+                Verdict::Claim { .. } => Verdict::InProgress { retry_after: RETRY_AFTER },
+                other => other,
+            };
+            return Ok(Decision::new(verdict, found.as_ref()));
+        }
+        let found = match records.find_locked(&call.owner)? {
+            Locked::Nothing => None,
+            Locked::Found(found) => Some(*found),
+            Locked::BeingInserted(xid) => {
+                lock::release(id);
+                if !waiting.transaction_ends(xid) {
+                    let verdict = Verdict::InProgress { retry_after: RETRY_AFTER };
+                    return Ok(Decision::new(verdict, None));
+                }
+                continue;
+            }
+        };
+        if let Verdict::Claim { attempt, .. } = call.judge(found.as_ref(), request)? {
+            return take(call, &records, request, found.as_ref(), attempt);
+        }
+        // Somebody was faster; without the lock the next look answers.
+        lock::release(id);
+    }
+}
+
+/// Claiming is itself idempotent: asking again for one's own claim answers `claimed` again.
+fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decision> {
+    let claim = claims::get(call.owner.id)?;
+    (claim.status == Status::Open).then(|| {
+        if claim.fingerprint == request.fingerprint {
+            Decision::held(claim.attempt)
+        } else {
+            Decision::new(Verdict::Mismatch, None)
+        }
+    })
+}
+
+impl Call<'_> {
+    fn judge(&self, found: Option<&Found>, request: &Request) -> Result<Verdict> {
+        let now = clock::now();
+        let asked = verdict::Request {
+            fingerprint: request.fingerprint,
+            attempt_id: request.attempt_id,
+            age: self.age(request.first_sent, now),
+        };
+        let record = found.map(|found| &found.record);
+        match judge(record, &asked, self.policy.on_lapse, now) {
+            Verdict::Future => Err(verdict::future_error(&self.owner.identity)),
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// How old the key says it is.
+    pub fn age(&self, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
+        let key = self.owner.identity.key();
+        dating::date(first_sent, key, now, self.policy.retention, settings::clock_skew())
+    }
+
+    /// When a lease's record counts as absent: long after a lapse that may be retried, and never
+    /// while it is unknown what became of the work.
+    pub fn lease_expiry(&self, lease_until: Timestamp) -> Timestamp {
+        match self.policy.on_lapse {
+            OnLapse::Retry => lease_until.saturating_add(self.policy.retention),
+            OnLapse::Unknown => Timestamp::MAX,
+        }
+    }
+}
+
+/// The key is free and locked: makes it the caller's.
+fn take(
+    call: &Call<'_>,
+    records: &Records,
+    request: &Request,
+    before: Option<&Found>,
+    attempt: i32,
+) -> Result<Decision> {
+    if let Some(before) = before {
+        records.delete(before);
+    }
+    let checkpoint =
+        before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
+    let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
+    let answer = match request.lease {
+        Some(lease) => grant_lease(call, records, request, lease, taken)?,
+        None => {
+            hold_by_transaction(call, records, request, attempt)?;
+            taken
+        }
+    };
+    Ok(Decision { verdict: Verdict::Claim { attempt, takeover: attempt > 1 }, answer })
+}
+
+fn grant_lease(
+    call: &Call<'_>,
+    records: &Records,
+    request: &Request,
+    lease: Micros,
+    taken: Answer,
+) -> Result<Answer> {
+    let fence = fence::next()?;
+    let now = clock::now();
+    let lease_until = now.saturating_add(lease);
+    let mut row = Row::new(&call.owner);
+    row.set_state(State::InProgress);
+    row.set_fingerprint(request.fingerprint.as_ref());
+    row.set(column::FENCE, Some(Datum::from(fence)));
+    row.set(column::ATTEMPT, taken.attempt.map(Datum::from));
+    let attempt_id = request.attempt_id.as_ref();
+    row.set(column::ATTEMPT_ID, attempt_id.map(|id| Datum::from(id.as_ptr())));
+    row.set(column::CHECKPOINT, taken.checkpoint);
+    row.set_time(column::CLAIMED_AT, now);
+    row.set_time(column::LEASE_UNTIL, lease_until);
+    row.set_time(column::EXPIRES_AT, call.lease_expiry(lease_until));
+    row.set_time(column::SWEEP_AT, call.lease_expiry(lease_until));
+    records.insert(&call.owner, &row)?;
+    // From here on the row stands for the claim, seen by others as being inserted.
+    lock::release(call.owner.id);
+    Ok(Answer { fence: Some(fence), expires_at: Some(lease_until), ..taken })
+}
+
+/// Nothing is written until the answer is known, except past the transaction's share of the lock
+/// table: then a placeholder row, which others see as being inserted, takes the lock's place.
+fn hold_by_transaction(
+    call: &Call<'_>,
+    records: &Records,
+    request: &Request,
+    attempt: i32,
+) -> Result<()> {
+    let spilled = claims::must_spill(lock::fair_share());
+    if spilled {
+        let mut row = Row::new(&call.owner);
+        row.set_state(State::InProgress);
+        row.set_fingerprint(request.fingerprint.as_ref());
+        row.set_time(column::EXPIRES_AT, Timestamp::MAX);
+        row.set_time(column::SWEEP_AT, Timestamp::MAX);
+        records.insert(&call.owner, &row)?;
+        lock::release(call.owner.id);
+    }
+    let fingerprint = request.fingerprint;
+    let claim = Claim { status: Status::Open, fingerprint, attempt, spilled };
+    claims::open(call.owner.id, &call.owner.identity, claim);
+    Ok(())
+}
+
+/// The time that a claim may still wait, over all the waits it takes.
+struct Waiting {
+    until: Timestamp,
+    nap: Micros,
+}
+
+/// Between looks at a lease: short at first, so that quick work is answered quickly.
+const FIRST_NAP: Micros = 2_000;
+const LONGEST_NAP: Micros = 100_000;
+
+impl Waiting {
+    fn for_up_to(wait: Micros) -> Self {
+        // Without a wait there is no need to read the clock.
+        let until = if wait > 0 { clock::now().saturating_add(wait) } else { Timestamp::MIN };
+        Self { until, nap: FIRST_NAP }
+    }
+
+    fn remaining(&self) -> Micros {
+        if self.until == Timestamp::MIN {
+            return 0;
+        }
+        self.until.saturating_sub(clock::now()).max(0)
+    }
+
+    fn acquire(&self, id: crate::domain::identity::RecordId) -> bool {
+        let remaining = self.remaining();
+        remaining > 0 && lock::acquire_within(id, remaining)
+    }
+
+    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
+        let remaining = self.remaining();
+        remaining > 0 && lock::transaction_ends_within(xid, remaining)
+    }
+
+    /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
+    /// for, so this polls, with back-off.
+    fn for_leased(&mut self, found: Option<&Found>) {
+        let lapse = found.and_then(|found| found.record.lease_until).unwrap_or(Timestamp::MAX);
+        let to_lapse = lapse.saturating_sub(clock::now()).max(0);
+        let nap = self.nap.min(self.remaining()).min(to_lapse);
+        self.nap = (self.nap * 2).min(LONGEST_NAP);
+        clock::sleep(nap);
+    }
+}

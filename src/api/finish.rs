@@ -1,0 +1,277 @@
+//! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
+
+use crate::api::call::Call;
+use crate::domain::error::{Error, Result};
+use crate::domain::verdict::{FenceVerdict, State, check_fence, fence_error, other_answer_error};
+use crate::domain::{Micros, Timestamp};
+use crate::entry::{Args, Returned};
+use crate::store::claims::{self, Status};
+use crate::store::record::{Found, Locked, Records, Row, column};
+use crate::store::{bytes, clock, json, lock, snapshot};
+use pgrx::pg_sys::Datum;
+
+/// An answer to store.
+#[derive(Clone, Copy, Default)]
+pub struct Stored {
+    pub failed: bool,
+    pub status: Option<i32>,
+    pub headers: Option<Datum>,
+    pub response: Option<Datum>,
+    pub body: Option<Datum>,
+    /// `None`: as the operation says.
+    pub retention: Option<Micros>,
+}
+
+pub fn idempotent_complete(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_complete()");
+    finish(args, false)
+}
+
+pub fn idempotent_fail(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_fail()");
+    finish(args, true)
+}
+
+fn finish(args: &Args, failed: bool) -> Returned {
+    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
+    let stored = Stored {
+        failed,
+        status: args.int4(3),
+        headers: args.datum(6),
+        response: args.datum(2),
+        body: args.datum(7),
+        retention: args.duration(8, "retention", 1)?,
+    };
+    store(&mut call, args.int8(5), &stored)?;
+    Ok(stored.response)
+}
+
+/// What became of a stored answer.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    pub expires_at: Timestamp,
+    /// Too large: recorded without its body.
+    pub evicted: bool,
+}
+
+/// Stores the answer of a key that the caller has claimed.
+pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+    let records = call.open_to_write()?;
+    let id = call.owner.id;
+    if let Some(claim) = claims::get(id).filter(|claim| claim.status == Status::Open) {
+        refuse_fence(call, fence)?;
+        if claim.spilled {
+            delete_placeholder(call, &records)?;
+        }
+        let (mut row, kept) = answer_row(call, stored);
+        row.set_fingerprint(claim.fingerprint.as_ref());
+        if claim.attempt > 1 {
+            row.set(column::ATTEMPT, Some(Datum::from(claim.attempt)));
+        }
+        records.insert(&call.owner, &row)?;
+        claims::close(id, Status::Finished);
+        return Ok(kept);
+    }
+    let kept = match hold_by_fence(call, &records, fence)? {
+        Held::Leased(found) => {
+            let (mut row, kept) = answer_row(call, stored);
+            for column in [
+                column::FINGERPRINT,
+                column::FINGERPRINT_VERSION,
+                column::FENCE,
+                column::ATTEMPT,
+                column::ATTEMPT_ID,
+                column::CLAIMED_AT,
+            ] {
+                row.set(column, found.row.get(column));
+            }
+            records.delete(&found);
+            records.insert(&call.owner, &row)?;
+            kept
+        }
+        Held::Finished(found) if is_same_answer(&found, stored) => {
+            Kept { expires_at: found.record.expires_at, evicted: found.evicted() }
+        }
+        Held::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
+    };
+    let_go(call, fence);
+    Ok(kept)
+}
+
+pub fn idempotent_release(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_release()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let fence = args.int8(3);
+    let records = call.open_to_write()?;
+    let id = call.owner.id;
+    if let Some(claim) = claims::get(id).filter(|claim| claim.status == Status::Open) {
+        refuse_fence(&call, fence)?;
+        if claim.spilled {
+            delete_placeholder(&call, &records)?;
+        }
+        // The lock stays: what this transaction wrote for the key is not yet undone.
+        claims::close(id, Status::Released);
+        return Ok(Some(Datum::from(true)));
+    }
+    let released = match hold_by_fence(&call, &records, fence)? {
+        Held::Leased(found) => {
+            records.delete(&found);
+            true
+        }
+        Held::Finished(_) => false,
+    };
+    let_go(&call, fence);
+    Ok(Some(Datum::from(released)))
+}
+
+/// A claim held by the transaction has no fence; whoever brings one means another claim.
+fn refuse_fence(call: &Call<'_>, fence: Option<i64>) -> Result<()> {
+    match fence {
+        None => Ok(()),
+        given => Err(refusal(call, &FenceVerdict::Stale { current: None }, given)),
+    }
+}
+
+fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> Error {
+    fence_error(verdict, &call.owner.identity, fence)
+        .unwrap_or_else(|| other_answer_error(&call.owner.identity))
+}
+
+fn delete_placeholder(call: &Call<'_>, records: &Records) -> Result<()> {
+    if let Some(found) = records.find(&call.owner)?.filter(|found| found.record.mine) {
+        records.delete(&found);
+    }
+    Ok(())
+}
+
+/// What a caller holds who is not the transaction that claimed.
+pub enum Held {
+    /// A lease that lasts, by its fence.
+    Leased(Box<Found>),
+    /// Finished already, under this very claim.
+    Finished(Box<Found>),
+}
+
+/// Checks the fence under the record's lock.
+///
+/// # Errors
+/// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
+pub fn hold_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+    let found = if fence.is_none() {
+        // Without a fence nothing of another transaction's can be held, so there is nothing to
+        // wait for.
+        records.find(&call.owner)?.map(Box::new)
+    } else {
+        find_under_lock(call, records)?
+    };
+    let record = found.as_ref().map(|found| &found.record);
+    match (check_fence(record, fence, clock::now()), found) {
+        (FenceVerdict::Valid, Some(found)) => Ok(Held::Leased(found)),
+        (FenceVerdict::AlreadyFinished, Some(found)) => Ok(Held::Finished(found)),
+        (verdict, _) => Err(refusal(call, &verdict, fence)),
+    }
+}
+
+fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Option<Box<Found>>> {
+    loop {
+        lock::acquire(call.owner.id);
+        match records.find_locked(&call.owner)? {
+            Locked::Nothing => return Ok(None),
+            Locked::Found(found) => return Ok(Some(found)),
+            Locked::BeingInserted(xid) => {
+                lock::release(call.owner.id);
+                lock::transaction_ends(xid);
+            }
+        }
+    }
+}
+
+/// Gives back the lock that `hold_by_fence` took: from here on the row stands for the change, seen
+/// by others as being written, and a transaction may finish any number of leases.
+pub fn let_go(call: &Call<'_>, fence: Option<i64>) {
+    if fence.is_some() {
+        lock::release(call.owner.id);
+    }
+}
+
+/// The row of a finished record; an answer that is too large leaves its body out.
+fn answer_row(call: &Call<'_>, stored: &Stored) -> (Row, Kept) {
+    let now = clock::now();
+    let retention = stored.retention.unwrap_or(if stored.failed {
+        call.policy.failure_retention
+    } else {
+        call.policy.retention
+    });
+    let expires_at = now.saturating_add(retention);
+    let mut row = Row::new(&call.owner);
+    row.set_state(if stored.failed { State::Failed } else { State::Completed });
+    row.set(column::STATUS, stored.status.map(Datum::from));
+    row.set_time(column::FINISHED_AT, now);
+    row.set_time(column::EXPIRES_AT, expires_at);
+    row.set_time(column::SWEEP_AT, sweep_at(call, now, expires_at));
+    let evicted = is_too_large(call, stored);
+    if evicted {
+        row.set(column::EVICTED, Some(Datum::from(true)));
+    } else {
+        row.set(column::HEADERS, stored.headers);
+        row.set(column::RESPONSE, stored.response);
+        row.set(column::BODY, stored.body);
+    }
+    (row, Kept { expires_at, evicted })
+}
+
+fn sweep_at(call: &Call<'_>, now: Timestamp, expires_at: Timestamp) -> Timestamp {
+    call.policy
+        .response_retention
+        .map_or(expires_at, |kept| expires_at.min(now.saturating_add(kept)))
+}
+
+/// An oversize answer must never lead to a second execution: the record is kept without it.
+fn is_too_large(call: &Call<'_>, stored: &Stored) -> bool {
+    let limit = usize::try_from(call.policy.max_response_bytes).unwrap_or(0);
+    let parts = [stored.headers, stored.response, stored.body];
+    // SAFETY: all three are varlena types.
+    let size: usize =
+        parts.into_iter().flatten().map(|part| unsafe { bytes::raw_size(part) }).sum();
+    if size <= limit {
+        return false;
+    }
+    pgrx::ereport!(
+        pgrx::PgLogLevel::NOTICE,
+        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("the answer of {size} bytes is recorded without its body"),
+        format!(
+            "The operation's max_response_bytes is {limit}. Replays will say so with evicted; the work is not done again."
+        )
+    );
+    true
+}
+
+fn is_same_answer(found: &Found, stored: &Stored) -> bool {
+    let same_head =
+        (found.record.state == State::Failed) == stored.failed && found.status() == stored.status;
+    // What is gone cannot be compared; that it was stored under this claim is enough.
+    same_head
+        && (found.evicted()
+            || (same(found.row.get(column::RESPONSE), stored.response, json_equal)
+                && same(found.row.get(column::HEADERS), stored.headers, json_equal)
+                && same(found.row.get(column::BODY), stored.body, bytes_equal)))
+}
+
+fn same(left: Option<Datum>, right: Option<Datum>, equal: fn(Datum, Datum) -> bool) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => equal(left, right),
+        _ => false,
+    }
+}
+
+fn json_equal(left: Datum, right: Datum) -> bool {
+    // SAFETY: both are declared jsonb.
+    unsafe { json::equal(left, right) }
+}
+
+fn bytes_equal(left: Datum, right: Datum) -> bool {
+    // SAFETY: both are declared bytea.
+    unsafe { bytes::equal(left, right) }
+}

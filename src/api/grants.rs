@@ -1,0 +1,75 @@
+//! `idempotent_grant` and `idempotent_revoke`: who may call the caller's functions.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::entry::{Args, Returned};
+use crate::store::sql;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// The extension's functions that are not administration, and its type, as GRANT names them.
+const CALLERS_OBJECTS: &str = "
+SELECT CASE WHEN d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::regclass
+            THEN 'FUNCTION ' ELSE 'TYPE ' END
+       OPERATOR(pg_catalog.||) (pg_catalog.pg_identify_object(d.classid, d.objid, 0)).identity
+FROM pg_catalog.pg_depend AS d
+JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+LEFT JOIN pg_catalog.pg_proc AS p
+       ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::regclass
+      AND p.oid OPERATOR(pg_catalog.=) d.objid
+LEFT JOIN pg_catalog.pg_type AS t
+       ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::regclass
+      AND t.oid OPERATOR(pg_catalog.=) d.objid
+WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::regclass
+  AND d.deptype OPERATOR(pg_catalog.=) 'e'
+  AND e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'
+  AND (t.typname OPERATOR(pg_catalog.=) 'idempotent_result'
+       OR p.pronamespace OPERATOR(pg_catalog.=) e.extnamespace
+      AND p.proname OPERATOR(pg_catalog.<>) ALL ('{idempotent_operation,idempotent_grant,idempotent_revoke}'::name[]))
+ORDER BY 1";
+
+const SCHEMA: &str = "
+SELECT pg_catalog.quote_ident(n.nspname)
+FROM pg_catalog.pg_extension AS e
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'";
+
+pub fn idempotent_grant(args: &Args) -> Returned {
+    let role = role(args)?;
+    for schema in sql::texts(SCHEMA, &[])? {
+        sql::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
+    }
+    for object in sql::texts(CALLERS_OBJECTS, &[])? {
+        let privilege = privilege(&object);
+        sql::execute(&format!("GRANT {privilege} ON {object} TO {role}"), &[])?;
+    }
+    Ok(Some(Datum::from(0)))
+}
+
+/// The schema stays usable: others may have granted it, for other reasons.
+pub fn idempotent_revoke(args: &Args) -> Returned {
+    let role = role(args)?;
+    for object in sql::texts(CALLERS_OBJECTS, &[])? {
+        let privilege = privilege(&object);
+        sql::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
+    }
+    Ok(Some(Datum::from(0)))
+}
+
+fn privilege(object: &str) -> &'static str {
+    if object.starts_with("TYPE") { "USAGE" } else { "EXECUTE" }
+}
+
+/// The role's name, quoted.
+fn role(args: &Args) -> Result<String> {
+    let no_role = || {
+        Error::new(Code::InvalidParameter, "role must be an existing role")
+            .hint("Pass its name, e.g. SELECT idempotent_grant('app').")
+    };
+    let role = args.oid(0).ok_or_else(no_role)?;
+    let names = sql::texts(
+        "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r \
+         WHERE r.oid OPERATOR(pg_catalog.=) $1",
+        &[(pg_sys::OIDOID, Some(Datum::from(role)))],
+    )?;
+    names.into_iter().next().ok_or_else(no_role)
+}

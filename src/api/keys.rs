@@ -1,0 +1,57 @@
+//! Keys and what follows from them: new ones, derived ones, and the shard of one.
+
+use crate::domain::dating;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::identity::Identity;
+use crate::domain::policy::Exclusions;
+use crate::entry::{Args, Returned, Text};
+use crate::store::{answer, clock, json, random};
+use pgrx::pg_sys::Datum;
+
+/// Microseconds from 1970 to 2000, the two epochs.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+pub fn idempotent_new_key(args: &Args) -> Returned {
+    let at = args.timestamp(0).unwrap_or_else(clock::now);
+    let key = dating::new_key(at.saturating_add(POSTGRES_EPOCH), random::bytes()?);
+    Ok(Some(answer::text(&key)))
+}
+
+pub fn idempotent_request_key(args: &Args) -> Returned {
+    // SAFETY: declared jsonb; the function is strict.
+    let key = args.datum(0).map(|request| unsafe {
+        let digest = json::canonical_digest(request, &Exclusions::default());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    });
+    Ok(key.map(|key| answer::text(&key)))
+}
+
+pub fn idempotent_derive_key(args: &Args) -> Returned {
+    let (operation, key, scope) = (args.text(0), args.text(1), args.text(3));
+    let identity = identity(operation, key, scope)?;
+    let label = args.text(2).filter(|label| !label.utf8.is_empty()).ok_or_else(|| {
+        Error::new(Code::InvalidParameter, "label must not be null or empty")
+            .hint("Name the downstream call, e.g. 'card-charge'.")
+    })?;
+    Ok(Some(answer::uuid(identity.record_id().derive(label.utf8))))
+}
+
+pub fn idempotent_shard(args: &Args) -> Returned {
+    let (operation, key, scope) = (args.text(0), args.text(1), args.text(3));
+    let identity = identity(operation, key, scope)?;
+    let shards = args.int4(2).and_then(|shards| u32::try_from(shards).ok());
+    let shards = shards.filter(|shards| *shards > 0).ok_or_else(|| {
+        Error::new(Code::InvalidParameter, "shards must be at least 1")
+            .hint("Pass the number of shards, e.g. shards => 16.")
+    })?;
+    Ok(Some(Datum::from(identity.record_id().shard(shards))))
+}
+
+fn identity<'a>(
+    operation: Option<Text<'a>>,
+    key: Option<Text<'a>>,
+    scope: Option<Text<'a>>,
+) -> Result<Identity<'a>> {
+    let utf8 = |text: Option<Text<'a>>| text.map(|text| text.utf8);
+    Identity::new(utf8(operation), utf8(scope), utf8(key))
+}

@@ -1,0 +1,70 @@
+//! `idempotent_extend` and `idempotent_checkpoint`: what a holder does while the lease lasts.
+
+use crate::api::call::Call;
+use crate::api::finish::{Held, hold_by_fence, let_go};
+use crate::domain::error::{Code, Error, Result};
+use crate::entry::{Args, Returned};
+use crate::store::record::{Row, column};
+use crate::store::{bytes, claims, clock, snapshot};
+use pgrx::pg_sys::Datum;
+
+pub fn idempotent_extend(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_extend()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let lease = args.duration(2, "lease", 1)?.ok_or_else(|| {
+        Error::new(Code::InvalidParameter, "lease must not be null")
+            .hint("Say how long the lease lasts from now, e.g. lease => '30 seconds'.")
+    })?;
+    let lease_until = clock::now().saturating_add(lease);
+    let expires_at = call.lease_expiry(lease_until);
+    change(&mut call, args.int8(4), |row| {
+        row.set_time(column::LEASE_UNTIL, lease_until);
+        row.set_time(column::EXPIRES_AT, expires_at);
+        row.set_time(column::SWEEP_AT, expires_at);
+    })?;
+    Ok(Some(Datum::from(lease_until)))
+}
+
+pub fn idempotent_checkpoint(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_checkpoint()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let checkpoint = args.datum(2);
+    check_size(&call, checkpoint)?;
+    change(&mut call, args.int8(4), |row| row.set(column::CHECKPOINT, checkpoint))?;
+    // void
+    Ok(Some(Datum::from(0)))
+}
+
+fn check_size(call: &Call<'_>, checkpoint: Option<Datum>) -> Result<()> {
+    let limit = usize::try_from(call.policy.max_response_bytes).unwrap_or(0);
+    // SAFETY: declared jsonb.
+    match checkpoint.map(|datum| unsafe { bytes::raw_size(datum) }) {
+        Some(size) if size > limit => Err(Error::new(Code::LimitExceeded, "checkpoint is too large")
+            .detail(format!("It takes {size} bytes; the operation's max_response_bytes is {limit}."))
+            .hint("Store less, such as where to go on, or raise it: SELECT idempotent_operation(..., max_response_bytes => ...).")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the leased record anew, with the change.
+fn change(call: &mut Call<'_>, fence: Option<i64>, change: impl FnOnce(&mut Row)) -> Result<()> {
+    let records = call.open_to_write()?;
+    if claims::get(call.owner.id).is_some_and(|claim| claim.status == claims::Status::Open) {
+        return Err(Error::new(Code::NoClaim, "the key is not claimed with a lease")
+            .detail("The transaction holds it, until it ends.")
+            .hint("A claim held by the transaction needs no heartbeat. For one that outlives it, claim with lease => '30 seconds'."));
+    }
+    match hold_by_fence(call, &records, fence)? {
+        Held::Leased(found) => {
+            let mut row = found.row.clone();
+            change(&mut row);
+            records.delete(&found);
+            records.insert(&call.owner, &row)?;
+            let_go(call, fence);
+            Ok(())
+        }
+        Held::Finished(_) => Err(Error::new(Code::NoClaim, "the key is finished already")
+            .detail(format!("An answer is stored for {}.", call.owner.identity.describe()))
+            .hint(format!("Read it: {}.", call.owner.identity.call("idempotent_replay", "")))),
+    }
+}

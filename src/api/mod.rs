@@ -1,0 +1,32 @@
+//! The SQL functions: arguments in, row out. A file per concern; the decisions are the domain's.
+
+mod call;
+mod claim;
+mod explain;
+mod finish;
+mod grants;
+mod keys;
+mod lease;
+mod operation;
+mod replay;
+mod run;
+
+crate::entry::sql_functions! {
+    idempotent_claim => claim::idempotent_claim,
+    idempotent_complete => finish::idempotent_complete,
+    idempotent_fail => finish::idempotent_fail,
+    idempotent_release => finish::idempotent_release,
+    idempotent_extend => lease::idempotent_extend,
+    idempotent_checkpoint => lease::idempotent_checkpoint,
+    idempotent_replay => replay::idempotent_replay,
+    idempotent_run => run::idempotent_run,
+    idempotent_explain => explain::idempotent_explain,
+    idempotent_new_key => keys::idempotent_new_key,
+    idempotent_request_key => keys::idempotent_request_key,
+    idempotent_derive_key => keys::idempotent_derive_key,
+    idempotent_shard => keys::idempotent_shard,
+    idempotent_operation => operation::idempotent_operation,
+    idempotent_operation_changed => operation::idempotent_operation_changed,
+    idempotent_grant => grants::idempotent_grant,
+    idempotent_revoke => grants::idempotent_revoke,
+}

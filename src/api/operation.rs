@@ -1,0 +1,221 @@
+//! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
+
+use crate::domain::Micros;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::identity::check_operation;
+use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
+use crate::entry::{Args, Returned};
+use crate::store::sql::{self, Parameter};
+use crate::store::{answer, catalog, operations, snapshot};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// Arguments of the function, by position.
+mod argument {
+    pub const NAME: usize = 0;
+    pub const RETENTION: usize = 1;
+    pub const FAILURE_RETENTION: usize = 2;
+    pub const RESPONSE_RETENTION: usize = 3;
+    pub const LEASE: usize = 4;
+    pub const WAIT: usize = 5;
+    pub const DURABILITY: usize = 6;
+    pub const ON_LAPSE: usize = 7;
+    pub const MAX_RESPONSE_BYTES: usize = 8;
+    pub const FINGERPRINT_EXCLUDE: usize = 10;
+    pub const STORE_FAILURES: usize = 11;
+    pub const AFTER_RESET: usize = 12;
+    pub const MODE: usize = 13;
+    pub const ROLE: usize = 14;
+}
+
+/// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
+/// sets them so: $16 response_retention, $17 lease, $18 role.
+const UPSERT: &str = "
+INSERT INTO idempotent.operation AS o (
+    name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
+    max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode, role
+) VALUES (
+    $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
+    CASE WHEN $16 THEN NULL ELSE $4 END, CASE WHEN $17 THEN NULL ELSE $5 END, $6,
+    COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
+    COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
+    CASE WHEN $18 THEN NULL ELSE $15 END
+) ON CONFLICT (name) DO UPDATE SET
+    retention = COALESCE($2, o.retention),
+    failure_retention = COALESCE($3, o.failure_retention),
+    response_retention = CASE WHEN $16 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $17 THEN NULL ELSE COALESCE($5, o.lease) END,
+    wait = COALESCE($6, o.wait),
+    durability = COALESCE($7, o.durability),
+    on_lapse = COALESCE($8, o.on_lapse),
+    max_response_bytes = COALESCE($9, o.max_response_bytes),
+    scope_required = COALESCE($10, o.scope_required),
+    fingerprint_exclude = COALESCE($11, o.fingerprint_exclude),
+    store_failures = COALESCE($12, o.store_failures),
+    after_reset = COALESCE($13, o.after_reset),
+    mode = COALESCE($14, o.mode),
+    role = CASE WHEN $18 THEN NULL ELSE COALESCE($15, o.role) END";
+
+pub fn idempotent_operation(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_operation()");
+    let name = args.text(argument::NAME);
+    check_operation(name.map(|name| name.utf8))?;
+    let Some(name) = name else { return Ok(None) };
+    let cleared = check(args)?;
+    if let Some(durability) = durability(args)? {
+        move_records(name.datum, durability)?;
+    }
+    upsert(args, cleared)?;
+    operations::row(&name)
+}
+
+/// Which of the settings that may be null are to become so.
+#[derive(Clone, Copy)]
+struct Cleared {
+    response_retention: bool,
+    lease: bool,
+    role: bool,
+}
+
+fn check(args: &Args) -> Result<Cleared> {
+    args.duration(argument::RETENTION, "retention", 1)?;
+    args.duration(argument::FAILURE_RETENTION, "failure_retention", 1)?;
+    args.duration(argument::WAIT, "wait", 0)?;
+    let is_zero = |micros: Option<Micros>| micros == Some(0);
+    let cleared = Cleared {
+        response_retention: is_zero(args.duration(
+            argument::RESPONSE_RETENTION,
+            "response_retention",
+            0,
+        )?),
+        lease: is_zero(args.duration(argument::LEASE, "lease", 0)?),
+        role: args.oid(argument::ROLE) == Some(pg_sys::InvalidOid),
+    };
+    on_lapse(args)?;
+    after_reset(args)?;
+    check_mode(args.text(argument::MODE).map(|text| text.utf8))?;
+    if args.int4(argument::MAX_RESPONSE_BYTES).is_some_and(|bytes| bytes < 0) {
+        return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
+            .hint("Pass a number of bytes; 0 keeps no bodies at all."));
+    }
+    // SAFETY: both are declared text[].
+    let texts = |index| {
+        args.datum(index).map(|datum| unsafe { operations::text_array(datum) }).unwrap_or_default()
+    };
+    Exclusions::parse(texts(argument::FINGERPRINT_EXCLUDE))?;
+    StoreFailures::parse(texts(argument::STORE_FAILURES))?;
+    Ok(cleared)
+}
+
+fn check_mode(mode: Option<&[u8]>) -> Result<()> {
+    match mode {
+        None | Some(b"enforce") => Ok(()),
+        Some(other) => Err(Error::new(
+            Code::InvalidParameter,
+            format!("mode cannot be \"{}\"", String::from_utf8_lossy(other)),
+        )
+        .hint("Pass mode => 'enforce'.")),
+    }
+}
+
+fn durability(args: &Args) -> Result<Option<Durability>> {
+    args.text(argument::DURABILITY).map(|text| Durability::parse(text.utf8)).transpose()
+}
+
+fn on_lapse(args: &Args) -> Result<Option<OnLapse>> {
+    args.text(argument::ON_LAPSE).map(|text| OnLapse::parse(text.utf8)).transpose()
+}
+
+fn after_reset(args: &Args) -> Result<Option<AfterReset>> {
+    args.text(argument::AFTER_RESET).map(|text| AfterReset::parse(text.utf8)).transpose()
+}
+
+/// Records follow their operation into the other table, in this transaction.
+///
+/// Whoever holds a claim has a lock on the table it began with until its transaction ends, and
+/// SHARE ROW EXCLUSIVE waits for those and lets no new ones begin: none finishes in the old table.
+fn move_records(name: Datum, durability: Durability) -> Result<()> {
+    let (from, to) = match durability {
+        Durability::Logged => ("record", "record_logged"),
+        Durability::Unlogged => ("record_logged", "record"),
+    };
+    let wanted = durability.as_str();
+    let parameters: [Parameter; 2] =
+        [(pg_sys::TEXTOID, Some(name)), (pg_sys::TEXTOID, Some(answer::text(wanted)))];
+    let current = sql::texts(
+        "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
+         WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
+         WHERE $2 OPERATOR(pg_catalog.<>) ''",
+        &parameters,
+    )?;
+    if current == [wanted] {
+        return Ok(());
+    }
+    if snapshot::is_frozen() {
+        return Err(Error::new(
+            Code::FeatureNotSupported,
+            "durability can only be changed under READ COMMITTED",
+        )
+        .detail("This transaction's snapshot may not show every record there is to move.")
+        .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
+    }
+    sql::execute(
+        "LOCK TABLE idempotent.record, idempotent.record_logged IN SHARE ROW EXCLUSIVE MODE",
+        &[],
+    )?;
+    sql::execute(
+        &format!(
+            "WITH moved AS (DELETE FROM idempotent.{from} AS r \
+             WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
+             INSERT INTO idempotent.{to} SELECT * FROM moved"
+        ),
+        &parameters[..1],
+    )?;
+    Ok(())
+}
+
+fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
+    let interval = pg_sys::INTERVALOID;
+    let text = pg_sys::TEXTOID;
+    let types = [
+        text,
+        interval,
+        interval,
+        interval,
+        interval,
+        interval,
+        text,
+        text,
+        pg_sys::INT4OID,
+        pg_sys::BOOLOID,
+        pg_sys::TEXTARRAYOID,
+        pg_sys::TEXTARRAYOID,
+        text,
+        text,
+        pg_sys::REGROLEOID,
+    ];
+    let mut parameters: Vec<Parameter> =
+        types.into_iter().enumerate().map(|(index, oid)| (oid, args.datum(index))).collect();
+    // As the domain spells them, whatever case they came in.
+    for (index, choice) in [
+        (argument::DURABILITY, durability(args)?.map(Durability::as_str)),
+        (argument::ON_LAPSE, on_lapse(args)?.map(OnLapse::as_str)),
+        (argument::AFTER_RESET, after_reset(args)?.map(AfterReset::as_str)),
+    ] {
+        parameters[index].1 = choice.map(answer::text);
+    }
+    for flag in [cleared.response_retention, cleared.lease, cleared.role] {
+        parameters.push((pg_sys::BOOLOID, Some(Datum::from(flag))));
+    }
+    sql::execute(UPSERT, &parameters)?;
+    Ok(())
+}
+
+/// The statement trigger of `idempotent.operation`: when this transaction commits, every session
+/// reads the settings anew.
+pub fn idempotent_operation_changed(_: &Args) -> Returned {
+    // SAFETY: the table exists, as its trigger fires.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation.heap) };
+    // A trigger returns a null pointer, not SQL's null (commands/trigger.h).
+    Ok(Some(Datum::from(0)))
+}

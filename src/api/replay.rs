@@ -1,0 +1,80 @@
+//! `idempotent_replay`: what is known of a key. Reads only, takes nothing, burns no transaction id.
+
+use crate::api::call::Call;
+use crate::api::claim::{outcome, replay};
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::policy::{Durability, OnLapse};
+use crate::domain::verdict::{RETRY_AFTER, State};
+use crate::entry::{Args, Returned};
+use crate::store::answer::Answer;
+use crate::store::record::{Found, Locked, Records};
+use crate::store::{claims, clock, lock, snapshot};
+
+pub fn idempotent_replay(args: &Args) -> Returned {
+    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    Ok(Some(look(&mut call)?.into_datum(args.function())))
+}
+
+fn look(call: &mut Call<'_>) -> Result<Answer> {
+    loop {
+        refuse_unlogged_on_standby(call)?;
+        let records = call.open_to_read()?;
+        let found = records.find(&call.owner)?;
+        if let Some(answer) = found.as_ref().and_then(|found| known(call, found)) {
+            return Ok(answer);
+        }
+        if is_being_worked_on(call, &records)? {
+            return Ok(Answer { retry_after: Some(RETRY_AFTER), ..outcome("in_progress") });
+        }
+        // The records may just have been moved to the other table.
+        if call.is_current()? {
+            return Ok(outcome("absent"));
+        }
+    }
+}
+
+/// What a live record says; `None` where a claim would be given.
+fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
+    let now = clock::now();
+    let record = &found.record;
+    if record.expired(now) {
+        return None;
+    }
+    match record.state {
+        State::Completed => Some(replay(found, false)),
+        State::Failed => Some(replay(found, true)),
+        State::Sealed => Some(outcome("sealed")),
+        State::Unknown => Some(outcome("unknown")),
+        State::InProgress if !record.lapsed(now) => {
+            let remaining = record.lease_until.map(|until| until.saturating_sub(now));
+            let retry_after = Some(remaining.unwrap_or(RETRY_AFTER));
+            Some(Answer { retry_after, ..outcome("in_progress") })
+        }
+        State::InProgress => match call.policy.on_lapse {
+            OnLapse::Retry => None,
+            OnLapse::Unknown => Some(outcome("unknown")),
+        },
+    }
+}
+
+/// Whether a transaction holds the key, by its lock or by a row that it is inserting; ours counts.
+fn is_being_worked_on(call: &Call<'_>, records: &Records) -> Result<bool> {
+    let id = call.owner.id;
+    if claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open) {
+        return Ok(true);
+    }
+    Ok(lock::is_held_by_another(id)
+        || matches!(records.find_locked(&call.owner)?, Locked::BeingInserted(_)))
+}
+
+fn refuse_unlogged_on_standby(call: &Call<'_>) -> Result<()> {
+    if call.policy.durability == Durability::Logged || !snapshot::in_recovery() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ReadOnly,
+        "cannot replay an unlogged operation during recovery",
+    )
+    .detail("A standby has no unlogged records.")
+    .hint("Ask the primary, or have the operation's records logged: SELECT idempotent_operation(..., durability => 'logged')."))
+}

@@ -1,0 +1,139 @@
+//! `idempotent_run`: claim, call the handler, store its answer, in one round trip.
+
+use crate::api::call::Call;
+use crate::api::claim::{self, Request, claim, replay};
+use crate::api::finish::{Stored, store};
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::identity::RecordId;
+use crate::domain::verdict::{State, Verdict};
+use crate::entry::{Args, Returned, to_utf8};
+use crate::raise::Kept;
+use crate::store::answer::Answer;
+use crate::store::claims::{self, Status};
+use crate::store::handler::Handler;
+use crate::store::{json, snapshot};
+use pgrx::pg_sys::Datum;
+use serde::Serialize;
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+pub fn idempotent_run(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_run()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
+    let handler = Handler::find(args.oid(3))?;
+    let request = args.datum(2);
+    handler.check_request(request)?;
+    let running = Running::enter(&call)?;
+    let asked = Request {
+        fingerprint: claim::fingerprint(request, &call.policy),
+        lease: None,
+        wait: claim::wait(args.duration(5, "wait", 0)?, &call.policy),
+        first_sent: args.timestamp(6),
+        attempt_id: None,
+    };
+    let decision = claim(&mut call, &asked)?;
+    if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
+        return decision.into_datum(&call, args.bool(7), args.function());
+    }
+    let answer = execute(&mut call, handler, request, decision.answer)?;
+    drop(running);
+    Ok(Some(answer.into_datum(args.function())))
+}
+
+fn execute(
+    call: &mut Call<'_>,
+    handler: Handler,
+    request: Option<Datum>,
+    claimed: Answer,
+) -> Result<Answer> {
+    let stored = call_handler(call, handler, request)?;
+    let executed = Answer {
+        outcome: "executed",
+        fence: claimed.fence,
+        attempt: claimed.attempt,
+        failed: Some(stored.failed),
+        response: stored.response,
+        ..Answer::default()
+    };
+    match claims::get(call.owner.id).map(|claim| claim.status) {
+        // The handler stored an answer of its own: that is the one.
+        Some(Status::Finished) => {
+            let found = call.open_to_read()?.find(&call.owner)?;
+            Ok(found.map_or(executed, |found| Answer {
+                outcome: "executed",
+                ..replay(&found, found.record.state == State::Failed)
+            }))
+        }
+        // The handler gave the key back: nothing is to be stored.
+        Some(Status::Released) => Ok(executed),
+        Some(Status::Open) | None => {
+            let kept = store(call, claimed.fence, &stored)?;
+            let expires_at = Some(kept.expires_at);
+            Ok(Answer { evicted: Some(kept.evicted), expires_at, ..executed })
+        }
+    }
+}
+
+fn call_handler(call: &Call<'_>, handler: Handler, request: Option<Datum>) -> Result<Stored> {
+    let completed = |response| Stored { response, ..Stored::default() };
+    let stored_failures = &call.policy.store_failures;
+    if stored_failures.is_empty() {
+        return Ok(completed(handler.call(request).unwrap_or_else(|error| error.resume())));
+    }
+    match handler.call_undoing_error(request) {
+        Ok(response) => Ok(completed(response)),
+        Err(undone) if stored_failures.matches(&undone.sqlstate) => Ok(Stored {
+            failed: true,
+            response: failure(&undone.sqlstate, &undone.error)?,
+            ..Stored::default()
+        }),
+        Err(undone) => undone.error.resume(),
+    }
+}
+
+/// What is stored of an error.
+#[derive(Serialize)]
+struct Failure<'a> {
+    sqlstate: &'a str,
+    message: &'a str,
+}
+
+fn failure(sqlstate: &str, error: &Kept) -> Result<Option<Datum>> {
+    // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
+    let message = unsafe {
+        let message = (*error.0).message;
+        if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }
+    };
+    let message = String::from_utf8_lossy(message);
+    json::of(&Failure { sqlstate, message: &message })
+}
+
+thread_local! {
+    /// Keys whose handlers are running in this backend, innermost last.
+    static RUNNING: RefCell<Vec<RecordId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A handler that runs its own key would wait for itself, or do the work twice.
+struct Running;
+
+impl Running {
+    fn enter(call: &Call<'_>) -> Result<Self> {
+        let id = call.owner.id;
+        if RUNNING.with_borrow(|running| running.contains(&id)) {
+            return Err(Error::new(Code::ObjectInUse, "the key's handler is running")
+                .detail(format!(
+                    "A handler called idempotent_run for its own key: {}.",
+                    call.owner.identity.describe()
+                ))
+                .hint("Do the work in the handler itself, or run another key."));
+        }
+        RUNNING.with_borrow_mut(|running| running.push(id));
+        Ok(Self)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(Vec::pop);
+    }
+}

@@ -1,0 +1,87 @@
+//! Lengths of time, as SQL gives them and as people read them.
+
+use super::Micros;
+use super::error::{Code, Error, Result};
+
+const SECOND: Micros = 1_000_000;
+const DAY: Micros = 24 * 3600 * SECOND;
+/// Nothing lasts longer: a hundred years, leap days included.
+const LONGEST: Micros = 36_525 * DAY;
+
+/// The microseconds of an `interval` with these fields. A month counts as 30 days and a day as 24
+/// hours, so that a retention is the same whatever the session's time zone and the season.
+///
+/// `None` when the sum does not fit, and for the infinite intervals of Postgres 17, whose fields
+/// are all at the same end of their types.
+#[must_use]
+pub fn interval_micros(months: i32, days: i32, micros: i64) -> Option<Micros> {
+    let ends = [(i32::MIN, i32::MIN, i64::MIN), (i32::MAX, i32::MAX, i64::MAX)];
+    if ends.contains(&(months, days, micros)) {
+        return None;
+    }
+    // Two 32-bit counts of days cannot overflow 64 bits; the microseconds of them can.
+    let days = i64::from(months) * 30 + i64::from(days);
+    days.checked_mul(DAY)?.checked_add(micros)
+}
+
+/// Checks that a length of time is at least `min` and at most a hundred years. `what` names it in
+/// the message, as its argument is called.
+///
+/// # Errors
+/// `22023` outside of that.
+pub fn check_duration(what: &str, micros: Micros, min: Micros) -> Result<()> {
+    let message = if micros < min {
+        "too short"
+    } else if micros > LONGEST {
+        "too long"
+    } else {
+        return Ok(());
+    };
+    Err(refuse(what, message, format!("It is {}.", describe(micros)), min))
+}
+
+/// [`interval_micros`] and [`check_duration`] in one.
+///
+/// # Errors
+/// `22023` when the interval is infinite, does not fit, is shorter than `min` or longer than a
+/// hundred years.
+pub fn duration(what: &str, months: i32, days: i32, micros: i64, min: Micros) -> Result<Micros> {
+    let Some(length) = interval_micros(months, days, micros) else {
+        return Err(refuse(
+            what,
+            "not finite",
+            "It is infinite, or too long to be counted in microseconds.".to_owned(),
+            min,
+        ));
+    };
+    check_duration(what, length, min)?;
+    Ok(length)
+}
+
+fn refuse(what: &str, problem: &str, detail: String, min: Micros) -> Error {
+    Error::new(Code::InvalidParameter, format!("{what} is {problem}")).detail(detail).hint(format!(
+        "Pass an interval from {} to 100 years, such as {what} => '24 hours'.",
+        describe(min)
+    ))
+}
+
+/// A length of time in its largest whole unit: `24 hours`, `1500 ms`.
+pub(super) fn describe(micros: Micros) -> String {
+    let units = [
+        (DAY, "day", "days"),
+        (3600 * SECOND, "hour", "hours"),
+        (60 * SECOND, "minute", "minutes"),
+        (SECOND, "second", "seconds"),
+        (1000, "ms", "ms"),
+    ];
+    // Zero is a whole number of every unit, and reads best in seconds.
+    let whole =
+        |(size, ..): &(Micros, _, _)| micros % size == 0 && (micros != 0 || *size == SECOND);
+    let (size, one, many) = units.into_iter().find(whole).unwrap_or((1, "us", "us"));
+    let count = micros / size;
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+#[path = "tests/duration.rs"]
+mod tests;

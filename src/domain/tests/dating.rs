@@ -1,0 +1,162 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Micros = 3600 * 1_000_000;
+/// 2025-01-01 00:00 UTC
+const NOW: Timestamp = 789_004_800_000_000;
+const RETENTION: Micros = 24 * HOUR;
+const SKEW: Micros = 5_000_000;
+
+/// The key that a clock makes at this time.
+fn key_at(at: Timestamp) -> String {
+    new_key(at - UNIX_EPOCH, [0x5a; 10])
+}
+
+fn age(first_sent: Option<Timestamp>, key: &str) -> Age {
+    date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW)
+}
+
+#[test]
+fn the_example_of_the_rfc_is_dated() {
+    // RFC 9562, appendix A.6: Tuesday, February 22, 2022 2:22:22.00 PM GMT-05:00
+    let date = 698_872_942_000_000;
+    assert_eq!(key_date(b"017F22E2-79B0-7CC3-98C4-DC0C0C07398F"), Some(date));
+    assert_eq!(key_date(b"017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), Some(date));
+    assert_eq!(key_date(b"00000000-0000-7000-8000-000000000000"), Some(UNIX_EPOCH));
+    assert_eq!(
+        key_date(b"ffffffff-ffff-7fff-bfff-ffffffffffff"),
+        Some(UNIX_EPOCH + LAST_MILLISECOND * 1000)
+    );
+}
+
+#[test]
+fn only_a_uuid_of_version_7_is_dated() {
+    let undated: [&[u8]; 15] = [
+        b"",
+        b"order-1",
+        // Other versions (4, 8) and variants (0xxx, 110x, 111x).
+        b"017f22e2-79b0-4cc3-98c4-dc0c0c07398f",
+        b"017f22e2-79b0-8cc3-98c4-dc0c0c07398f",
+        b"017f22e2-79b0-7cc3-78c4-dc0c0c07398f",
+        b"017f22e2-79b0-7cc3-c8c4-dc0c0c07398f",
+        b"017f22e2-79b0-7cc3-f8c4-dc0c0c07398f",
+        // Other spellings.
+        b"017f22e279b07cc398c4dc0c0c07398f",
+        b"{017f22e2-79b0-7cc3-98c4-dc0c0c07398f}",
+        b"urn:uuid:017f22e2-79b0-7cc3-98c4-dc0c0c07398f",
+        b" 17f22e2-79b0-7cc3-98c4-dc0c0c07398f",
+        b"017f22e2-79b0-7cc3-98c4-dc0c0c07398g",
+        b"017f22e279b0-7cc3-98c4-dc0c0c07398f-",
+        b"017f22e2-79b0-7cc3-98c4-dc0c0c07398",
+        b"+17f22e2-79b0-7cc3-98c4-dc0c0c07398\xff",
+    ];
+    for key in undated {
+        assert_eq!(key_date(key), None, "{}", String::from_utf8_lossy(key));
+    }
+}
+
+#[test]
+fn new_keys_are_golden() {
+    let random = [0xff, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99];
+    assert_eq!(new_key(1_645_557_742_000_000, random), "017f22e2-79b0-7003-a233-445566778899");
+    // 999 us are 4091 of 4096 steps.
+    assert_eq!(new_key(1_645_557_742_000_999, random), "017f22e2-79b0-7ffe-a233-445566778899");
+    assert_eq!(new_key(1_645_557_742_000_500, [0; 10]), "017f22e2-79b0-7800-8000-000000000000");
+    // What does not fit becomes the nearest that does.
+    assert_eq!(new_key(i64::MIN, [0; 10]), "00000000-0000-7000-8000-000000000000");
+    assert_eq!(new_key(i64::MAX, [0; 10]), "ffffffff-ffff-7ffb-8000-000000000000");
+}
+
+#[test]
+fn an_age_has_sharp_edges() {
+    let oldest = NOW - RETENTION - SKEW;
+    let newest = NOW + SKEW;
+    for first_sent in [oldest, oldest + 1, NOW, newest] {
+        assert_eq!(age(Some(first_sent), "k"), Age::Fresh(first_sent));
+    }
+    assert_eq!(age(Some(oldest - 1), "k"), Age::TooOld { since: oldest - 1 });
+    assert_eq!(age(Some(newest + 1), "k"), Age::Future);
+    assert_eq!(age(None, "k"), Age::Undated);
+}
+
+#[test]
+fn a_key_dates_itself_to_the_millisecond() {
+    let (oldest, newest) = (NOW - RETENTION - SKEW, NOW + SKEW);
+    assert_eq!(age(None, &key_at(NOW)), Age::Fresh(NOW));
+    assert_eq!(age(None, &key_at(NOW + 999)), Age::Fresh(NOW));
+    assert_eq!(age(None, &key_at(oldest)), Age::Fresh(oldest));
+    assert_eq!(age(None, &key_at(oldest - 1)), Age::TooOld { since: oldest - 1000 });
+    assert_eq!(age(None, &key_at(newest)), Age::Fresh(newest));
+    assert_eq!(age(None, &key_at(newest + 1000)), Age::Future);
+}
+
+#[test]
+fn first_sent_wins_over_the_key() {
+    let (old, new) = (key_at(NOW - 2 * RETENTION), key_at(NOW));
+    assert_eq!(age(Some(NOW), &old), Age::Fresh(NOW));
+    let since = NOW - 2 * RETENTION;
+    assert_eq!(age(Some(since), &new), Age::TooOld { since });
+    assert_eq!(age(Some(NOW + HOUR), &new), Age::Future);
+}
+
+#[test]
+fn a_key_from_a_far_future_is_no_date_but_a_first_sent_is() {
+    let limit = NOW + FURTHEST;
+    assert_eq!(age(None, &key_at(limit)), Age::Future);
+    assert_eq!(age(None, &key_at(limit + 1000)), Age::Undated);
+    assert_eq!(age(Some(limit + 1), "k"), Age::Future);
+    // An md5 as a uuid that happens to look like version 7.
+    assert_eq!(age(None, "9e107d9d-372b-7b68-9bd8-1d3542a419d6"), Age::Undated);
+}
+
+#[test]
+fn infinities_are_ends_and_nothing_overflows() {
+    assert_eq!(age(Some(i64::MIN), "k"), Age::TooOld { since: i64::MIN });
+    assert_eq!(age(Some(i64::MAX), "k"), Age::Future);
+    for now in [i64::MIN, 0, i64::MAX] {
+        for first_sent in [None, Some(i64::MIN), Some(0), Some(i64::MAX)] {
+            for length in [0, i64::MAX] {
+                let key = "ffffffff-ffff-7fff-bfff-ffffffffffff";
+                let _ = date(first_sent, key.as_bytes(), now, length, length);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_new_key_carries_its_time(micros in 0..=LAST_MILLISECOND * 1000 + 999, random: [u8; 10]) {
+        let key = new_key(micros, random);
+        prop_assert_eq!(key_date(key.as_bytes()), Some(UNIX_EPOCH + micros / 1000 * 1000));
+        prop_assert_eq!(key.to_lowercase(), key);
+    }
+
+    #[test]
+    fn later_keys_sort_later(
+        micros in 0..LAST_MILLISECOND * 1000,
+        later in 1..3000_i64,
+        random: [u8; 10],
+        other: [u8; 10],
+    ) {
+        prop_assert!(new_key(micros, random) < new_key(micros + later, other));
+    }
+
+    #[test]
+    fn every_random_bit_used_shows(random: [u8; 10], at in 0..64_u32) {
+        // 62 bits of rand_b and two of rand_a.
+        let mut other = random;
+        if at < 62 {
+            let low = u64::from_be_bytes(random[2..].try_into().unwrap()) ^ (1 << at);
+            other[2..].copy_from_slice(&low.to_be_bytes());
+        } else {
+            other[0] ^= 1 << (at - 62);
+        }
+        prop_assert_ne!(new_key(0, random), new_key(0, other));
+    }
+
+    #[test]
+    fn any_bytes_are_a_key(key: Vec<u8>) {
+        let _ = key_date(&key);
+    }
+}

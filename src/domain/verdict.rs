@@ -1,0 +1,270 @@
+//! Record + request + now -> outcome. The rules of the contract, and nothing else.
+
+use super::dating::Age;
+use super::duration;
+use super::error::{Code, Error};
+use super::fingerprint::Fingerprint;
+use super::identity::Identity;
+use super::policy::OnLapse;
+use super::{Micros, Timestamp};
+
+pub use super::fence::{FenceVerdict, check_fence, fence_error, other_answer_error};
+
+/// When to ask again while nobody knows when the holder will be done: a claim that is held by a
+/// transaction has no end that could be told.
+pub const RETRY_AFTER: Micros = 1_000_000;
+
+/// What a record says of its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// `p`: somebody holds a lease, or held one.
+    InProgress,
+    /// `c`: done, with an answer.
+    Completed,
+    /// `f`: done, with a final failure.
+    Failed,
+    /// `u`: it may have happened.
+    Unknown,
+    /// `s`: it never will.
+    Sealed,
+}
+
+impl State {
+    /// The state that this byte stands for in a record, if any.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'p' => Some(Self::InProgress),
+            b'c' => Some(Self::Completed),
+            b'f' => Some(Self::Failed),
+            b'u' => Some(Self::Unknown),
+            b's' => Some(Self::Sealed),
+            _ => None,
+        }
+    }
+
+    /// The byte that stands for it.
+    #[must_use]
+    pub fn to_byte(self) -> u8 {
+        match self {
+            Self::InProgress => b'p',
+            Self::Completed => b'c',
+            Self::Failed => b'f',
+            Self::Unknown => b'u',
+            Self::Sealed => b's',
+        }
+    }
+}
+
+/// What the store has of a key, as far as it decides anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What became of the work.
+    pub state: State,
+    /// Of the request that it was claimed with; `None` when that was null.
+    pub fingerprint: Option<Fingerprint>,
+    /// The fence of the lease; `None` for a claim held by a transaction.
+    pub fence: Option<i64>,
+    /// 1 for the first.
+    pub attempt: i32,
+    /// The name that the caller gave the attempt.
+    pub attempt_id: Option<[u8; 16]>,
+    /// When the lease ends; `None` for a claim held by a transaction, which lasts as long as that.
+    pub lease_until: Option<Timestamp>,
+    /// From when on the record counts as absent.
+    pub expires_at: Timestamp,
+    /// Written by the calling transaction.
+    pub mine: bool,
+}
+
+impl Record {
+    /// Whether a lease has ended: one that ends now has.
+    #[must_use]
+    pub fn lapsed(&self, now: Timestamp) -> bool {
+        self.lease_until.is_some_and(|end| end <= now)
+    }
+
+    /// Whether the record counts as absent, swept or not. A lease that lasts keeps its record,
+    /// whatever `expires_at` says, and what is unknown stays so until somebody resolves it.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at <= now
+            && match self.state {
+                State::InProgress => self.lapsed(now),
+                State::Unknown => false,
+                State::Completed | State::Failed | State::Sealed => true,
+            }
+    }
+}
+
+/// What a caller brings, as far as it decides anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Of the request; `None` when it is null, which is a value of its own.
+    pub fingerprint: Option<Fingerprint>,
+    /// The name that the caller gives the attempt.
+    pub attempt_id: Option<[u8; 16]>,
+    /// How old the key is.
+    pub age: Age,
+}
+
+/// What a claim is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Do the work.
+    Claim {
+        /// 1 for a new key, one more than the record's for a takeover.
+        attempt: i32,
+        /// Whether somebody's lease lapsed before.
+        takeover: bool,
+    },
+    /// The caller's own claim: claimed again, with the same fence.
+    Held,
+    /// Done: here is the stored answer.
+    Replay {
+        /// Whether the answer is a failure.
+        failed: bool,
+    },
+    /// Somebody else holds it.
+    InProgress {
+        /// When to ask again.
+        retry_after: Micros,
+    },
+    /// The key was used with another request.
+    Mismatch,
+    /// First sent longer ago than the retention, and nothing is known of it.
+    Expired,
+    /// It may have happened.
+    Unknown,
+    /// It never will.
+    Sealed,
+    /// First sent later than now, and nothing is known of it: `ID006`, see [`future_error`].
+    Future,
+}
+
+/// Decides what a claim is answered.
+///
+/// An expired record counts as none ([`Record::expired`]). Without a record the age of the key
+/// decides. With one: sealed first, as it holds no request and so reveals nothing; then the
+/// request must be the same, before anything else is said; then the state decides, and for a claim
+/// in progress, whose it is and whether its lease lasts.
+///
+/// Fingerprints are compared as they are: see [`Fingerprint`] about versions.
+#[must_use]
+pub fn judge(
+    record: Option<&Record>,
+    request: &Request,
+    policy_on_lapse: OnLapse,
+    now: Timestamp,
+) -> Verdict {
+    let Some(record) = record.filter(|record| !record.expired(now)) else {
+        return match request.age {
+            Age::Future => Verdict::Future,
+            Age::TooOld { .. } => Verdict::Expired,
+            Age::Undated | Age::Fresh(_) => Verdict::Claim { attempt: 1, takeover: false },
+        };
+    };
+    if record.state == State::Sealed {
+        return Verdict::Sealed;
+    }
+    if record.fingerprint != request.fingerprint {
+        return Verdict::Mismatch;
+    }
+    match record.state {
+        State::Completed => Verdict::Replay { failed: false },
+        State::Failed => Verdict::Replay { failed: true },
+        State::Sealed => Verdict::Sealed,
+        State::Unknown => Verdict::Unknown,
+        State::InProgress if record.lapsed(now) => match policy_on_lapse {
+            OnLapse::Retry => {
+                Verdict::Claim { attempt: record.attempt.saturating_add(1), takeover: true }
+            }
+            OnLapse::Unknown => Verdict::Unknown,
+        },
+        State::InProgress => {
+            let same_attempt =
+                record.attempt_id.is_some() && record.attempt_id == request.attempt_id;
+            if record.mine || same_attempt {
+                Verdict::Held
+            } else {
+                let remaining = |end: Timestamp| end.saturating_sub(now);
+                Verdict::InProgress {
+                    retry_after: record.lease_until.map_or(RETRY_AFTER, remaining),
+                }
+            }
+        }
+    }
+}
+
+/// The exception that a verdict is under `strict`; `None` for one that is not raised.
+#[must_use]
+pub fn strict_error(verdict: Verdict, identity: &Identity<'_>) -> Option<Error> {
+    let key = identity.describe();
+    let error = match verdict {
+        Verdict::InProgress { retry_after } => {
+            let wait = duration::describe(round_up(retry_after));
+            Error::new(Code::InProgress, "the key is held by another attempt")
+                .detail(format!("The work for {key} is in progress."))
+                .hint(format!("Call again in {wait}, or let the call wait: wait => '{wait}'."))
+        }
+        Verdict::Mismatch => Error::new(Code::Mismatch, "the key was used with another request")
+            .detail(format!("The request stored for {key} differs from this one."))
+            .hint(
+                "Send what was first sent with this key, or make a new key with SELECT \
+                idempotent_new_key(). Members that differ from call to call can be left out \
+                of the comparison: idempotent_operation(..., fingerprint_exclude => \
+                '{sent_at}').",
+            ),
+        Verdict::Expired => Error::new(Code::Expired, "the key is older than the retention")
+            .detail(format!(
+                "Whether the work for {key} was done is no longer known: it was \
+                first sent longer ago than its record is kept."
+            ))
+            .hint(
+                "Find out whether it was done; if not, send it with a new key: SELECT \
+                idempotent_new_key().",
+            ),
+        Verdict::Unknown => Error::new(Code::Unknown, "it is unknown whether the work was done")
+            .detail(format!("An earlier attempt for {key} may have done it."))
+            .hint(format!(
+                "Find out, and type {}; if it failed for good 'failed', if it was never \
+                    done 'absent'.",
+                identity.call("idempotent_resolve", "'completed'")
+            )),
+        Verdict::Sealed => Error::new(Code::Sealed, "the key is sealed")
+            .detail(format!("It was decided that the work for {key} never runs."))
+            .hint(
+                "If it is wanted after all, send it with a new key: SELECT \
+                idempotent_new_key().",
+            ),
+        Verdict::Claim { .. } | Verdict::Held | Verdict::Replay { .. } | Verdict::Future => {
+            return None;
+        }
+    };
+    Some(error)
+}
+
+/// The refusal of a key from the future, which is raised with and without `strict`: `ID006`.
+#[must_use]
+pub fn future_error(identity: &Identity<'_>) -> Error {
+    Error::new(Code::BadKey, "the key is dated in the future")
+        .detail(format!(
+            "By first_sent, or by the date in the key itself, {} is sent later than now on \
+                the database's clock.",
+            identity.describe()
+        ))
+        .hint(
+            "Correct the clock of the machine that makes the keys, or raise \
+            idempotent.clock_skew by as much as it is off.",
+        )
+}
+
+/// Whole seconds are enough to say when to come back, and never too early.
+fn round_up(micros: Micros) -> Micros {
+    let rest = micros.rem_euclid(1_000_000);
+    if rest == 0 { micros } else { micros.saturating_add(1_000_000 - rest) }
+}
+
+#[cfg(test)]
+#[path = "tests/verdict.rs"]
+pub(super) mod tests;

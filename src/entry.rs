@@ -1,0 +1,169 @@
+//! The way in: what `PG_FUNCTION_INFO_V1` and `PG_GETARG_*` are to C.
+//!
+//! `#[pg_extern]` is not used, because of the errors (see `raise`), because the SQL of the
+//! functions is written by hand in `sql/`, and because jsonb and text pass through as datums.
+
+use crate::domain::error::Error;
+use crate::domain::{Micros, Timestamp, policy};
+use crate::raise;
+use crate::store::bytes;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// What a function's body gives back; `None` is SQL's null.
+pub type Returned = Result<Option<Datum>, Error>;
+
+/// Exports each `symbol` as a version-1 C function that runs `body`.
+macro_rules! sql_functions {
+    ($($symbol:ident => $body:path),* $(,)?) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $symbol(
+                fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
+            ) -> ::pgrx::pg_sys::Datum {
+                // SAFETY: called by Postgres' function manager, with the call's own fcinfo.
+                unsafe { $crate::entry::enter(fcinfo, $body) }
+            }
+            const _: () = {
+                #[unsafe(export_name = concat!("pg_finfo_", stringify!($symbol)))]
+                extern "C" fn finfo() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
+                    &::pgrx::pg_sys::Pg_finfo_record { api_version: 1 }
+                }
+            };
+        )*
+    };
+}
+pub(crate) use sql_functions;
+
+/// Runs a function's body and throws its error only after everything of Rust's is gone.
+///
+/// # Safety
+/// `fcinfo` must be that of a call in progress, and the caller must have no destructor pending.
+pub unsafe fn enter(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Args) -> Returned) -> Datum {
+    match raise::catch(|| body(&Args(fcinfo))) {
+        Ok(Some(datum)) => datum,
+        Ok(None) => {
+            // SAFETY: `fcinfo` is valid for the call, says the caller.
+            unsafe { (*fcinfo).isnull = true };
+            Datum::from(0)
+        }
+        // SAFETY: the caller has no destructor pending, and here is none either.
+        Err(raised) => unsafe { raised.throw() },
+    }
+}
+
+/// A text argument: the bytes as the server has them and as UTF-8, which is what is hashed and
+/// measured, so that a key is the same key in a database of any encoding.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    pub server: &'a [u8],
+    pub utf8: &'a [u8],
+    pub datum: Datum,
+}
+
+impl Text<'_> {
+    /// Detoasts and, where the server's encoding is another, converts.
+    ///
+    /// # Safety
+    /// `datum` must be a text or bytea that lives as long as `'a`, in the current memory context
+    /// or an outer one.
+    pub unsafe fn from_datum<'a>(datum: Datum) -> Text<'a> {
+        // SAFETY: as the caller says.
+        let server = unsafe { bytes::slice(datum) };
+        // SAFETY: lives as long as its argument.
+        Text { server, utf8: unsafe { to_utf8(server) }, datum }
+    }
+}
+
+/// The same string in UTF-8 (as it is in SQL_ASCII, where nobody knows what it means).
+///
+/// # Safety
+/// The result lives as long as its argument and the current memory context.
+pub unsafe fn to_utf8<'a>(server: &'a [u8]) -> &'a [u8] {
+    // SAFETY: `pg_server_to_any` reads `len` bytes and returns its argument unchanged or a
+    // palloc'd, NUL-terminated conversion.
+    unsafe {
+        let Ok(length) = i32::try_from(server.len()) else { return server };
+        let converted = pg_sys::pg_server_to_any(
+            server.as_ptr().cast(),
+            length,
+            pg_sys::pg_enc::PG_UTF8 as i32,
+        );
+        if converted.cast_const().cast() == server.as_ptr() {
+            server
+        } else {
+            std::ffi::CStr::from_ptr(converted).to_bytes()
+        }
+    }
+}
+
+/// The arguments of a call, by position.
+pub struct Args(pg_sys::FunctionCallInfo);
+
+impl Args {
+    /// The argument, or `None` for null.
+    pub fn datum(&self, index: usize) -> Option<Datum> {
+        // SAFETY: the SQL declarations in sql/ give every function the arguments that it reads.
+        unsafe {
+            let argument = (*self.0).args.as_slice((*self.0).nargs as usize).get(index)?;
+            (!argument.isnull).then_some(argument.value)
+        }
+    }
+
+    pub fn text(&self, index: usize) -> Option<Text<'_>> {
+        // SAFETY: declared text; arguments outlive the call.
+        self.datum(index).map(|datum| unsafe { Text::from_datum(datum) })
+    }
+
+    pub fn bytea(&self, index: usize) -> Option<&[u8]> {
+        // SAFETY: declared bytea; arguments outlive the call.
+        self.datum(index).map(|datum| unsafe { bytes::slice(datum) })
+    }
+
+    pub fn bool(&self, index: usize) -> bool {
+        self.datum(index).is_some_and(|datum| datum.value() != 0)
+    }
+
+    pub fn int4(&self, index: usize) -> Option<i32> {
+        self.datum(index).map(|datum| datum.value() as i32)
+    }
+
+    pub fn int8(&self, index: usize) -> Option<i64> {
+        self.datum(index).map(|datum| datum.value() as i64)
+    }
+
+    pub fn oid(&self, index: usize) -> Option<pg_sys::Oid> {
+        self.datum(index).map(|datum| pg_sys::Oid::from(datum.value() as u32))
+    }
+
+    pub fn timestamp(&self, index: usize) -> Option<Timestamp> {
+        self.int8(index)
+    }
+
+    pub fn uuid(&self, index: usize) -> Option<[u8; 16]> {
+        // SAFETY: declared uuid, which is 16 bytes passed by reference.
+        self.datum(index).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+
+    /// A duration in microseconds, at least `min` and at most 100 years.
+    pub fn duration(&self, index: usize, name: &str, min: Micros) -> Result<Option<Micros>, Error> {
+        self.datum(index)
+            // SAFETY: declared interval.
+            .map(|datum| unsafe { interval_to_micros(datum, name, min) })
+            .transpose()
+    }
+
+    /// The function that is being called.
+    pub fn function(&self) -> pg_sys::Oid {
+        // SAFETY: the function manager fills in flinfo for every call through SQL.
+        unsafe { (*(*self.0).flinfo).fn_oid }
+    }
+}
+
+/// # Safety
+/// `datum` must be an interval.
+pub unsafe fn interval_to_micros(datum: Datum, name: &str, min: Micros) -> Result<Micros, Error> {
+    // SAFETY: as the caller says.
+    let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
+    policy::duration(name, interval.month, interval.day, interval.time, min)
+}

@@ -1,0 +1,41 @@
+//! pg_idempotent: idempotency keys inside the caller's transaction.
+//!
+//! Data goes one way: SQL call -> `api` (arguments in, row out) -> `domain` (decides) -> `store`
+//! (reads, writes, locks) and back. Nothing in `domain` knows Postgres; nothing outside `store`
+//! touches a tuple.
+
+mod api;
+#[deny(unsafe_code)]
+mod domain;
+mod entry;
+mod raise;
+mod settings;
+mod store;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+
+use pgrx::prelude::*;
+
+pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/10_tables.sql", name = "tables", bootstrap);
+extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["tables"]);
+extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
+
+/// Called by Postgres once, when the library is loaded into a backend.
+#[allow(non_snake_case)]
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::init();
+    store::init();
+}
+
+/// What `cargo pgrx test` asks of the crate.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}

@@ -1,0 +1,109 @@
+//! `idempotent_result`: what a call answers, as a composite datum.
+
+use crate::domain::{Micros, Timestamp};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::cell::Cell;
+
+/// The columns of `idempotent_result`; values by reference pass through as datums.
+#[derive(Clone, Copy, Default)]
+pub struct Answer {
+    pub outcome: &'static str,
+    pub fence: Option<i64>,
+    pub attempt: Option<i32>,
+    pub failed: Option<bool>,
+    pub status: Option<i32>,
+    pub headers: Option<Datum>,
+    pub response: Option<Datum>,
+    pub body: Option<Datum>,
+    pub evicted: Option<bool>,
+    pub checkpoint: Option<Datum>,
+    pub retry_after: Option<Micros>,
+    pub expires_at: Option<Timestamp>,
+}
+
+const COLUMNS: usize = 12;
+
+thread_local! {
+    /// The function that was called last, and the row type that it returns. OIDs of functions are
+    /// not reused soon, so a dropped and recreated extension has others.
+    static RESULT_TYPE: Cell<Option<(pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
+}
+
+fn result_type(function: pg_sys::Oid) -> pg_sys::Oid {
+    if let Some((known, row_type)) = RESULT_TYPE.get()
+        && known == function
+    {
+        return row_type;
+    }
+    // SAFETY: a syscache look-up.
+    let row_type = unsafe { pg_sys::get_func_rettype(function) };
+    RESULT_TYPE.set(Some((function, row_type)));
+    row_type
+}
+
+impl Answer {
+    /// The datum that `function` (declared to return `idempotent_result`) returns.
+    pub fn into_datum(self, function: pg_sys::Oid) -> Datum {
+        let columns: [Option<Datum>; COLUMNS] = [
+            Some(text(self.outcome)),
+            self.fence.map(Datum::from),
+            self.attempt.map(Datum::from),
+            self.failed.map(Datum::from),
+            self.status.map(Datum::from),
+            self.headers,
+            self.response,
+            self.body,
+            self.evicted.map(Datum::from),
+            self.checkpoint,
+            self.retry_after.map(interval),
+            self.expires_at.map(Datum::from),
+        ];
+        let values = columns.map(|column| column.unwrap_or(Datum::from(0)));
+        let nulls = columns.map(|column| column.is_none());
+        // SAFETY: the row type has these columns (sql/20_types.sql); its descriptor is pinned
+        // while the tuple is formed, which copies all values.
+        unsafe {
+            let descriptor = pg_sys::lookup_rowtype_tupdesc(result_type(function), -1);
+            let tuple = pg_sys::heap_form_tuple(descriptor, values.as_ptr(), nulls.as_ptr());
+            if (*descriptor).tdrefcount >= 0 {
+                pg_sys::DecrTupleDescRefCount(descriptor);
+            }
+            pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
+        }
+    }
+}
+
+/// A palloc'd text.
+pub fn text(text: &str) -> Datum {
+    let length = i32::try_from(text.len()).unwrap_or(0);
+    // SAFETY: copies `length` bytes. Our own words are ASCII, so right in every encoding.
+    Datum::from(unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length) })
+}
+
+/// A palloc'd uuid.
+pub fn uuid(bytes: [u8; 16]) -> Datum {
+    // SAFETY: 16 fresh bytes.
+    unsafe {
+        let copy: *mut [u8; 16] = pg_sys::palloc(bytes.len()).cast();
+        copy.write(bytes);
+        Datum::from(copy)
+    }
+}
+
+/// A uuid as SQL shows it.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)].join("-")
+}
+
+fn interval(micros: Micros) -> Datum {
+    // SAFETY: a fresh, fully initialised interval.
+    unsafe {
+        let copy: *mut pg_sys::Interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast();
+        copy.write(pg_sys::Interval { time: micros, day: 0, month: 0 });
+        Datum::from(copy)
+    }
+}

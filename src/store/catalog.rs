@@ -1,0 +1,104 @@
+//! Where our tables are: OIDs, looked up once per backend and forgotten when any of them changes.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::policy::Durability;
+use crate::store::operations;
+use pgrx::pg_sys;
+use std::cell::Cell;
+use std::ffi::CStr;
+
+/// A table and the unique index by which it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    pub heap: pg_sys::Oid,
+    pub index: pg_sys::Oid,
+}
+
+/// The extension's relations.
+#[derive(Clone, Copy)]
+pub struct Catalog {
+    pub unlogged: Table,
+    pub logged: Table,
+    pub operation: Table,
+    pub fence: pg_sys::Oid,
+}
+
+impl Catalog {
+    pub fn records(&self, durability: Durability) -> Table {
+        match durability {
+            Durability::Unlogged => self.unlogged,
+            Durability::Logged => self.logged,
+        }
+    }
+
+    fn mentions(&self, relation: pg_sys::Oid) -> bool {
+        relation == self.unlogged.heap
+            || relation == self.logged.heap
+            || relation == self.operation.heap
+            || relation == self.fence
+    }
+}
+
+thread_local! {
+    static CATALOG: Cell<Option<Catalog>> = const { Cell::new(None) };
+    static GENERATION: Cell<u64> = const { Cell::new(0) };
+}
+
+pub fn init() {
+    // SAFETY: registers a callback of this library, which Postgres never unloads.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(on_relation_changed), pg_sys::Datum::from(0));
+    }
+}
+
+/// Counts invalidations: who reads it before and after knows whether what it read still holds.
+pub fn generation() -> u64 {
+    GENERATION.get()
+}
+
+/// The extension's relations, or an error where there are none (the extension was dropped).
+pub fn get() -> Result<Catalog> {
+    if let Some(catalog) = CATALOG.get() {
+        return Ok(catalog);
+    }
+    let catalog = look_up()?;
+    CATALOG.set(Some(catalog));
+    Ok(catalog)
+}
+
+fn look_up() -> Result<Catalog> {
+    // SAFETY: a syscache look-up by a constant name, within a transaction.
+    let schema = unsafe { pg_sys::get_namespace_oid(c"idempotent".as_ptr(), true) };
+    let relation = |name: &CStr| -> Result<pg_sys::Oid> {
+        // SAFETY: as above; an invalid schema has no relations.
+        let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
+        if oid == pg_sys::InvalidOid {
+            return Err(Error::new(
+                Code::UndefinedTable,
+                format!("relation \"idempotent.{}\" does not exist", name.to_string_lossy()),
+            )
+            .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;"));
+        }
+        Ok(oid)
+    };
+    Ok(Catalog {
+        unlogged: Table { heap: relation(c"record")?, index: relation(c"record_pkey")? },
+        logged: Table {
+            heap: relation(c"record_logged")?,
+            index: relation(c"record_logged_pkey")?,
+        },
+        operation: Table { heap: relation(c"operation")?, index: relation(c"operation_pkey")? },
+        fence: relation(c"fence")?,
+    })
+}
+
+/// Runs whenever this backend learns that a relation changed, at almost any point: it only forgets.
+unsafe extern "C-unwind" fn on_relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
+    let ours = relation == pg_sys::InvalidOid
+        || CATALOG.get().is_some_and(|catalog| catalog.mentions(relation));
+    if ours {
+        CATALOG.set(None);
+        GENERATION.set(GENERATION.get().wrapping_add(1));
+        operations::forget();
+    }
+}

@@ -1,0 +1,204 @@
+//! What this backend remembers of the claims held by its transaction, and the commit guard.
+//!
+//! A claim held by a transaction leaves no row until it is finished, so that it is open is known
+//! here alone. What is remembered follows savepoints: a journal says what to undo when one is
+//! rolled back, like the locks and rows that go with it.
+
+use crate::domain::error::{Code, Error};
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::identity::{Identity, RecordId};
+use crate::raise;
+use pgrx::pg_sys;
+use pgrx::pg_sys::{SubTransactionId, SubXactEvent, XactEvent};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// The work is being done.
+    Open,
+    /// An answer is stored.
+    Finished,
+    /// The key was given back; the lock stays until the transaction ends.
+    Released,
+}
+
+/// A claim held by the current transaction.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    pub status: Status,
+    pub fingerprint: Option<Fingerprint>,
+    pub attempt: i32,
+    /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
+    pub spilled: bool,
+}
+
+struct Remembered {
+    claim: Claim,
+    /// Operation, scope and key, for the guard's message.
+    identity: Box<[u8]>,
+    operation_length: usize,
+    scope_length: usize,
+}
+
+impl Remembered {
+    fn describe(&self) -> String {
+        let (operation, rest) = self.identity.split_at(self.operation_length);
+        let (scope, key) = rest.split_at(self.scope_length);
+        Identity::new(Some(operation), Some(scope), Some(key))
+            .map_or_else(|_| String::new(), |identity| identity.describe())
+    }
+}
+
+/// A change to undo when the subtransaction that made it is rolled back.
+struct Change {
+    made_in: SubTransactionId,
+    id: RecordId,
+    /// What was remembered before; `None`: nothing.
+    before: Option<Claim>,
+}
+
+#[derive(Default)]
+struct Claims {
+    by_id: HashMap<RecordId, Remembered>,
+    journal: Vec<Change>,
+    /// Claims held by a lock of their own.
+    locked: usize,
+}
+
+thread_local! {
+    // Borrowed only for moments in which nothing of Postgres is called: its callbacks borrow too.
+    static CLAIMS: RefCell<Claims> = RefCell::new(Claims::default());
+}
+
+pub fn init() {
+    // SAFETY: registers callbacks of this library, which Postgres never unloads.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(on_transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(on_subtransaction_event), std::ptr::null_mut());
+    }
+}
+
+/// The claim that the current transaction holds or held on a key.
+pub fn get(id: RecordId) -> Option<Claim> {
+    CLAIMS.with_borrow(|claims| claims.by_id.get(&id).map(|remembered| remembered.claim))
+}
+
+/// Remembers a claim just made.
+pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) {
+    let made_in = current_subtransaction();
+    let parts = [identity.operation(), identity.scope(), identity.key()];
+    CLAIMS.with_borrow_mut(|claims| {
+        let remembered = Remembered {
+            claim,
+            identity: parts.concat().into_boxed_slice(),
+            operation_length: parts[0].len(),
+            scope_length: parts[1].len(),
+        };
+        claims.locked += usize::from(!claim.spilled);
+        let before = claims.by_id.insert(id, remembered).map(|remembered| remembered.claim);
+        claims.journal.push(Change { made_in, id, before });
+    });
+}
+
+/// Remembers what became of a claim.
+pub fn close(id: RecordId, status: Status) {
+    let made_in = current_subtransaction();
+    CLAIMS.with_borrow_mut(|claims| {
+        if let Some(remembered) = claims.by_id.get_mut(&id) {
+            let before = Some(remembered.claim);
+            remembered.claim.status = status;
+            claims.journal.push(Change { made_in, id, before });
+        }
+    });
+}
+
+/// Whether the transaction holds its share of the lock table already, so that the next claim must
+/// be held by a row instead of a lock.
+pub fn must_spill(fair_share: usize) -> bool {
+    CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
+}
+
+fn current_subtransaction() -> SubTransactionId {
+    // SAFETY: reads this backend's transaction state.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+impl Claims {
+    fn roll_back(&mut self, subtransaction: SubTransactionId) {
+        while let Some(change) = self.journal.pop_if(|change| change.made_in >= subtransaction) {
+            match change.before {
+                Some(before) => {
+                    if let Some(remembered) = self.by_id.get_mut(&change.id) {
+                        remembered.claim = before;
+                    }
+                }
+                None => {
+                    if let Some(gone) = self.by_id.remove(&change.id) {
+                        self.locked -= usize::from(!gone.claim.spilled);
+                    }
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+        let tail = self.journal.iter_mut().rev();
+        for change in tail.take_while(|change| change.made_in >= subtransaction) {
+            change.made_in = parent;
+        }
+    }
+
+    /// The commit guard: a claim that is still open is a completion that was forgotten.
+    fn check(&self) -> Result<(), Error> {
+        let open = |remembered: &&Remembered| remembered.claim.status == Status::Open;
+        let Some(forgotten) = self.by_id.values().find(open) else {
+            return Ok(());
+        };
+        let others = self.by_id.values().filter(open).count() - 1;
+        let mut detail = format!("Claimed and not finished: {}", forgotten.describe());
+        if others > 0 {
+            detail.push_str(&format!(", and {others} more"));
+        }
+        detail.push('.');
+        Err(Error::new(Code::Guard, "a claimed key is neither completed nor released")
+            .detail(detail)
+            .hint(
+                "Before COMMIT, call idempotent_complete, idempotent_fail or idempotent_release for every key that was claimed.",
+            ))
+    }
+}
+
+unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut std::ffi::c_void) {
+    match event {
+        XactEvent::XACT_EVENT_PRE_COMMIT | XactEvent::XACT_EVENT_PRE_PREPARE => {
+            if let Err(raised) = raise::catch(|| CLAIMS.with_borrow(Claims::check)) {
+                // SAFETY: an error here refuses the commit (xact.c); nothing is left to drop.
+                unsafe { raised.throw() }
+            }
+        }
+        XactEvent::XACT_EVENT_COMMIT
+        | XactEvent::XACT_EVENT_ABORT
+        | XactEvent::XACT_EVENT_PREPARE => {
+            CLAIMS.with_borrow_mut(|claims| {
+                if !claims.journal.is_empty() {
+                    *claims = Claims::default();
+                }
+            });
+        }
+        _ => {}
+    }
+}
+
+unsafe extern "C-unwind" fn on_subtransaction_event(
+    event: SubXactEvent::Type,
+    subtransaction: SubTransactionId,
+    parent: SubTransactionId,
+    _: *mut std::ffi::c_void,
+) {
+    CLAIMS.with_borrow_mut(|claims| match event {
+        SubXactEvent::SUBXACT_EVENT_ABORT_SUB => claims.roll_back(subtransaction),
+        SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => claims.merge(subtransaction, parent),
+        _ => {}
+    });
+}

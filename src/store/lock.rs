@@ -1,0 +1,116 @@
+//! The lock of a record: a transaction-level advisory lock on its id.
+//!
+//! Every claim and every write of a key holds it, so tuples are not fought over, the lock manager
+//! does the waiting, and its deadlock detector sees it.
+
+use crate::domain::Micros;
+use crate::domain::identity::RecordId;
+use crate::store::subtransaction;
+use pgrx::pg_sys;
+
+/// Fourth field of the lock's tag, shown as `objsubid` in pg_locks. Postgres' own advisory locks
+/// use 1 and 2 (lockfuncs.c), so an application's can never be one of ours.
+pub const CLASS: u16 = 478;
+
+const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+fn tag(id: RecordId) -> pg_sys::LOCKTAG {
+    let (high, low) = id.lock_key();
+    pg_sys::LOCKTAG {
+        // SAFETY: a global, constant for the backend.
+        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field2: high,
+        locktag_field3: low,
+        locktag_field4: CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+/// Makes the (sub)transaction the owner of locks taken and given back, whatever portal or internal
+/// subtransaction the call happens in: `LockRelease` wants the same owner that acquired.
+struct TransactionOwner(pg_sys::ResourceOwner);
+
+impl TransactionOwner {
+    fn set() -> Self {
+        // SAFETY: both owners exist for the whole (sub)transaction; the former one comes back on drop.
+        unsafe {
+            let before = pg_sys::CurrentResourceOwner;
+            pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+            Self(before)
+        }
+    }
+}
+
+impl Drop for TransactionOwner {
+    fn drop(&mut self) {
+        // SAFETY: see `set`.
+        unsafe { pg_sys::CurrentResourceOwner = self.0 };
+    }
+}
+
+/// Takes the lock if nobody else holds it.
+pub fn try_acquire(id: RecordId) -> bool {
+    let _owner = TransactionOwner::set();
+    // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+    let result = unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Takes the lock, waiting as long as the caller's own timeouts allow.
+pub fn acquire(id: RecordId) {
+    let _owner = TransactionOwner::set();
+    // SAFETY: as above.
+    unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, false) };
+}
+
+/// Takes the lock, waiting for at most `wait`; `false` if somebody held it all the while.
+pub fn acquire_within(id: RecordId, wait: Micros) -> bool {
+    subtransaction::within_lock_timeout(milliseconds(wait), || acquire(id))
+}
+
+/// Waits for the end of the transaction that is inserting a record, for at most `wait`.
+pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool {
+    subtransaction::within_lock_timeout(milliseconds(wait), || transaction_ends(xid))
+}
+
+/// Waits for the end of a transaction as long as the caller's own timeouts allow.
+pub fn transaction_ends(xid: pg_sys::TransactionId) {
+    // SAFETY: any xid may be waited for; no relation is named for the error context.
+    unsafe {
+        pg_sys::XactLockTableWait(
+            xid,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            pg_sys::XLTW_Oper::XLTW_None,
+        );
+    }
+}
+
+fn milliseconds(wait: Micros) -> i32 {
+    i32::try_from(wait / 1_000).unwrap_or(i32::MAX)
+}
+
+/// Gives back one acquisition: what was found made the lock pointless.
+pub fn release(id: RecordId) {
+    let _owner = TransactionOwner::set();
+    // SAFETY: called only after an acquisition in the same (sub)transaction.
+    unsafe { pg_sys::LockRelease(&tag(id), MODE, false) };
+}
+
+/// Whether another transaction, prepared ones included, holds the lock. Takes nothing, so that
+/// asking never makes a claim beside it fail.
+pub fn is_held_by_another(id: RecordId) -> bool {
+    let mut count = 0;
+    // SAFETY: a valid tag. The result is palloc'd, or on a standby kept by lock.c for the next
+    // call, so it is not ours to free.
+    unsafe { pg_sys::GetLockConflicts(&tag(id), MODE, &mut count) };
+    count > 0
+}
+
+/// How many keys one transaction may hold by locks: its share of the lock table
+/// (max_locks_per_transaction).
+pub fn fair_share() -> usize {
+    // SAFETY: a global, constant after server start.
+    usize::try_from(unsafe { pg_sys::max_locks_per_xact }).unwrap_or(0)
+}

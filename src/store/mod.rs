@@ -1,0 +1,25 @@
+//! Everything that touches Postgres' storage: relations, tuples, locks, snapshots, transactions.
+//! The only part of the extension that opens a relation.
+
+pub mod answer;
+pub mod bytes;
+pub mod catalog;
+pub mod claims;
+pub mod clock;
+pub mod fence;
+pub mod handler;
+pub mod json;
+pub mod lock;
+pub mod operations;
+pub mod random;
+pub mod record;
+pub mod relation;
+pub mod snapshot;
+pub mod sql;
+pub mod subtransaction;
+
+/// Registers the callbacks that keep what this backend remembers true; called once.
+pub fn init() {
+    catalog::init();
+    claims::init();
+}

@@ -1,0 +1,157 @@
+//! The policies of operations, read from their table once per backend and forgotten when it changes.
+
+use crate::domain::Micros;
+use crate::domain::error::Result;
+use crate::domain::policy::{
+    AfterReset, Durability, Exclusions, OnLapse, Policy, StoreFailures, interval_micros,
+};
+use crate::entry::Text;
+use crate::store::catalog;
+use crate::store::relation::Relation;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Columns of `idempotent.operation`, in order (sql/10_tables.sql).
+mod column {
+    pub const RETENTION: usize = 1;
+    pub const FAILURE_RETENTION: usize = 2;
+    pub const RESPONSE_RETENTION: usize = 3;
+    pub const LEASE: usize = 4;
+    pub const WAIT: usize = 5;
+    pub const DURABILITY: usize = 6;
+    pub const ON_LAPSE: usize = 7;
+    pub const MAX_RESPONSE_BYTES: usize = 8;
+    pub const SCOPE_REQUIRED: usize = 9;
+    pub const FINGERPRINT_EXCLUDE: usize = 10;
+    pub const STORE_FAILURES: usize = 11;
+    pub const AFTER_RESET: usize = 12;
+    pub const ROLE: usize = 14;
+    pub const COUNT: usize = 15;
+}
+
+/// Names come from callers, so their number has a bound; past it the cache starts anew.
+const CACHE_LIMIT: usize = 1024;
+
+thread_local! {
+    static CACHE: RefCell<HashMap<Box<[u8]>, Rc<Policy>>> = RefCell::new(HashMap::new());
+}
+
+/// Called when the table may have changed.
+pub fn forget() {
+    CACHE.with_borrow_mut(HashMap::clear);
+}
+
+/// The policy of an operation: its own, or the defaults if nobody configured it.
+pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
+    if let Some(policy) = CACHE.with_borrow(|cache| cache.get(name.server).cloned()) {
+        return Ok(policy);
+    }
+    let policy = Rc::new(read(name)?.unwrap_or_default());
+    CACHE.with_borrow_mut(|cache| {
+        if cache.len() >= CACHE_LIMIT {
+            cache.clear();
+        }
+        cache.insert(name.server.into(), Rc::clone(&policy));
+    });
+    Ok(policy)
+}
+
+/// The row of a configured operation, as a datum of its row type.
+pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
+    let table = Relation::open_to_read(catalog::get()?.operation);
+    // SAFETY: name is text, as the index is; the copy is made while the tuple is pinned.
+    Ok(unsafe {
+        table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
+            Some(pg_sys::heap_copy_tuple_as_datum(tuple, table.descriptor()))
+        })
+    })
+}
+
+fn read(name: &Text<'_>) -> Result<Option<Policy>> {
+    let table = Relation::open_to_read(catalog::get()?.operation);
+    // SAFETY: name is text, as the index is; `parse` copies what it keeps.
+    unsafe {
+        table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
+            let mut values = [Datum::from(0); column::COUNT];
+            let mut nulls = [true; column::COUNT];
+            pg_sys::heap_deform_tuple(
+                tuple,
+                table.descriptor(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
+            Some(parse(&|column: usize| (!nulls[column]).then_some(values[column])))
+        })
+    }
+    .transpose()
+}
+
+/// # Safety
+/// `column` must give the columns of a row of `idempotent.operation`.
+unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
+    let default = Policy::default();
+    // SAFETY: each column is read as the type it is declared with.
+    unsafe {
+        let micros = |index| column(index).and_then(|datum| stored_micros(datum));
+        let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
+        let texts = |index| column(index).map(|datum| text_array(datum)).unwrap_or_default();
+        Ok(Policy {
+            retention: micros(column::RETENTION).unwrap_or(default.retention),
+            failure_retention: micros(column::FAILURE_RETENTION)
+                .unwrap_or(default.failure_retention),
+            response_retention: micros(column::RESPONSE_RETENTION),
+            lease: micros(column::LEASE),
+            wait: micros(column::WAIT),
+            durability: text(column::DURABILITY)
+                .map_or(Ok(default.durability), Durability::parse)?,
+            on_lapse: text(column::ON_LAPSE).map_or(Ok(default.on_lapse), OnLapse::parse)?,
+            after_reset: text(column::AFTER_RESET)
+                .map_or(Ok(default.after_reset), AfterReset::parse)?,
+            max_response_bytes: column(column::MAX_RESPONSE_BYTES)
+                .map_or(default.max_response_bytes, |datum| datum.value() as i32),
+            scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
+            exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE))?,
+            store_failures: StoreFailures::parse(texts(column::STORE_FAILURES))?,
+            role: column(column::ROLE).map(|datum| datum.value() as u32).filter(|role| *role != 0),
+        })
+    }
+}
+
+/// # Safety
+/// `datum` must be an interval.
+unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
+    // SAFETY: as the caller says.
+    let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
+    interval_micros(interval.month, interval.day, interval.time)
+}
+
+/// The elements of a text array, in UTF-8; null elements are passed over.
+///
+/// # Safety
+/// `datum` must be a text[].
+pub unsafe fn text_array(datum: Datum) -> Vec<Vec<u8>> {
+    let mut elements = std::ptr::null_mut();
+    let mut nulls = std::ptr::null_mut();
+    let mut count = 0;
+    // SAFETY: text is of variable length (-1), not passed by value, and int-aligned; both results
+    // are arrays of `count` elements.
+    unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        (0..usize::try_from(count).unwrap_or(0))
+            .filter(|index| !*nulls.add(*index))
+            .map(|index| Text::from_datum(*elements.add(index)).utf8.to_vec())
+            .collect()
+    }
+}

@@ -1,0 +1,32 @@
+//! Snapshots, and the isolation level's view of what is newer than the transaction's own.
+
+use pgrx::pg_sys;
+
+/// A snapshot that sees what is committed now and what is being written, and tells by whom: for
+/// each tuple, `xmin` is the transaction still inserting it and `xmax` the one still deleting it.
+///
+/// Postgres' `InitDirtySnapshot` (utils/snapmgr.h).
+pub fn dirty() -> pg_sys::SnapshotData {
+    // SAFETY: all-zero is a valid SnapshotData, as in a C static.
+    let mut snapshot: pg_sys::SnapshotData = unsafe { std::mem::zeroed() };
+    snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+    snapshot
+}
+
+/// REPEATABLE READ or SERIALIZABLE: the transaction goes on seeing what it saw first.
+pub fn is_frozen() -> bool {
+    // SAFETY: a global of this backend.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Raises 25006 in a read-only transaction and on a standby.
+pub fn refuse_read_only(function: &std::ffi::CStr) {
+    // SAFETY: a NUL-terminated name for the message.
+    unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) };
+}
+
+/// Whether this server is a standby (or still recovering).
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}

@@ -1,0 +1,143 @@
+//! Internal subtransactions: an error inside is undone, and the caller's transaction goes on.
+
+use crate::raise::{Kept, unpack};
+use cee_scape::call_with_sigsetjmp;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// A subtransaction as PL/pgSQL's EXCEPTION blocks use it (pl_exec.c, `exec_stmt_block`).
+struct Subtransaction {
+    context: pg_sys::MemoryContext,
+    owner: pg_sys::ResourceOwner,
+}
+
+impl Subtransaction {
+    fn begin() -> Self {
+        // SAFETY: called within a transaction, by a function that is parallel unsafe.
+        unsafe {
+            let outer =
+                Self { context: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner };
+            pg_sys::BeginInternalSubTransaction(std::ptr::null());
+            pg_sys::MemoryContextSwitchTo(outer.context);
+            outer
+        }
+    }
+
+    fn commit(self) {
+        // SAFETY: the subtransaction that `begin` began is the current one.
+        unsafe {
+            pg_sys::ReleaseCurrentSubTransaction();
+            self.restore();
+        }
+    }
+
+    fn roll_back(self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            self.restore();
+        }
+    }
+
+    /// # Safety
+    /// What was current before `begin` must still exist: it belongs to an outer level.
+    unsafe fn restore(&self) {
+        // SAFETY: as the caller says.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(self.context);
+            pg_sys::CurrentResourceOwner = self.owner;
+        }
+    }
+}
+
+/// Waits for a lock, for at most `milliseconds`; `false` if the time was not enough.
+///
+/// lock_timeout raises an error in the middle of the lock manager, which only the end of a
+/// subtransaction cleans up after. Every other error (cancel, deadlock) goes on to the caller.
+pub fn within_lock_timeout(milliseconds: i32, wait: impl FnOnce()) -> bool {
+    let subtransaction = Subtransaction::begin();
+    // SAFETY: a global of this backend, set back on both ways out. A stricter setting of the
+    // caller's stays in force.
+    let before = unsafe { pg_sys::LockTimeout };
+    let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
+    unsafe { pg_sys::LockTimeout = limit.max(1) };
+    let outcome = catch_unwind(AssertUnwindSafe(wait));
+    unsafe { pg_sys::LockTimeout = before };
+    match outcome {
+        Ok(()) => {
+            subtransaction.commit();
+            true
+        }
+        Err(payload) => {
+            subtransaction.roll_back();
+            match payload.downcast::<CaughtError>() {
+                Ok(caught) => match *caught {
+                    CaughtError::PostgresError(ref report)
+                        if report.sql_error_code()
+                            == pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE =>
+                    {
+                        false
+                    }
+                    other => other.rethrow(),
+                },
+                Err(payload) => resume_unwind(payload),
+            }
+        }
+    }
+}
+
+/// Runs a user's code; its error comes back whole.
+///
+/// # Safety
+/// After an error Postgres' state is that of a failed statement: the caller must roll back a
+/// subtransaction around the call, or let the error go on.
+pub unsafe fn call_keeping_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Kept> {
+    // SAFETY: this is PG_TRY/PG_CATCH (utils/elog.h). The frames between here and the error are
+    // Postgres' own and the Copy closure's, so nothing is jumped over that has a destructor, and
+    // what is read after the jump was set before the call.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let exception_stack = pg_sys::PG_exception_stack;
+        let error_context_stack = pg_sys::error_context_stack;
+        let mut result = std::mem::MaybeUninit::<T>::uninit();
+        let jumped = call_with_sigsetjmp(false, |buffer| {
+            pg_sys::PG_exception_stack = std::ptr::from_ref(buffer).cast_mut().cast();
+            result.write(call());
+            0
+        });
+        pg_sys::PG_exception_stack = exception_stack;
+        pg_sys::error_context_stack = error_context_stack;
+        if jumped == 0 {
+            return Ok(result.assume_init());
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        let error = pg_sys::CopyErrorData();
+        pg_sys::FlushErrorState();
+        Err(Kept(error))
+    }
+}
+
+/// An error that was undone with its subtransaction.
+pub struct Undone {
+    pub error: Kept,
+    pub sqlstate: String,
+}
+
+/// Runs a user's code in a subtransaction that an error undoes.
+pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Undone> {
+    let subtransaction = Subtransaction::begin();
+    // SAFETY: an error is followed by the rollback of the subtransaction.
+    match unsafe { call_keeping_error(call) } {
+        Ok(value) => {
+            subtransaction.commit();
+            Ok(value)
+        }
+        Err(error) => {
+            subtransaction.roll_back();
+            // SAFETY: copied into the caller's context, which the rollback left alone.
+            let sqlstate = unpack(unsafe { (*error.0).sqlerrcode });
+            Err(Undone { error, sqlstate })
+        }
+    }
+}
