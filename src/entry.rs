@@ -7,6 +7,7 @@ use crate::domain::error::Error;
 use crate::domain::{Micros, Timestamp, policy};
 use crate::raise;
 use crate::store::bytes;
+use crate::store::encoding::to_utf8;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -72,28 +73,6 @@ impl Text<'_> {
         let server = unsafe { bytes::slice(datum) };
         // SAFETY: lives as long as its argument.
         Text { server, utf8: unsafe { to_utf8(server) }, datum }
-    }
-}
-
-/// The same string in UTF-8 (as it is in SQL_ASCII, where nobody knows what it means).
-///
-/// # Safety
-/// The result lives as long as its argument and the current memory context.
-pub unsafe fn to_utf8<'a>(server: &'a [u8]) -> &'a [u8] {
-    // SAFETY: `pg_server_to_any` reads `len` bytes and returns its argument unchanged or a
-    // palloc'd, NUL-terminated conversion.
-    unsafe {
-        let Ok(length) = i32::try_from(server.len()) else { return server };
-        let converted = pg_sys::pg_server_to_any(
-            server.as_ptr().cast(),
-            length,
-            pg_sys::pg_enc::PG_UTF8 as i32,
-        );
-        if converted.cast_const().cast() == server.as_ptr() {
-            server
-        } else {
-            std::ffi::CStr::from_ptr(converted).to_bytes()
-        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! touches a tuple.
 
 mod api;
-#[deny(unsafe_code)]
 mod domain;
 mod entry;
 mod raise;

@@ -7,10 +7,10 @@
 //! destructors.
 
 use crate::domain::error::Error;
+use crate::store::encoding::to_server;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
-use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 unsafe extern "C-unwind" {
@@ -53,6 +53,7 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Raised> {
 /// Describing an error allocates; if even that fails, what is left to say is that memory ran out.
 fn describe(describe: impl FnOnce() -> Raised) -> Raised {
     catch_unwind(AssertUnwindSafe(describe)).unwrap_or_else(|_| {
+        // SAFETY: all-zero is what errstart begins with, too.
         static mut OUT_OF_MEMORY: pg_sys::ErrorData = unsafe { std::mem::zeroed() };
         // SAFETY: one thread; the static is only ever written here, with the same values.
         unsafe {
@@ -75,6 +76,7 @@ impl Raised {
             // SAFETY: error data built or copied by this module, in a context that outlives the
             // jump; the caller answers for the frames.
             Raised::New(edata) => unsafe { throw_error_data(edata) },
+            // SAFETY: as above.
             Raised::Again(edata) => unsafe { rethrow_error(edata) },
         }
         unreachable!("an error was thrown at a level below ERROR")
@@ -136,21 +138,9 @@ fn new_error(sqlstate: &str, message: &str, detail: Option<&str>, hint: Option<&
         let edata: *mut pg_sys::ErrorData = pg_sys::palloc0(size_of::<pg_sys::ErrorData>()).cast();
         (*edata).elevel = PgLogLevel::ERROR as i32;
         (*edata).sqlerrcode = pack(sqlstate);
-        (*edata).message = server_cstring(message);
-        (*edata).detail = detail.map_or(std::ptr::null_mut(), |text| server_cstring(text));
-        (*edata).hint = hint.map_or(std::ptr::null_mut(), |text| server_cstring(text));
+        (*edata).message = to_server(message);
+        (*edata).detail = detail.map_or(std::ptr::null_mut(), to_server);
+        (*edata).hint = hint.map_or(std::ptr::null_mut(), to_server);
         Raised::New(edata)
-    }
-}
-
-/// A palloc'd copy in the server's encoding.
-fn server_cstring(text: &str) -> *mut std::ffi::c_char {
-    let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
-    // SAFETY: pstrdup copies a NUL-terminated string; pg_any_to_server reads `len` bytes and
-    // returns its argument or a palloc'd conversion.
-    unsafe {
-        let copy = pg_sys::pstrdup(text.as_ptr());
-        let length = i32::try_from(text.as_bytes().len()).unwrap_or(0);
-        pg_sys::pg_any_to_server(copy, length, pg_sys::pg_enc::PG_UTF8 as i32)
     }
 }

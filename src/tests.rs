@@ -1,1 +1,196 @@
-//! Tests inside one session.
+//! Tests inside one session: what a single transaction can see of itself.
+//!
+//! Each runs in a transaction that is rolled back, so the commit guard is not in the way. Races
+//! are in tests/isolation, the public face in tests/pg_regress, the rules in src/domain/tests.
+
+#[pgrx::pg_schema]
+mod tests {
+    use crate::domain::identity::{Identity, RecordId};
+    use crate::domain::policy::Exclusions;
+    use crate::store::claims::{self, Status};
+    use crate::store::{json, lock};
+    use pgrx::prelude::*;
+
+    fn text(sql: &str) -> Option<String> {
+        Spi::get_one::<String>(sql).expect("the query runs")
+    }
+
+    fn number(sql: &str) -> i64 {
+        Spi::get_one::<i64>(sql).expect("the query runs").expect("the query returns a number")
+    }
+
+    fn run(sql: &str) {
+        Spi::run(sql).expect("the statement runs");
+    }
+
+    /// The SQLSTATE that a statement raises, or `00000`; what it did is undone if it raises.
+    fn sqlstate(sql: &str) -> String {
+        run("CREATE FUNCTION pg_temp.sqlstate(statement text) RETURNS text LANGUAGE plpgsql AS \
+             'BEGIN EXECUTE statement; RETURN ''00000''; EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE; END'");
+        let quoted = pgrx::spi::quote_literal(sql);
+        let state = text(&format!("SELECT pg_temp.sqlstate({quoted})"));
+        run("DROP FUNCTION pg_temp.sqlstate(text)");
+        state.expect("a SQLSTATE")
+    }
+
+    fn id(operation: &str, key: &str) -> RecordId {
+        Identity::new(Some(operation.as_bytes()), Some(b""), Some(key.as_bytes()))
+            .expect("a good identity")
+            .record_id()
+    }
+
+    fn status(operation: &str, key: &str) -> Option<Status> {
+        claims::get(id(operation, key)).map(|claim| claim.status)
+    }
+
+    /// Locks of ours that this backend holds.
+    fn held_locks() -> i64 {
+        number(&format!(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = {} \
+             AND pid = pg_backend_pid()",
+            lock::CLASS
+        ))
+    }
+
+    #[pg_test]
+    fn a_claim_writes_nothing_until_it_is_finished() {
+        assert_eq!(text("SELECT (idempotent_claim('t', 'k')).outcome").as_deref(), Some("claimed"));
+        assert_eq!(number("SELECT count(*) FROM idempotent.record"), 0);
+        assert_eq!(status("t", "k"), Some(Status::Open));
+        run("SELECT idempotent_complete('t', 'k', '1')");
+        assert_eq!(number("SELECT count(*) FROM idempotent.record WHERE xmax = 0"), 1);
+        assert_eq!(status("t", "k"), Some(Status::Finished));
+    }
+
+    #[pg_test]
+    fn a_replay_keeps_no_lock() {
+        run("SELECT idempotent_claim('t', 'k'), idempotent_complete('t', 'k', '1')");
+        let before = held_locks();
+        run("SELECT idempotent_claim('t', 'k') FROM generate_series(1, 10)");
+        run("SELECT idempotent_replay('t', key) FROM (VALUES ('k'), ('other')) AS v (key)");
+        assert_eq!(held_locks(), before);
+    }
+
+    #[pg_test]
+    fn an_exception_block_takes_its_claim_with_it() {
+        let state = sqlstate(
+            "DO $$ BEGIN PERFORM idempotent_claim('t', 'k'); RAISE EXCEPTION USING ERRCODE = 'P0042'; END $$",
+        );
+        assert_eq!(state, "P0042");
+        assert_eq!(status("t", "k"), None);
+        assert_eq!(held_locks(), 0);
+    }
+
+    #[pg_test]
+    fn an_exception_block_opens_again_what_it_completed() {
+        run("SELECT idempotent_claim('t', 'k')");
+        let state = sqlstate(
+            "DO $$ BEGIN PERFORM idempotent_complete('t', 'k', '1'); RAISE EXCEPTION USING ERRCODE = 'P0042'; END $$",
+        );
+        assert_eq!(state, "P0042");
+        assert_eq!(status("t", "k"), Some(Status::Open));
+        assert_eq!(number("SELECT count(*) FROM idempotent.record"), 0);
+    }
+
+    #[pg_test]
+    fn a_block_that_ends_well_hands_its_claims_to_the_outer_one() {
+        let state = sqlstate(
+            "DO $$ BEGIN
+                 BEGIN
+                     PERFORM idempotent_claim('t', 'inner');
+                 EXCEPTION WHEN division_by_zero THEN
+                     NULL;
+                 END;
+                 RAISE EXCEPTION USING ERRCODE = 'P0042';
+             END $$",
+        );
+        assert_eq!(state, "P0042");
+        assert_eq!(status("t", "inner"), None);
+    }
+
+    #[pg_test]
+    fn many_claims_keep_few_locks() {
+        let share = i64::try_from(lock::fair_share()).expect("a small number");
+        run("SELECT idempotent_claim('t', i::text) FROM generate_series(1, 5000) AS i");
+        assert!(held_locks() <= share, "{} locks are held", held_locks());
+        run(
+            "SELECT idempotent_complete('t', i::text, to_jsonb(i)) FROM generate_series(1, 5000) AS i",
+        );
+        assert_eq!(number("SELECT count(*) FROM idempotent.record WHERE state = 'c'"), 5000);
+        assert_eq!(
+            number(
+                "SELECT count(*) FROM generate_series(1, 5000) AS i, idempotent_replay('t', i::text) AS r \
+                    WHERE r.outcome = 'replay' AND r.response = to_jsonb(i)"
+            ),
+            5000
+        );
+    }
+
+    #[pg_test]
+    fn settings_are_seen_by_the_next_call() {
+        run(
+            "SELECT idempotent_claim('t', 'a', '{\"n\": 1, \"at\": 1}'), idempotent_complete('t', 'a')",
+        );
+        let again = "SELECT (idempotent_claim('t', 'a', '{\"n\": 1, \"at\": 2}')).outcome";
+        assert_eq!(text(again).as_deref(), Some("mismatch"));
+        run("SELECT idempotent_operation('u', fingerprint_exclude => '{at}')");
+        run(
+            "SELECT idempotent_claim('u', 'a', '{\"n\": 1, \"at\": 1}'), idempotent_complete('u', 'a')",
+        );
+        let again = "SELECT (idempotent_claim('u', 'a', '{\"n\": 1, \"at\": 2}')).outcome";
+        assert_eq!(text(again).as_deref(), Some("replay"));
+        run("DELETE FROM idempotent.operation");
+        assert_eq!(text(again).as_deref(), Some("mismatch"));
+    }
+
+    #[pg_test]
+    fn settings_that_are_rolled_back_are_forgotten() {
+        run("SELECT idempotent_claim('t', 'a')");
+        let state = sqlstate(
+            "DO $$ BEGIN
+                 PERFORM idempotent_operation('t', scope_required => true);
+                 PERFORM idempotent_replay('t', 'a');
+             END $$",
+        );
+        assert_eq!(state, "ID006");
+        assert_eq!(sqlstate("SELECT idempotent_replay('t', 'a')"), "00000");
+    }
+
+    #[pg_test]
+    fn the_fingerprint_is_that_of_the_value() {
+        let digest = |value: &str| {
+            let jsonb = Spi::get_one::<pgrx::AnyElement>(&format!(
+                "SELECT {}::jsonb",
+                pgrx::spi::quote_literal(value)
+            ))
+            .expect("the query runs")
+            .expect("a value");
+            // SAFETY: a jsonb, as cast.
+            unsafe { json::canonical_digest(jsonb.datum(), &Exclusions::default()) }
+        };
+        assert_eq!(digest(r#"{"b": [1.0, 2], "a": 1e2}"#), digest(r#"{"a":100,"b":[1,2.00]}"#));
+        let distinct =
+            ["1", "\"1\"", "[1]", "[[1]]", "null", "[]", "{}", "true", "\"true\"", "[null]"];
+        for (index, one) in distinct.iter().enumerate() {
+            for other in &distinct[index + 1..] {
+                assert_ne!(digest(one), digest(other), "{one} and {other}");
+            }
+        }
+    }
+
+    #[pg_test]
+    fn a_backtrace_never_reaches_a_caller() {
+        let detail = text(
+            "CREATE FUNCTION pg_temp.detail() RETURNS text LANGUAGE plpgsql AS $$
+             DECLARE detail text;
+             BEGIN
+                 PERFORM idempotent_claim('', 'k');
+             EXCEPTION WHEN OTHERS THEN
+                 GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+                 RETURN detail;
+             END $$;
+             SELECT pg_temp.detail()",
+        );
+        assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 63 bytes."));
+    }
+}

@@ -44,8 +44,8 @@ impl<'a> Call<'a> {
     /// this transaction ends.
     pub fn open_to_write(&mut self) -> Result<Records> {
         loop {
-            let table = catalog::get()?.records(self.policy.durability);
-            let records = Records::open_to_write(table);
+            let durability = self.policy.durability;
+            let records = Records::open_to_write(durability)?;
             if self.is_current()? {
                 return Ok(records);
             }
@@ -55,7 +55,12 @@ impl<'a> Call<'a> {
     /// Opens the operation's table for reading. Where a look-up finds nothing, `is_current` tells
     /// whether the records were moved to the other table meanwhile.
     pub fn open_to_read(&mut self) -> Result<Records> {
-        Ok(Records::open_to_read(catalog::get()?.records(self.policy.durability)))
+        loop {
+            let records = Records::open_to_read(self.policy.durability)?;
+            if self.is_current()? {
+                return Ok(records);
+            }
+        }
     }
 
     /// Whether the settings are still those that the call began with; if not, reads them anew.

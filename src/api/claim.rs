@@ -86,9 +86,15 @@ impl Decision {
         Self { verdict, answer }
     }
 
-    fn held(attempt: i32) -> Self {
-        let answer = Answer { attempt: Some(attempt), ..outcome("claimed") };
+    fn held(claim: Claim) -> Self {
+        let (attempt, checkpoint) = (Some(claim.attempt), claim.checkpoint);
+        let answer = Answer { attempt, checkpoint, ..outcome("claimed") };
         Self { verdict: Verdict::Held, answer }
+    }
+
+    /// Held by a transaction, whose end nobody can tell.
+    fn in_progress() -> Self {
+        Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
     }
 
     /// The row to return, or under `strict` the exception.
@@ -96,7 +102,7 @@ impl Decision {
         if strict && let Some(error) = verdict::strict_error(self.verdict, &call.owner.identity) {
             return Err(error);
         }
-        Ok(Some(self.answer.into_datum(function)))
+        self.answer.into_datum(function)
     }
 }
 
@@ -143,7 +149,7 @@ pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
             // Somebody may have finished between the look and the lock.
             let found = records.find(&call.owner)?;
             let verdict = match call.judge(found.as_ref(), request)? {
-                Verdict::Claim { .. } => Verdict::InProgress { retry_after: RETRY_AFTER },
+                Verdict::Claim { .. } => return Ok(Decision::in_progress()),
                 other => other,
             };
             return Ok(Decision::new(verdict, found.as_ref()));
@@ -151,17 +157,23 @@ pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
         let found = match records.find_locked(&call.owner)? {
             Locked::Nothing => None,
             Locked::Found(found) => Some(*found),
-            Locked::BeingInserted(xid) => {
+            Locked::BeingWritten(xid) => {
                 lock::release(id);
                 if !waiting.transaction_ends(xid) {
-                    let verdict = Verdict::InProgress { retry_after: RETRY_AFTER };
-                    return Ok(Decision::new(verdict, None));
+                    return Ok(Decision::in_progress());
                 }
                 continue;
             }
         };
         if let Verdict::Claim { attempt, .. } = call.judge(found.as_ref(), request)? {
-            return take(call, &records, request, found.as_ref(), attempt);
+            match make_room(&records, found.as_ref(), &waiting) {
+                Some(true) => return take(call, &records, request, found.as_ref(), attempt),
+                Some(false) => {}
+                None => {
+                    lock::release(id);
+                    return Ok(Decision::in_progress());
+                }
+            }
         }
         // Somebody was faster; without the lock the next look answers.
         lock::release(id);
@@ -173,7 +185,7 @@ fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decisi
     let claim = claims::get(call.owner.id)?;
     (claim.status == Status::Open).then(|| {
         if claim.fingerprint == request.fingerprint {
-            Decision::held(claim.attempt)
+            Decision::held(claim)
         } else {
             Decision::new(Verdict::Mismatch, None)
         }
@@ -211,6 +223,12 @@ impl Call<'_> {
     }
 }
 
+/// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
+/// `None`: somebody still may, and the wait is over.
+fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Option<bool> {
+    before.map_or(Some(true), |before| records.delete_within(before, waiting.remaining()))
+}
+
 /// The key is free and locked: makes it the caller's.
 fn take(
     call: &Call<'_>,
@@ -219,16 +237,13 @@ fn take(
     before: Option<&Found>,
     attempt: i32,
 ) -> Result<Decision> {
-    if let Some(before) = before {
-        records.delete(before);
-    }
     let checkpoint =
         before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
     let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
     let answer = match request.lease {
         Some(lease) => grant_lease(call, records, request, lease, taken)?,
         None => {
-            hold_by_transaction(call, records, request, attempt)?;
+            hold_by_transaction(call, records, request, &taken)?;
             taken
         }
     };
@@ -269,7 +284,7 @@ fn hold_by_transaction(
     call: &Call<'_>,
     records: &Records,
     request: &Request,
-    attempt: i32,
+    taken: &Answer,
 ) -> Result<()> {
     let spilled = claims::must_spill(lock::fair_share());
     if spilled {
@@ -281,8 +296,13 @@ fn hold_by_transaction(
         records.insert(&call.owner, &row)?;
         lock::release(call.owner.id);
     }
-    let fingerprint = request.fingerprint;
-    let claim = Claim { status: Status::Open, fingerprint, attempt, spilled };
+    let claim = Claim {
+        status: Status::Open,
+        fingerprint: request.fingerprint,
+        attempt: taken.attempt.unwrap_or(1),
+        checkpoint: taken.checkpoint,
+        spilled,
+    };
     claims::open(call.owner.id, &call.owner.identity, claim);
     Ok(())
 }

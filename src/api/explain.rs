@@ -66,7 +66,7 @@ fn explain(call: &mut Call<'_>) -> Result<Explanation> {
     let id = call.owner.id;
     let is_claimed_here = claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open);
     let is_locked = lock::is_held_by_another(id)
-        || matches!(records.find_locked(&call.owner)?, Locked::BeingInserted(_));
+        || matches!(records.find_locked(&call.owner)?, Locked::BeingWritten(_));
     let (outcome, because) = if is_claimed_here {
         ("claimed", "this transaction holds the claim")
     } else if is_locked && matches!(verdict, Verdict::Claim { .. }) {

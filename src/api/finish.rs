@@ -72,7 +72,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         claims::close(id, Status::Finished);
         return Ok(kept);
     }
-    let kept = match hold_by_fence(call, &records, fence)? {
+    let kept = match take_by_fence(call, &records, fence)? {
         Held::Leased(found) => {
             let (mut row, kept) = answer_row(call, stored);
             for column in [
@@ -85,7 +85,6 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
             ] {
                 row.set(column, found.row.get(column));
             }
-            records.delete(&found);
             records.insert(&call.owner, &row)?;
             kept
         }
@@ -113,11 +112,8 @@ pub fn idempotent_release(args: &Args) -> Returned {
         claims::close(id, Status::Released);
         return Ok(Some(Datum::from(true)));
     }
-    let released = match hold_by_fence(&call, &records, fence)? {
-        Held::Leased(found) => {
-            records.delete(&found);
-            true
-        }
+    let released = match take_by_fence(&call, &records, fence)? {
+        Held::Leased(_) => true,
         Held::Finished(_) => false,
     };
     let_go(&call, fence);
@@ -146,29 +142,41 @@ fn delete_placeholder(call: &Call<'_>, records: &Records) -> Result<()> {
 
 /// What a caller holds who is not the transaction that claimed.
 pub enum Held {
-    /// A lease that lasts, by its fence.
+    /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
     Leased(Box<Found>),
     /// Finished already, under this very claim.
     Finished(Box<Found>),
 }
 
-/// Checks the fence under the record's lock.
+/// Checks the fence under the record's lock, and takes the leased row.
 ///
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
-pub fn hold_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
-    let found = if fence.is_none() {
-        // Without a fence nothing of another transaction's can be held, so there is nothing to
-        // wait for.
-        records.find(&call.owner)?.map(Box::new)
-    } else {
-        find_under_lock(call, records)?
-    };
-    let record = found.as_ref().map(|found| &found.record);
-    match (check_fence(record, fence, clock::now()), found) {
-        (FenceVerdict::Valid, Some(found)) => Ok(Held::Leased(found)),
-        (FenceVerdict::AlreadyFinished, Some(found)) => Ok(Held::Finished(found)),
-        (verdict, _) => Err(refusal(call, &verdict, fence)),
+pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+    loop {
+        let found = if fence.is_none() {
+            // Without a fence nothing of another transaction's can be held, so there is nothing
+            // to wait for.
+            records.find(&call.owner)?.map(Box::new)
+        } else {
+            find_under_lock(call, records)?
+        };
+        let record = found.as_ref().map(|found| &found.record);
+        match (check_fence(record, fence, clock::now()), found) {
+            (FenceVerdict::Valid, Some(found)) => {
+                if !records.delete(&found) {
+                    // Deleted meanwhile by somebody without the lock: what is there now decides.
+                    let_go(call, fence);
+                    continue;
+                }
+                if found.record.lapsed(clock::now()) {
+                    return Err(refusal(call, &FenceVerdict::Lapsed, fence));
+                }
+                return Ok(Held::Leased(found));
+            }
+            (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(found)),
+            (verdict, _) => return Err(refusal(call, &verdict, fence)),
+        }
     }
 }
 
@@ -178,7 +186,7 @@ fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Option<Box<Foun
         match records.find_locked(&call.owner)? {
             Locked::Nothing => return Ok(None),
             Locked::Found(found) => return Ok(Some(found)),
-            Locked::BeingInserted(xid) => {
+            Locked::BeingWritten(xid) => {
                 lock::release(call.owner.id);
                 lock::transaction_ends(xid);
             }
@@ -186,7 +194,7 @@ fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Option<Box<Foun
     }
 }
 
-/// Gives back the lock that `hold_by_fence` took: from here on the row stands for the change, seen
+/// Gives back the lock that `take_by_fence` took: from here on the row stands for the change, seen
 /// by others as being written, and a transaction may finish any number of leases.
 pub fn let_go(call: &Call<'_>, fence: Option<i64>) {
     if fence.is_some() {

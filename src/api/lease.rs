@@ -1,7 +1,7 @@
 //! `idempotent_extend` and `idempotent_checkpoint`: what a holder does while the lease lasts.
 
 use crate::api::call::Call;
-use crate::api::finish::{Held, hold_by_fence, let_go};
+use crate::api::finish::{Held, let_go, take_by_fence};
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::{Args, Returned};
 use crate::store::record::{Row, column};
@@ -54,11 +54,10 @@ fn change(call: &mut Call<'_>, fence: Option<i64>, change: impl FnOnce(&mut Row)
             .detail("The transaction holds it, until it ends.")
             .hint("A claim held by the transaction needs no heartbeat. For one that outlives it, claim with lease => '30 seconds'."));
     }
-    match hold_by_fence(call, &records, fence)? {
+    match take_by_fence(call, &records, fence)? {
         Held::Leased(found) => {
             let mut row = found.row.clone();
             change(&mut row);
-            records.delete(&found);
             records.insert(&call.owner, &row)?;
             let_go(call, fence);
             Ok(())

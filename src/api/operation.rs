@@ -98,9 +98,10 @@ fn check(args: &Args) -> Result<Cleared> {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
     }
-    // SAFETY: both are declared text[].
     let texts = |index| {
-        args.datum(index).map(|datum| unsafe { operations::text_array(datum) }).unwrap_or_default()
+        // SAFETY: both are declared text[].
+        let texts = args.datum(index).map(|datum| unsafe { operations::text_array(datum) });
+        texts.unwrap_or_default()
     };
     Exclusions::parse(texts(argument::FINGERPRINT_EXCLUDE))?;
     StoreFailures::parse(texts(argument::STORE_FAILURES))?;
@@ -139,6 +140,8 @@ fn move_records(name: Datum, durability: Durability) -> Result<()> {
         Durability::Logged => ("record", "record_logged"),
         Durability::Unlogged => ("record_logged", "record"),
     };
+    // One change at a time: what is read here must hold until the row is written.
+    sql::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
     let wanted = durability.as_str();
     let parameters: [Parameter; 2] =
         [(pg_sys::TEXTOID, Some(name)), (pg_sys::TEXTOID, Some(answer::text(wanted)))];
@@ -215,7 +218,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
 /// reads the settings anew.
 pub fn idempotent_operation_changed(_: &Args) -> Returned {
     // SAFETY: the table exists, as its trigger fires.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation.heap) };
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
     // A trigger returns a null pointer, not SQL's null (commands/trigger.h).
     Ok(Some(Datum::from(0)))
 }

@@ -12,7 +12,7 @@ use crate::store::{claims, clock, lock, snapshot};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
     let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    Ok(Some(look(&mut call)?.into_datum(args.function())))
+    look(&mut call)?.into_datum(args.function())
 }
 
 fn look(call: &mut Call<'_>) -> Result<Answer> {
@@ -64,7 +64,7 @@ fn is_being_worked_on(call: &Call<'_>, records: &Records) -> Result<bool> {
         return Ok(true);
     }
     Ok(lock::is_held_by_another(id)
-        || matches!(records.find_locked(&call.owner)?, Locked::BeingInserted(_)))
+        || matches!(records.find_locked(&call.owner)?, Locked::BeingWritten(_)))
 }
 
 fn refuse_unlogged_on_standby(call: &Call<'_>) -> Result<()> {

@@ -6,10 +6,11 @@ use crate::api::finish::{Stored, store};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::RecordId;
 use crate::domain::verdict::{State, Verdict};
-use crate::entry::{Args, Returned, to_utf8};
+use crate::entry::{Args, Returned};
 use crate::raise::Kept;
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
+use crate::store::encoding::to_utf8;
 use crate::store::handler::Handler;
 use crate::store::{json, snapshot};
 use pgrx::pg_sys::Datum;
@@ -37,7 +38,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     }
     let answer = execute(&mut call, handler, request, decision.answer)?;
     drop(running);
-    Ok(Some(answer.into_datum(args.function())))
+    answer.into_datum(args.function())
 }
 
 fn execute(

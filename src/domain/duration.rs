@@ -19,9 +19,9 @@ pub fn interval_micros(months: i32, days: i32, micros: i64) -> Option<Micros> {
     if ends.contains(&(months, days, micros)) {
         return None;
     }
-    // Two 32-bit counts of days cannot overflow 64 bits; the microseconds of them can.
-    let days = i64::from(months) * 30 + i64::from(days);
-    days.checked_mul(DAY)?.checked_add(micros)
+    // In 128 bits nothing overflows on the way, not even where the parts cancel out.
+    let days = i128::from(months) * 30 + i128::from(days);
+    Micros::try_from(days * i128::from(DAY) + i128::from(micros)).ok()
 }
 
 /// Checks that a length of time is at least `min` and at most a hundred years. `what` names it in

@@ -4,7 +4,7 @@ use super::Micros;
 use super::error::{Code, Error, Result};
 use super::identity::{Identity, printable};
 
-pub use super::duration::{check_duration, duration, interval_micros};
+pub use super::duration::{duration, interval_micros};
 pub use super::failures::StoreFailures;
 pub use super::fingerprint::Exclusions;
 

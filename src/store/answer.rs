@@ -1,6 +1,8 @@
 //! `idempotent_result`: what a call answers, as a composite datum.
 
 use crate::domain::{Micros, Timestamp};
+use crate::entry::Returned;
+use crate::store::columns::{self, Columns};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::cell::Cell;
@@ -44,7 +46,7 @@ fn result_type(function: pg_sys::Oid) -> pg_sys::Oid {
 
 impl Answer {
     /// The datum that `function` (declared to return `idempotent_result`) returns.
-    pub fn into_datum(self, function: pg_sys::Oid) -> Datum {
+    pub fn into_datum(self, function: pg_sys::Oid) -> Returned {
         let columns: [Option<Datum>; COLUMNS] = [
             Some(text(self.outcome)),
             self.fence.map(Datum::from),
@@ -59,17 +61,21 @@ impl Answer {
             self.retry_after.map(interval),
             self.expires_at.map(Datum::from),
         ];
-        let values = columns.map(|column| column.unwrap_or(Datum::from(0)));
-        let nulls = columns.map(|column| column.is_none());
-        // SAFETY: the row type has these columns (sql/20_types.sql); its descriptor is pinned
-        // while the tuple is formed, which copies all values.
+        let mut row = Columns::null();
+        for (index, value) in columns.into_iter().enumerate() {
+            row.set(index, value);
+        }
+        // SAFETY: the row type has these columns (sql/20_types.sql), which is checked; its
+        // descriptor is pinned while the tuple is formed, which copies all values.
         unsafe {
             let descriptor = pg_sys::lookup_rowtype_tupdesc(result_type(function), -1);
-            let tuple = pg_sys::heap_form_tuple(descriptor, values.as_ptr(), nulls.as_ptr());
+            let fits = columns::check(descriptor, COLUMNS);
+            let tuple = fits.is_ok().then(|| row.form(descriptor));
             if (*descriptor).tdrefcount >= 0 {
                 pg_sys::DecrTupleDescRefCount(descriptor);
             }
-            pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
+            fits?;
+            Ok(tuple.map(|tuple| pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)))
         }
     }
 }

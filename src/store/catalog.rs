@@ -7,24 +7,17 @@ use pgrx::pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-/// A table and the unique index by which it is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Table {
-    pub heap: pg_sys::Oid,
-    pub index: pg_sys::Oid,
-}
-
 /// The extension's relations.
 #[derive(Clone, Copy)]
 pub struct Catalog {
-    pub unlogged: Table,
-    pub logged: Table,
-    pub operation: Table,
+    unlogged: pg_sys::Oid,
+    logged: pg_sys::Oid,
+    pub operation: pg_sys::Oid,
     pub fence: pg_sys::Oid,
 }
 
 impl Catalog {
-    pub fn records(&self, durability: Durability) -> Table {
+    pub fn records(&self, durability: Durability) -> pg_sys::Oid {
         match durability {
             Durability::Unlogged => self.unlogged,
             Durability::Logged => self.logged,
@@ -32,9 +25,9 @@ impl Catalog {
     }
 
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
-        relation == self.unlogged.heap
-            || relation == self.logged.heap
-            || relation == self.operation.heap
+        relation == self.unlogged
+            || relation == self.logged
+            || relation == self.operation
             || relation == self.fence
     }
 }
@@ -82,23 +75,27 @@ fn look_up() -> Result<Catalog> {
         Ok(oid)
     };
     Ok(Catalog {
-        unlogged: Table { heap: relation(c"record")?, index: relation(c"record_pkey")? },
-        logged: Table {
-            heap: relation(c"record_logged")?,
-            index: relation(c"record_logged_pkey")?,
-        },
-        operation: Table { heap: relation(c"operation")?, index: relation(c"operation_pkey")? },
+        unlogged: relation(c"record")?,
+        logged: relation(c"record_logged")?,
+        operation: relation(c"operation")?,
         fence: relation(c"fence")?,
     })
 }
 
+/// Forgets where the tables are: one that was looked up is gone.
+pub fn forget() {
+    CATALOG.set(None);
+    GENERATION.set(GENERATION.get().wrapping_add(1));
+    operations::forget();
+}
+
 /// Runs whenever this backend learns that a relation changed, at almost any point: it only forgets.
+///
+/// While nothing is known of where our tables are, any relation may be one of them.
 unsafe extern "C-unwind" fn on_relation_changed(_: pg_sys::Datum, relation: pg_sys::Oid) {
     let ours = relation == pg_sys::InvalidOid
-        || CATALOG.get().is_some_and(|catalog| catalog.mentions(relation));
+        || CATALOG.get().is_none_or(|catalog| catalog.mentions(relation));
     if ours {
-        CATALOG.set(None);
-        GENERATION.set(GENERATION.get().wrapping_add(1));
-        operations::forget();
+        forget();
     }
 }

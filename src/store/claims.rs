@@ -9,7 +9,7 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
 use crate::raise;
 use pgrx::pg_sys;
-use pgrx::pg_sys::{SubTransactionId, SubXactEvent, XactEvent};
+use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -29,6 +29,8 @@ pub struct Claim {
     pub status: Status,
     pub fingerprint: Option<Fingerprint>,
     pub attempt: i32,
+    /// What the holder before left; kept until the transaction ends.
+    pub checkpoint: Option<Datum>,
     /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
     pub spilled: bool,
 }
@@ -87,18 +89,30 @@ pub fn get(id: RecordId) -> Option<Claim> {
 /// Remembers a claim just made.
 pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) {
     let made_in = current_subtransaction();
+    let checkpoint = claim.checkpoint.map(keep_until_transaction_ends);
+    let claim = Claim { checkpoint, ..claim };
     let parts = [identity.operation(), identity.scope(), identity.key()];
+    let remembered = Remembered {
+        claim,
+        identity: parts.concat().into_boxed_slice(),
+        operation_length: parts[0].len(),
+        scope_length: parts[1].len(),
+    };
     CLAIMS.with_borrow_mut(|claims| {
-        let remembered = Remembered {
-            claim,
-            identity: parts.concat().into_boxed_slice(),
-            operation_length: parts[0].len(),
-            scope_length: parts[1].len(),
-        };
-        claims.locked += usize::from(!claim.spilled);
         let before = claims.by_id.insert(id, remembered).map(|remembered| remembered.claim);
         claims.journal.push(Change { made_in, id, before });
+        claims.count(before, Some(claim));
     });
+}
+
+fn keep_until_transaction_ends(varlena: Datum) -> Datum {
+    // SAFETY: a varlena; the copy lives as long as what is remembered, and outlives savepoints.
+    unsafe {
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
+        let copy = pg_sys::pg_detoast_datum_copy(varlena.cast_mut_ptr());
+        pg_sys::MemoryContextSwitchTo(context);
+        Datum::from(copy)
+    }
 }
 
 /// Remembers what became of a claim.
@@ -127,19 +141,21 @@ fn current_subtransaction() -> SubTransactionId {
 impl Claims {
     fn roll_back(&mut self, subtransaction: SubTransactionId) {
         while let Some(change) = self.journal.pop_if(|change| change.made_in >= subtransaction) {
-            match change.before {
-                Some(before) => {
-                    if let Some(remembered) = self.by_id.get_mut(&change.id) {
-                        remembered.claim = before;
-                    }
-                }
-                None => {
-                    if let Some(gone) = self.by_id.remove(&change.id) {
-                        self.locked -= usize::from(!gone.claim.spilled);
-                    }
-                }
-            }
+            let now = match change.before {
+                Some(before) => self
+                    .by_id
+                    .get_mut(&change.id)
+                    .map(|remembered| std::mem::replace(&mut remembered.claim, before)),
+                None => self.by_id.remove(&change.id).map(|remembered| remembered.claim),
+            };
+            self.count(now, change.before);
         }
+    }
+
+    /// Keeps the number of claims that are held by a lock of their own.
+    fn count(&mut self, before: Option<Claim>, after: Option<Claim>) {
+        let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.spilled));
+        self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 
     fn merge(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {

@@ -2,6 +2,7 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::raise::Kept;
+use crate::store::compat;
 use crate::store::subtransaction::{self, Undone};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -98,17 +99,8 @@ unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
 /// # Safety
 /// `function` must exist.
 unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
-    // SAFETY: as the caller says.
-    let answer = unsafe {
-        let user = pg_sys::GetUserId();
-        let mode = pg_sys::ACL_EXECUTE.into();
-        #[cfg(feature = "pg15")]
-        let answer = pg_sys::pg_proc_aclcheck(function, user, mode);
-        #[cfg(not(feature = "pg15"))]
-        let answer = pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, user, mode);
-        answer
-    };
-    if answer == pg_sys::AclResult::ACLCHECK_OK {
+    // SAFETY: as the caller says; the current user exists.
+    if unsafe { compat::may_execute(function, pg_sys::GetUserId()) } {
         return Ok(());
     }
     Err(Error::new(
@@ -126,7 +118,7 @@ fn name(function: pg_sys::Oid) -> String {
         if name.is_null() {
             return u32::from(function).to_string();
         }
-        let name = crate::entry::to_utf8(CStr::from_ptr(name).to_bytes());
+        let name = crate::store::encoding::to_utf8(CStr::from_ptr(name).to_bytes());
         String::from_utf8_lossy(name).into_owned()
     }
 }

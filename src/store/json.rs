@@ -3,7 +3,7 @@
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::fingerprint::{Canonical, Token};
 use crate::domain::policy::Exclusions;
-use crate::entry::to_utf8;
+use crate::store::encoding::{to_server, to_utf8};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, JsonbIteratorToken, jbvType};
 use std::ffi::CStr;
@@ -83,15 +83,10 @@ pub unsafe fn equal(left: Datum, right: Datum) -> bool {
 
 /// A jsonb value from its text.
 fn parse(text: &str) -> Option<Datum> {
-    let text = std::ffi::CString::new(text).unwrap_or_default();
-    // SAFETY: pg_any_to_server reads `len` bytes; jsonb_in takes a NUL-terminated string in the
-    // server's encoding and copies what it needs.
-    unsafe {
-        let copy = pg_sys::pstrdup(text.as_ptr());
-        let length = i32::try_from(text.as_bytes().len()).unwrap_or(0);
-        let server = pg_sys::pg_any_to_server(copy, length, pg_sys::pg_enc::PG_UTF8 as i32);
-        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(server))])
-    }
+    let text = Datum::from(to_server(text));
+    // SAFETY: jsonb_in takes a NUL-terminated string in the server's encoding and copies what it
+    // needs.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text)]) }
 }
 
 /// A jsonb value of what serde can write (for what is not hot).

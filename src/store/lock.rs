@@ -66,12 +66,17 @@ pub fn acquire(id: RecordId) {
 
 /// Takes the lock, waiting for at most `wait`; `false` if somebody held it all the while.
 pub fn acquire_within(id: RecordId, wait: Micros) -> bool {
-    subtransaction::within_lock_timeout(milliseconds(wait), || acquire(id))
+    held_within(wait, || acquire(id))
 }
 
-/// Waits for the end of the transaction that is inserting a record, for at most `wait`.
+/// Waits for the end of the transaction that is writing a record, for at most `wait`.
 pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool {
-    subtransaction::within_lock_timeout(milliseconds(wait), || transaction_ends(xid))
+    held_within(wait, || transaction_ends(xid))
+}
+
+/// Does what waits for a lock of any kind; `false` if `wait` was not enough, and nothing was done.
+pub fn held_within(wait: Micros, body: impl FnOnce()) -> bool {
+    subtransaction::within_lock_timeout(milliseconds(wait), body)
 }
 
 /// Waits for the end of a transaction as long as the caller's own timeouts allow.

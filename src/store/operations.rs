@@ -7,6 +7,7 @@ use crate::domain::policy::{
 };
 use crate::entry::Text;
 use crate::store::catalog;
+use crate::store::columns::Columns;
 use crate::store::relation::Relation;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -49,8 +50,14 @@ pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
     if let Some(policy) = CACHE.with_borrow(|cache| cache.get(name.server).cloned()) {
         return Ok(policy);
     }
-    let policy = Rc::new(read(name)?.unwrap_or_default());
+    let table = Relation::open_to_read(column::COUNT, |catalog| catalog.operation)?;
+    let generation = catalog::generation();
+    let policy = Rc::new(read(&table, name)?.unwrap_or_default());
     CACHE.with_borrow_mut(|cache| {
+        // What was invalidated while it was read is good for this call, not for the next.
+        if generation != catalog::generation() {
+            return;
+        }
         if cache.len() >= CACHE_LIMIT {
             cache.clear();
         }
@@ -61,7 +68,7 @@ pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
 
 /// The row of a configured operation, as a datum of its row type.
 pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
-    let table = Relation::open_to_read(catalog::get()?.operation);
+    let table = Relation::open_to_read(column::COUNT, |catalog| catalog.operation)?;
     // SAFETY: name is text, as the index is; the copy is made while the tuple is pinned.
     Ok(unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
@@ -70,20 +77,12 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
     })
 }
 
-fn read(name: &Text<'_>) -> Result<Option<Policy>> {
-    let table = Relation::open_to_read(catalog::get()?.operation);
+fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
     // SAFETY: name is text, as the index is; `parse` copies what it keeps.
     unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
-            let mut values = [Datum::from(0); column::COUNT];
-            let mut nulls = [true; column::COUNT];
-            pg_sys::heap_deform_tuple(
-                tuple,
-                table.descriptor(),
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-            Some(parse(&|column: usize| (!nulls[column]).then_some(values[column])))
+            let columns = Columns::of(tuple, table.descriptor());
+            Some(parse(&|column| columns.get(column)))
         })
     }
     .transpose()

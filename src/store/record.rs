@@ -1,14 +1,15 @@
 //! Records: looked up by id, inserted, deleted. One row a key, written by whoever holds its lock.
 
-use crate::domain::Timestamp;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
+use crate::domain::policy::Durability;
 use crate::domain::verdict::{Record, State};
+use crate::domain::{Micros, Timestamp};
 use crate::entry::Text;
-use crate::store::catalog::Table;
+use crate::store::columns::Columns;
 use crate::store::relation::Relation;
-use crate::store::snapshot;
+use crate::store::{lock, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::CaughtError;
@@ -50,20 +51,16 @@ pub struct Owner<'a> {
     pub id: RecordId,
 }
 
-/// The columns of one row, as Postgres wants them.
+/// One row of records.
 #[derive(Clone)]
-pub struct Row {
-    values: [Datum; column::COUNT],
-    nulls: [bool; column::COUNT],
-}
+pub struct Row(Columns);
 
 impl Row {
     /// A row of an owner's with nothing else in it.
     ///
     /// It points into `owner` and must not outlive it.
     pub fn new(owner: &Owner<'_>) -> Self {
-        let mut row =
-            Self { values: [Datum::from(0); column::COUNT], nulls: [true; column::COUNT] };
+        let mut row = Self(Columns::null());
         row.set(column::RECORD_ID, Some(Datum::from(owner.id.0.as_ptr())));
         row.set(column::OPERATION, Some(owner.operation.datum));
         row.set(column::SCOPE, Some(owner.scope.datum));
@@ -73,8 +70,7 @@ impl Row {
     }
 
     pub fn set(&mut self, column: usize, value: Option<Datum>) {
-        self.nulls[column] = value.is_none();
-        self.values[column] = value.unwrap_or(Datum::from(0));
+        self.0.set(column, value);
     }
 
     pub fn set_state(&mut self, state: State) {
@@ -92,7 +88,7 @@ impl Row {
     }
 
     pub fn get(&self, column: usize) -> Option<Datum> {
-        (!self.nulls[column]).then_some(self.values[column])
+        self.0.get(column)
     }
 
     fn int8(&self, column: usize) -> Option<i64> {
@@ -108,6 +104,7 @@ impl Row {
 /// A record that was found: a copy of the tuple, its columns, and what the domain judges by.
 pub struct Found {
     tid: pg_sys::ItemPointerData,
+    inserted_by: Option<pg_sys::TransactionId>,
     pub row: Row,
     pub record: Record,
 }
@@ -126,92 +123,95 @@ impl Found {
 pub enum Locked {
     Nothing,
     Found(Box<Found>),
-    /// A transaction that holds its claims by rows is inserting the record: wait for its end.
-    BeingInserted(pg_sys::TransactionId),
+    /// A transaction that does not hold the lock (see `claim::take`, or a sweeper or administrator)
+    /// is inserting or deleting the record: wait for its end.
+    BeingWritten(pg_sys::TransactionId),
 }
 
 /// A table of records, open.
 pub struct Records(Relation);
 
 impl Records {
-    pub fn open_to_read(table: Table) -> Self {
-        Self(Relation::open_to_read(table))
+    pub fn open_to_read(durability: Durability) -> Result<Self> {
+        Relation::open_to_read(column::COUNT, |catalog| catalog.records(durability)).map(Self)
     }
 
-    pub fn open_to_write(table: Table) -> Self {
-        Self(Relation::open_to_write(table))
+    pub fn open_to_write(durability: Durability) -> Result<Self> {
+        Relation::open_to_write(column::COUNT, |catalog| catalog.records(durability)).map(Self)
     }
 
     /// The record as of now, whatever snapshot the caller's statement runs with: who lost a race
     /// must see the winner.
     ///
-    /// Under REPEATABLE READ a record that is newer than the transaction's snapshot is an error
-    /// (40001): the transaction could read the answer, but not the rows that belong to it.
+    /// # Errors
+    /// 40001 under REPEATABLE READ and above for an answer that is newer than the transaction's
+    /// snapshot: the transaction could read it, but not the rows that belong to it.
     pub fn find(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
-        // SAFETY: the id is a uuid, as the index is; `found_in` copies the tuple.
-        let found = unsafe {
-            self.0.scan(
-                pg_sys::F_UUID_EQ,
-                Datum::from(owner.id.0.as_ptr()),
-                std::ptr::null_mut(),
-                |tuple| Some(self.found_in(tuple)),
-            )
+        let found = if snapshot::is_serializable() {
+            // An MVCC snapshot would leave predicate locks on index pages, on which transactions
+            // with other keys would fail. Without one, a record that is replaced during the scan
+            // can be missed in both places; the next scan sees it.
+            let mut current = snapshot::current();
+            self.first(owner, &raw mut current).or_else(|| self.first(owner, &raw mut current))
+        } else {
+            self.first(owner, std::ptr::null_mut())
         };
         found.map(|found| self.checked(owner, found)).transpose()
     }
 
+    fn first(&self, owner: &Owner<'_>, snapshot: pg_sys::Snapshot) -> Option<Found> {
+        // SAFETY: the id is a uuid, as the index is; the callers' snapshots outlive the scan;
+        // `found_in` copies the tuple.
+        unsafe {
+            self.0.scan(pg_sys::F_UUID_EQ, Datum::from(owner.id.0.as_ptr()), snapshot, |tuple| {
+                Some(self.found_in(tuple))
+            })
+        }
+    }
+
     /// The record as of now, also while it is being written. The caller holds the key's lock, so
-    /// nobody begins to write it now.
+    /// nobody begins to insert it now.
+    ///
+    /// # Errors
+    /// As [`Records::find`].
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Locked> {
         let mut dirty = snapshot::dirty();
         let dirty = &raw mut dirty;
-        let mut inserter = None;
-        let mut leaving = None;
+        let mut writer = None;
         // SAFETY: the snapshot outlives the scan, which fills it in for each tuple it returns.
         let found = unsafe {
             self.0.scan(pg_sys::F_UUID_EQ, Datum::from(owner.id.0.as_ptr()), dirty, |tuple| {
-                let (inserting, deleting) = ((*dirty).xmin, (*dirty).xmax);
-                if inserting != pg_sys::InvalidTransactionId {
-                    inserter = Some(inserting);
-                    return None;
-                }
-                let found = self.found_in(tuple);
-                if deleting != pg_sys::InvalidTransactionId {
-                    // A sweeper's or an administrator's delete: may yet be rolled back.
-                    leaving = Some(found);
-                    return None;
-                }
-                Some(found)
+                let busy = [(*dirty).xmin, (*dirty).xmax]
+                    .into_iter()
+                    .find(|xid| *xid != pg_sys::InvalidTransactionId);
+                writer = writer.or(busy);
+                // A record being replaced has a second version further on.
+                busy.is_none().then(|| self.found_in(tuple))
             })
         };
-        if let Some(xid) = inserter {
-            return Ok(Locked::BeingInserted(xid));
-        }
-        match found.or(leaving) {
-            None => Ok(Locked::Nothing),
-            Some(found) => Ok(Locked::Found(Box::new(self.checked(owner, found)?))),
+        match (writer, found) {
+            (Some(xid), _) => Ok(Locked::BeingWritten(xid)),
+            (None, None) => Ok(Locked::Nothing),
+            (None, Some(found)) => Ok(Locked::Found(Box::new(self.checked(owner, found)?))),
         }
     }
 
     /// # Safety
     /// `tuple` must be a pinned tuple of this table.
     unsafe fn found_in(&self, tuple: pg_sys::HeapTuple) -> Found {
-        let mut row = Row { values: [Datum::from(0); column::COUNT], nulls: [true; column::COUNT] };
-        // SAFETY: the copy lives in the caller's memory context, longer than the pin; it is
-        // deformed by the descriptor of its table, and the state's byte is read as declared.
+        // SAFETY: the copy lives in the caller's memory context, longer than the pin; the columns
+        // are read as they are declared.
         unsafe {
             let tuple = pg_sys::heap_copytuple(tuple);
-            pg_sys::heap_deform_tuple(
-                tuple,
-                self.0.descriptor(),
-                row.values.as_mut_ptr(),
-                row.nulls.as_mut_ptr(),
-            );
+            let row = Row(Columns::of(tuple, self.0.descriptor()));
             let fingerprint = row.uuid(column::FINGERPRINT).map(|digest| Fingerprint {
-                version: row.values[column::FINGERPRINT_VERSION].value() as i16,
+                version: row
+                    .get(column::FINGERPRINT_VERSION)
+                    .map_or(0, |datum| datum.value() as i16),
                 digest,
             });
-            let state = row.values[column::STATE].value() as u8;
+            let state = row.get(column::STATE).map_or(0, |datum| datum.value() as u8);
+            let inserted_by = inserter(tuple);
             Found {
                 tid: (*tuple).t_self,
                 record: Record {
@@ -223,8 +223,10 @@ impl Records {
                     attempt_id: row.uuid(column::ATTEMPT_ID),
                     lease_until: row.int8(column::LEASE_UNTIL),
                     expires_at: row.int8(column::EXPIRES_AT).unwrap_or(Timestamp::MAX),
-                    mine: is_mine(tuple),
+                    mine: inserted_by
+                        .is_some_and(|xid| pg_sys::TransactionIdIsCurrentTransactionId(xid)),
                 },
+                inserted_by,
                 row,
             }
         }
@@ -252,7 +254,11 @@ impl Records {
                 ))
                 .hint("Send the request with another key."));
         }
-        if snapshot::is_frozen() && !found.record.mine && !self.is_in_own_snapshot(owner) {
+        let is_answer = matches!(found.record.state, State::Completed | State::Failed);
+        if is_answer
+            && snapshot::is_frozen()
+            && found.inserted_by.is_some_and(snapshot::is_older_than)
+        {
             return Err(Error::new(
                 Code::SerializationFailure,
                 "could not serialize access due to concurrent use of the key",
@@ -266,31 +272,13 @@ impl Records {
         Ok(found)
     }
 
-    fn is_in_own_snapshot(&self, owner: &Owner<'_>) -> bool {
-        // SAFETY: the transaction's snapshot is valid while it lasts under these isolation levels.
-        unsafe {
-            self.0
-                .scan(
-                    pg_sys::F_UUID_EQ,
-                    Datum::from(owner.id.0.as_ptr()),
-                    pg_sys::GetTransactionSnapshot(),
-                    |_| Some(()),
-                )
-                .is_some()
-        }
-    }
-
     /// Inserts a record, into every index, under the unique constraint, which has the last word:
     /// a row that got there past the lock (logical replication, an administrator) is a lost race.
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
         // SAFETY: as many values as the table has columns, each of its column's type.
         // CatalogTupleInsert (catalog/indexing.c) asks for plain, immediate indexes: ours are.
         let inserted = catch_unwind(AssertUnwindSafe(|| unsafe {
-            let tuple = pg_sys::heap_form_tuple(
-                self.0.descriptor(),
-                row.values.as_ptr(),
-                row.nulls.as_ptr(),
-            );
+            let tuple = row.0.form(self.0.descriptor());
             pg_sys::CatalogTupleInsert(self.0.raw, tuple);
             pg_sys::heap_freetuple(tuple);
             // What comes later in this transaction must see it.
@@ -310,39 +298,56 @@ impl Records {
         resume_unwind(payload)
     }
 
-    /// Deletes a record that was found. That it is gone already (swept, forgotten) is fine.
-    pub fn delete(&self, found: &Found) {
+    /// Deletes a record that was found; `false` if somebody else's delete came first. Waits for
+    /// whoever is still deciding, as any DELETE does.
+    pub fn delete(&self, found: &Found) -> bool {
+        self.try_delete(found, true) == pg_sys::TM_Result::TM_Ok
+    }
+
+    /// As [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
+    pub fn delete_within(&self, found: &Found, wait: Micros) -> Option<bool> {
+        match self.try_delete(found, false) {
+            pg_sys::TM_Result::TM_BeingModified => {
+                let mut deleted = false;
+                let done = wait > 0 && lock::held_within(wait, || deleted = self.delete(found));
+                done.then_some(deleted)
+            }
+            result => Some(result == pg_sys::TM_Result::TM_Ok),
+        }
+    }
+
+    fn try_delete(&self, found: &Found, wait: bool) -> pg_sys::TM_Result::Type {
         let mut tid = found.tid;
-        // SAFETY: the tuple was visible to a fresh snapshot while the key's lock was held. What
-        // heap_delete answers is either done, or that somebody else's delete came first; neither
-        // leaves anything to do, and heap_delete waits for whoever is still deciding.
+        // SAFETY: the tuple was visible to a fresh snapshot while the key's lock was held, so it
+        // is still there, if only as somebody else's delete.
         unsafe {
             let mut failure = pg_sys::TM_FailureData::default();
-            pg_sys::heap_delete(
+            let result = pg_sys::heap_delete(
                 self.0.raw,
                 &mut tid,
                 pg_sys::GetCurrentCommandId(true),
                 std::ptr::null_mut(),
-                true,
+                wait,
                 &mut failure,
                 false,
             );
             pg_sys::CommandCounterIncrement();
+            result
         }
     }
 }
 
-/// Whether the current transaction wrote the tuple.
+/// Who inserted the tuple, unless it is so old that nobody remembers.
 ///
 /// # Safety
 /// `tuple` must be valid.
-unsafe fn is_mine(tuple: pg_sys::HeapTuple) -> bool {
-    // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and a
-    // frozen one is nobody's (access/htup_details.h).
+unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
+    // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and
+    // nobody's for a frozen one (access/htup_details.h).
     unsafe {
         let header = (*tuple).t_data;
         let frozen =
             u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN;
-        !frozen && pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin)
+        (!frozen).then_some((*header).t_choice.t_heap.t_xmin)
     }
 }

@@ -1,6 +1,8 @@
 //! Open relations and index scans over one key, closed whatever happens.
 
-use crate::store::catalog::Table;
+use crate::domain::error::Result;
+use crate::store::catalog::{self, Catalog};
+use crate::store::columns;
 use pgrx::pg_sys;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
@@ -11,18 +13,34 @@ pub struct Relation {
 }
 
 impl Relation {
-    pub fn open_to_read(table: Table) -> Self {
-        Self::open(table, pg_sys::AccessShareLock)
+    /// # Errors
+    /// 42P01 if there is no such table; 55000 if it does not have the columns this library knows.
+    pub fn open_to_read(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Self> {
+        Self::open(known, which, pg_sys::AccessShareLock)
     }
 
-    pub fn open_to_write(table: Table) -> Self {
-        Self::open(table, pg_sys::RowExclusiveLock)
+    /// # Errors
+    /// As `open_to_read`.
+    pub fn open_to_write(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Self> {
+        Self::open(known, which, pg_sys::RowExclusiveLock)
     }
 
-    fn open(table: Table, lock: u32) -> Self {
-        // SAFETY: raises an error if the table is gone.
-        let raw = unsafe { pg_sys::table_open(table.heap, lock as pg_sys::LOCKMODE) };
-        Self { raw, index: table.index }
+    fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Result<Self> {
+        loop {
+            let table = which(&catalog::get()?);
+            // SAFETY: answers null for a table that is gone: the extension was dropped, and we
+            // only learn of it now that we wait for its lock.
+            let raw = unsafe { pg_sys::try_table_open(table, lock as pg_sys::LOCKMODE) };
+            if raw.is_null() {
+                catalog::forget();
+                continue;
+            }
+            // SAFETY: open and locked.
+            let relation = Self { raw, index: unsafe { primary_key(raw) } };
+            // SAFETY: the relation's own descriptor.
+            unsafe { columns::check(relation.descriptor(), known)? };
+            return Ok(relation);
+        }
     }
 
     pub fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -78,11 +96,26 @@ impl Relation {
 
 impl Drop for Relation {
     fn drop(&mut self) {
-        // SAFETY: opened by us; the lock stays until the transaction ends. While an error unwinds,
+        // Opened by us; the lock stays until the transaction ends. While an error unwinds,
         // Postgres' resource owner closes what is open.
         if !std::thread::panicking() {
+            // SAFETY: see above.
             unsafe { pg_sys::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
+    }
+}
+
+/// The primary key's index, as of the lock: REINDEX CONCURRENTLY gives it another OID.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: as the caller says; listing the indexes fills in rd_pkindex (utils/relcache.c).
+    unsafe {
+        if !(*relation).rd_indexvalid {
+            pg_sys::list_free(pg_sys::RelationGetIndexList(relation));
+        }
+        (*relation).rd_pkindex
     }
 }
 
@@ -90,8 +123,9 @@ struct Scan(pg_sys::SysScanDesc);
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        // SAFETY: begun by us; as for the relation, an error leaves it to the resource owner.
+        // Begun by us; as for the relation, an error leaves it to the resource owner.
         if !std::thread::panicking() {
+            // SAFETY: see above.
             unsafe { pg_sys::systable_endscan(self.0) };
         }
     }

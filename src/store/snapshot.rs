@@ -7,10 +7,31 @@ use pgrx::pg_sys;
 ///
 /// Postgres' `InitDirtySnapshot` (utils/snapmgr.h).
 pub fn dirty() -> pg_sys::SnapshotData {
+    of_type(pg_sys::SnapshotType::SNAPSHOT_DIRTY)
+}
+
+/// A snapshot that sees what is committed at the moment each tuple is looked at.
+pub fn current() -> pg_sys::SnapshotData {
+    of_type(pg_sys::SnapshotType::SNAPSHOT_SELF)
+}
+
+fn of_type(kind: pg_sys::SnapshotType::Type) -> pg_sys::SnapshotData {
     // SAFETY: all-zero is a valid SnapshotData, as in a C static.
     let mut snapshot: pg_sys::SnapshotData = unsafe { std::mem::zeroed() };
-    snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_DIRTY;
+    snapshot.snapshot_type = kind;
     snapshot
+}
+
+/// Whether the transaction runs under SERIALIZABLE.
+pub fn is_serializable() -> bool {
+    // SAFETY: a global of this backend.
+    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_SERIALIZABLE as i32 }
+}
+
+/// Whether the transaction's own snapshot was taken before `xid`, which has committed, had.
+pub fn is_older_than(xid: pg_sys::TransactionId) -> bool {
+    // SAFETY: under the levels that `is_frozen` tells of, the snapshot lasts as the transaction.
+    unsafe { pg_sys::XidInMVCCSnapshot(xid, pg_sys::GetTransactionSnapshot()) }
 }
 
 /// REPEATABLE READ or SERIALIZABLE: the transaction goes on seeing what it saw first.

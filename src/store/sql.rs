@@ -5,9 +5,9 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::Text;
+use crate::store::encoding::to_server;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use std::ffi::CString;
 
 /// A parameter: its type and its value.
 pub type Parameter = (pg_sys::Oid, Option<Datum>);
@@ -15,7 +15,7 @@ pub type Parameter = (pg_sys::Oid, Option<Datum>);
 /// Runs a statement; returns the number of rows it processed.
 pub fn execute(sql: &str, parameters: &[Parameter]) -> Result<u64> {
     with_spi(|| {
-        run(sql, parameters, false)?;
+        run(sql, parameters)?;
         // SAFETY: set by the statement just run.
         Ok(unsafe { pg_sys::SPI_processed })
     })
@@ -24,7 +24,7 @@ pub fn execute(sql: &str, parameters: &[Parameter]) -> Result<u64> {
 /// Runs a query; returns its first column, which must be text, in UTF-8. Nulls are passed over.
 pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
     with_spi(|| {
-        run(sql, parameters, true)?;
+        run(sql, parameters)?;
         // SAFETY: the tuple table of the query just run, read before SPI is left.
         unsafe {
             let table = pg_sys::SPI_tuptable;
@@ -46,12 +46,15 @@ fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: connected and finished in pairs; an error leaves SPI to the end of the transaction.
     unsafe { pg_sys::SPI_connect() };
     let result = body();
+    // SAFETY: as above.
     unsafe { pg_sys::SPI_finish() };
     result
 }
 
-fn run(sql: &str, parameters: &[Parameter], read_only: bool) -> Result<()> {
-    let statement = CString::new(sql).unwrap_or_default();
+/// Never read-only to SPI, which would mean the snapshot of the caller's statement: settings are
+/// read and changed as of now.
+fn run(sql: &str, parameters: &[Parameter]) -> Result<()> {
+    let statement = to_server(sql);
     let mut types: Vec<pg_sys::Oid> = parameters.iter().map(|(oid, _)| *oid).collect();
     let mut values: Vec<Datum> =
         parameters.iter().map(|(_, value)| value.unwrap_or(Datum::from(0))).collect();
@@ -63,12 +66,12 @@ fn run(sql: &str, parameters: &[Parameter], read_only: bool) -> Result<()> {
     // SAFETY: the three arrays have `count` elements and outlive the call.
     let code = unsafe {
         pg_sys::SPI_execute_with_args(
-            statement.as_ptr(),
+            statement,
             count,
             types.as_mut_ptr(),
             values.as_mut_ptr(),
             nulls.as_ptr(),
-            read_only,
+            false,
             0,
         )
     };

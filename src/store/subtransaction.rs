@@ -61,8 +61,10 @@ pub fn within_lock_timeout(milliseconds: i32, wait: impl FnOnce()) -> bool {
     // caller's stays in force.
     let before = unsafe { pg_sys::LockTimeout };
     let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
+    // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = limit.max(1) };
     let outcome = catch_unwind(AssertUnwindSafe(wait));
+    // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = before };
     match outcome {
         Ok(()) => {

@@ -23,6 +23,10 @@ fn what_does_not_fit_or_never_ends_is_none() {
     assert_eq!(interval_micros(0, -1, i64::MIN), None);
     assert_eq!(interval_micros(0, i32::MAX, 0), None);
     assert_eq!(interval_micros(i32::MIN, 0, 0), None);
+    // Only the sum must fit.
+    assert_eq!(interval_micros(i32::MAX, -30 * 71_582_788, 0), None);
+    assert_eq!(interval_micros(4_000_000, -120_000_000, 5), Some(5));
+    assert_eq!(interval_micros(0, 106_751_992, -DAY), Some(106_751_991 * DAY));
 }
 
 #[test]
@@ -81,9 +85,18 @@ fn lengths_are_described_in_their_largest_whole_unit() {
 }
 
 proptest! {
+    /// However a length is divided among the fields, it is the same length.
     #[test]
-    fn interval_micros_is_the_sum_or_nothing(months: i32, days: i32, micros: i64) {
-        let sum = (i128::from(months) * 30 + i128::from(days)) * i128::from(DAY) + i128::from(micros);
-        prop_assert_eq!(interval_micros(months, days, micros), i64::try_from(sum).ok());
+    fn fields_are_interchangeable(
+        months in prop_oneof![-9..9_i32, i32::MIN + 9..i32::MAX - 9],
+        days in prop_oneof![-99..99_i32, i32::MIN + 99..i32::MAX - 99],
+        micros in prop_oneof![-99..99_i64, i64::MIN + 99..i64::MAX - 99],
+        moved in -3..=3_i32,
+    ) {
+        let length = interval_micros(months, days, micros);
+        prop_assert_eq!(interval_micros(months + moved, days - 30 * moved, micros), length);
+        if let Some(micros) = micros.checked_sub(i64::from(moved) * DAY) {
+            prop_assert_eq!(interval_micros(months, days + moved, micros), length);
+        }
     }
 }

@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn stays_in_range_whatever_is_asked(key: u64, shards in 1..=u32::MAX) {
+    fn stays_in_range_whatever_is_asked(key: u64, shards in prop_oneof![1..9_u32, 1..=u32::MAX]) {
         prop_assert!(jump(key, shards) < shards);
     }
 }

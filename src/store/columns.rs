@@ -1,0 +1,76 @@
+//! The columns of a row, as Postgres wants them: values and nulls side by side.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::store::compat;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// Room for the columns we know and for those that a later version adds: after ALTER EXTENSION
+/// UPDATE a session may still run the library that it began with.
+const ROOM: usize = 32;
+
+/// The columns of one row, by position; null where nothing was set.
+#[derive(Clone)]
+pub struct Columns {
+    values: [Datum; ROOM],
+    nulls: [bool; ROOM],
+}
+
+/// Checks that a row type has the columns this library knows, and no more than there is room for.
+///
+/// # Errors
+/// 55000 for a row type of another version.
+///
+/// # Safety
+/// The descriptor must be valid.
+pub unsafe fn check(descriptor: pg_sys::TupleDesc, known: usize) -> Result<()> {
+    // SAFETY: as the caller says.
+    let there = usize::try_from(unsafe { (*descriptor).natts }).unwrap_or(0);
+    if (known..=ROOM).contains(&there) {
+        return Ok(());
+    }
+    Err(Error::new(Code::ObjectNotReady, "library and schema of pg_idempotent do not fit")
+        .detail(format!("A row has {there} columns; this library knows {known}."))
+        .hint("ALTER EXTENSION pg_idempotent UPDATE; then reconnect."))
+}
+
+impl Columns {
+    pub fn null() -> Self {
+        Self { values: [Datum::from(0); ROOM], nulls: [true; ROOM] }
+    }
+
+    /// # Safety
+    /// The tuple must be of the descriptor, which `check` has let through. What is read points
+    /// into the tuple.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        let mut columns = Self::null();
+        // SAFETY: as the caller says, so there is room for every column.
+        unsafe {
+            pg_sys::heap_deform_tuple(
+                tuple,
+                descriptor,
+                columns.values.as_mut_ptr(),
+                columns.nulls.as_mut_ptr(),
+            );
+        }
+        columns
+    }
+
+    /// A palloc'd tuple with copies of the values.
+    ///
+    /// # Safety
+    /// `check` must have let the descriptor through, and each value be of its column's type.
+    pub unsafe fn form(&self, descriptor: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
+        // SAFETY: as the caller says.
+        unsafe { compat::form_tuple(descriptor, &self.values, &self.nulls) }
+    }
+
+    pub fn set(&mut self, column: usize, value: Option<Datum>) {
+        self.nulls[column] = value.is_none();
+        self.values[column] = value.unwrap_or(Datum::from(0));
+    }
+
+    pub fn get(&self, column: usize) -> Option<Datum> {
+        (!self.nulls[column]).then_some(self.values[column])
+    }
+}
