@@ -2,10 +2,10 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::Identity;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Durability, Policy};
 use crate::entry::Text;
 use crate::store::record::{Owner, Records};
-use crate::store::{catalog, operations};
+use crate::store::{catalog, operations, snapshot};
 use pgrx::pg_sys;
 use std::rc::Rc;
 
@@ -56,6 +56,7 @@ impl<'a> Call<'a> {
     /// whether the records were moved to the other table meanwhile.
     pub fn open_to_read(&mut self) -> Result<Records> {
         loop {
+            refuse_unlogged_on_standby(&self.policy)?;
             let records = Records::open_to_read(self.policy.durability)?;
             if self.is_current()? {
                 return Ok(records);
@@ -93,4 +94,16 @@ fn check_role(policy: &Policy, identity: &Identity<'_>) -> Result<()> {
     )
     .detail("The operation is for members of its role alone.")
     .hint("Ask an administrator: GRANT the operation's role to yours."))
+}
+
+fn refuse_unlogged_on_standby(policy: &Policy) -> Result<()> {
+    if policy.durability == Durability::Logged || !snapshot::in_recovery() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ReadOnly,
+        "cannot read the records of an unlogged operation during recovery",
+    )
+    .detail("A standby has no unlogged records.")
+    .hint("Ask the primary, or have the operation's records logged: SELECT idempotent_operation(..., durability => 'logged')."))
 }

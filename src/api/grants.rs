@@ -2,11 +2,17 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::{Args, Returned};
-use crate::store::sql;
+use crate::store::{answer, sql};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-/// The extension's functions that are not administration, and its type, as GRANT names them.
+/// What callers are granted: named one by one, so that nothing is granted by being added.
+const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
+    idempotent_release,idempotent_extend,idempotent_checkpoint,idempotent_replay,idempotent_run,\
+    idempotent_explain,idempotent_new_key,idempotent_request_key,idempotent_derive_key,\
+    idempotent_shard}";
+
+/// Those functions, and the type that they return, as GRANT names them.
 const CALLERS_OBJECTS: &str = "
 SELECT CASE WHEN d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::regclass
             THEN 'FUNCTION ' ELSE 'TYPE ' END
@@ -24,7 +30,7 @@ WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::regclass
   AND e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'
   AND (t.typname OPERATOR(pg_catalog.=) 'idempotent_result'
        OR p.pronamespace OPERATOR(pg_catalog.=) e.extnamespace
-      AND p.proname OPERATOR(pg_catalog.<>) ALL ('{idempotent_operation,idempotent_grant,idempotent_revoke}'::name[]))
+      AND p.proname OPERATOR(pg_catalog.=) ANY ($1::name[]))
 ORDER BY 1";
 
 const SCHEMA: &str = "
@@ -38,7 +44,7 @@ pub fn idempotent_grant(args: &Args) -> Returned {
     for schema in sql::texts(SCHEMA, &[])? {
         sql::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
     }
-    for object in sql::texts(CALLERS_OBJECTS, &[])? {
+    for object in callers_objects()? {
         let privilege = privilege(&object);
         sql::execute(&format!("GRANT {privilege} ON {object} TO {role}"), &[])?;
     }
@@ -48,11 +54,16 @@ pub fn idempotent_grant(args: &Args) -> Returned {
 /// The schema stays usable: others may have granted it, for other reasons.
 pub fn idempotent_revoke(args: &Args) -> Returned {
     let role = role(args)?;
-    for object in sql::texts(CALLERS_OBJECTS, &[])? {
+    for object in callers_objects()? {
         let privilege = privilege(&object);
         sql::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
     }
     Ok(Some(Datum::from(0)))
+}
+
+fn callers_objects() -> Result<Vec<String>> {
+    let functions = answer::text(CALLERS_FUNCTIONS);
+    sql::texts(CALLERS_OBJECTS, &[(pg_sys::TEXTOID, Some(functions))])
 }
 
 fn privilege(object: &str) -> &'static str {

@@ -2,13 +2,13 @@
 
 use crate::api::call::Call;
 use crate::api::claim::{outcome, replay};
-use crate::domain::error::{Code, Error, Result};
-use crate::domain::policy::{Durability, OnLapse};
+use crate::domain::error::Result;
+use crate::domain::policy::OnLapse;
 use crate::domain::verdict::{RETRY_AFTER, State};
 use crate::entry::{Args, Returned};
 use crate::store::answer::Answer;
 use crate::store::record::{Found, Locked, Records};
-use crate::store::{claims, clock, lock, snapshot};
+use crate::store::{claims, clock, lock};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
     let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
@@ -17,7 +17,6 @@ pub fn idempotent_replay(args: &Args) -> Returned {
 
 fn look(call: &mut Call<'_>) -> Result<Answer> {
     loop {
-        refuse_unlogged_on_standby(call)?;
         let records = call.open_to_read()?;
         let found = records.find(&call.owner)?;
         if let Some(answer) = found.as_ref().and_then(|found| known(call, found)) {
@@ -65,16 +64,4 @@ fn is_being_worked_on(call: &Call<'_>, records: &Records) -> Result<bool> {
     }
     Ok(lock::is_held_by_another(id)
         || matches!(records.find_locked(&call.owner)?, Locked::BeingWritten(_)))
-}
-
-fn refuse_unlogged_on_standby(call: &Call<'_>) -> Result<()> {
-    if call.policy.durability == Durability::Logged || !snapshot::in_recovery() {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::ReadOnly,
-        "cannot replay an unlogged operation during recovery",
-    )
-    .detail("A standby has no unlogged records.")
-    .hint("Ask the primary, or have the operation's records logged: SELECT idempotent_operation(..., durability => 'logged')."))
 }

@@ -136,8 +136,13 @@ impl Records {
         Relation::open_to_read(column::COUNT, |catalog| catalog.records(durability)).map(Self)
     }
 
+    /// # Errors
+    /// 55000 if an administrator has added an index that an insert of ours cannot maintain.
     pub fn open_to_write(durability: Durability) -> Result<Self> {
-        Relation::open_to_write(column::COUNT, |catalog| catalog.records(durability)).map(Self)
+        let records =
+            Relation::open_to_write(column::COUNT, |catalog| catalog.records(durability))?;
+        records.check_indexes()?;
+        Ok(Self(records))
     }
 
     /// The record as of now, whatever snapshot the caller's statement runs with: who lost a race

@@ -1,9 +1,11 @@
 //! Open relations and index scans over one key, closed whatever happens.
 
-use crate::domain::error::Result;
+use crate::domain::error::{Code, Error, Result};
 use crate::store::catalog::{self, Catalog};
 use crate::store::columns;
-use pgrx::pg_sys;
+use pgrx::{PgList, pg_sys};
+use std::cell::Cell;
+use std::ffi::CStr;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
 /// whoever moves or drops records waits for us, and we for them.
@@ -41,6 +43,32 @@ impl Relation {
             unsafe { columns::check(relation.descriptor(), known)? };
             return Ok(relation);
         }
+    }
+
+    /// Refuses what `CatalogTupleInsert` does not look at (catalog/indexing.c): expressions,
+    /// predicates and deferred constraints. Looked at again only after something changed.
+    pub fn check_indexes(&self) -> Result<()> {
+        thread_local! {
+            static CHECKED: Cell<[(pg_sys::Oid, u64); 2]> =
+                const { Cell::new([(pg_sys::InvalidOid, 0); 2]) };
+        }
+        // SAFETY: the relation is open.
+        let table = unsafe { (*self.raw).rd_id };
+        let now = (table, catalog::generation());
+        let [latest, other] = CHECKED.get();
+        if latest == now || other == now {
+            return Ok(());
+        }
+        // SAFETY: the relation is open and locked; each index is closed before the next.
+        let unfit = unsafe {
+            let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
+            indexes.iter_oid().find(|index| !is_plain(*index))
+        };
+        if let Some(index) = unfit {
+            return Err(unfit_index(index));
+        }
+        CHECKED.set([now, latest]);
+        Ok(())
     }
 
     pub fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -117,6 +145,33 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
         }
         (*relation).rd_pkindex
     }
+}
+
+/// # Safety
+/// The index must exist, and its table be locked.
+unsafe fn is_plain(index: pg_sys::Oid) -> bool {
+    // SAFETY: as the caller says.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let open = pg_sys::index_open(index, lock);
+        let plain = pg_sys::RelationGetIndexExpressions(open).is_null()
+            && pg_sys::RelationGetIndexPredicate(open).is_null()
+            && (*(*open).rd_index).indimmediate
+            && !(*(*open).rd_index).indisexclusion;
+        pg_sys::index_close(open, lock);
+        plain
+    }
+}
+
+fn unfit_index(index: pg_sys::Oid) -> Error {
+    // SAFETY: a syscache look-up; the name is palloc'd, or null if the index is gone.
+    let name = unsafe {
+        let name = pg_sys::get_rel_name(index);
+        if name.is_null() { Default::default() } else { CStr::from_ptr(name).to_string_lossy() }
+    };
+    Error::new(Code::ObjectNotReady, format!("index \"{name}\" cannot be maintained"))
+        .detail("Records are written past the executor, into plain indexes only: no expressions, no WHERE, nothing deferred.")
+        .hint(format!("DROP INDEX idempotent.{name}; or index the columns themselves."))
 }
 
 struct Scan(pg_sys::SysScanDesc);

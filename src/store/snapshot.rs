@@ -40,10 +40,14 @@ pub fn is_frozen() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
-/// Raises 25006 in a read-only transaction and on a standby.
+/// Raises 25006 in a read-only transaction and on a standby, and 25000 in a parallel operation,
+/// whose workers have no commit that could be guarded.
 pub fn refuse_read_only(function: &std::ffi::CStr) {
     // SAFETY: a NUL-terminated name for the message.
-    unsafe { pg_sys::PreventCommandIfReadOnly(function.as_ptr()) };
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(function.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(function.as_ptr());
+    }
 }
 
 /// Whether this server is a standby (or still recovering).
