@@ -184,6 +184,8 @@ COMMENT ON FUNCTION idempotent.operation_changed() IS
 CREATE TRIGGER operation_changed
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotent.operation
     FOR EACH STATEMENT EXECUTE FUNCTION idempotent.operation_changed();
+-- Also where settings arrive by logical replication.
+ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_changed;
 COMMENT ON TRIGGER operation_changed ON idempotent.operation IS
 'sessions cache the settings';
 

@@ -6,7 +6,6 @@ use crate::domain::policy::{Durability, Policy};
 use crate::entry::Text;
 use crate::store::record::{Owner, Records};
 use crate::store::{catalog, operations, snapshot};
-use pgrx::pg_sys;
 use std::rc::Rc;
 
 /// A call on one key.
@@ -49,6 +48,8 @@ impl<'a> Call<'a> {
             if self.is_current()? {
                 return Ok(records);
             }
+            // Kept, the lock could deadlock with the move that made us come here.
+            records.give_back();
         }
     }
 
@@ -66,25 +67,21 @@ impl<'a> Call<'a> {
 
     /// Whether the settings are still those that the call began with; if not, reads them anew.
     pub fn is_current(&mut self) -> Result<bool> {
-        // SAFETY: processes what other sessions said has changed.
-        unsafe { pg_sys::AcceptInvalidationMessages() };
-        let generation = catalog::generation();
+        let generation = catalog::refresh();
         if generation == self.generation {
             return Ok(true);
         }
         self.generation = generation;
         self.policy = operations::policy(&self.owner.operation)?;
         check_role(&self.policy, &self.owner.identity)?;
+        self.policy.check_scope(&self.owner.identity)?;
         Ok(false)
     }
 }
 
 fn check_role(policy: &Policy, identity: &Identity<'_>) -> Result<()> {
     let Some(role) = policy.role else { return Ok(()) };
-    // SAFETY: syscache look-ups; a role that was dropped has no members.
-    let allowed =
-        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) };
-    if allowed {
+    if operations::is_member(role) {
         return Ok(());
     }
     let operation = String::from_utf8_lossy(identity.operation()).into_owned();

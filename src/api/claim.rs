@@ -4,6 +4,7 @@ use crate::api::call::Call;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::Result;
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::identity::RecordId;
 use crate::domain::policy::{OnLapse, Policy};
 use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
 use crate::domain::{Micros, Timestamp};
@@ -11,6 +12,7 @@ use crate::entry::{Args, Returned};
 use crate::settings;
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
+use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Locked, Records, Row, column};
 use crate::store::{clock, fence, json, lock, snapshot};
 use pgrx::pg_sys;
@@ -35,6 +37,7 @@ pub struct Decision {
 pub fn idempotent_claim(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_claim()");
     let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let records = call.open_to_write()?;
     let request = Request {
         fingerprint: match args.bytea(8) {
             Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
@@ -45,7 +48,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
         first_sent: args.timestamp(6),
         attempt_id: args.uuid(7),
     };
-    let decision = claim(&mut call, &request)?;
+    let decision = claim(&call, &records, &request)?;
     decision.into_datum(&call, args.bool(9), args.function())
 }
 
@@ -127,8 +130,7 @@ pub fn replay(found: &Found, failed: bool) -> Answer {
 }
 
 /// Claims the key, or says why not.
-pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
-    let records = call.open_to_write()?;
+pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     if let Some(decision) = held_by_this_transaction(call, request) {
         return Ok(decision);
     }
@@ -145,7 +147,7 @@ pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
             _ => return Ok(Decision::new(verdict, found.as_ref())),
         }
         let id = call.owner.id;
-        if !lock::try_acquire(id) && !waiting.acquire(id) {
+        let Some(lock) = KeyLock::try_acquire(id).or_else(|| waiting.acquire(id)) else {
             // Somebody may have finished between the look and the lock.
             let found = records.find(&call.owner)?;
             let verdict = match call.judge(found.as_ref(), request)? {
@@ -153,12 +155,12 @@ pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
                 other => other,
             };
             return Ok(Decision::new(verdict, found.as_ref()));
-        }
+        };
         let found = match records.find_locked(&call.owner)? {
             Locked::Nothing => None,
             Locked::Found(found) => Some(*found),
             Locked::BeingWritten(xid) => {
-                lock::release(id);
+                drop(lock);
                 if !waiting.transaction_ends(xid) {
                     return Ok(Decision::in_progress());
                 }
@@ -166,17 +168,13 @@ pub fn claim(call: &mut Call<'_>, request: &Request) -> Result<Decision> {
             }
         };
         if let Verdict::Claim { attempt, .. } = call.judge(found.as_ref(), request)? {
-            match make_room(&records, found.as_ref(), &waiting) {
-                Some(true) => return take(call, &records, request, found.as_ref(), attempt),
+            match make_room(records, found.as_ref(), &waiting) {
+                Some(true) => return take(call, records, lock, request, found.as_ref(), attempt),
                 Some(false) => {}
-                None => {
-                    lock::release(id);
-                    return Ok(Decision::in_progress());
-                }
+                None => return Ok(Decision::in_progress()),
             }
         }
         // Somebody was faster; without the lock the next look answers.
-        lock::release(id);
     }
 }
 
@@ -212,14 +210,14 @@ impl Call<'_> {
         let key = self.owner.identity.key();
         dating::date(first_sent, key, now, self.policy.retention, settings::clock_skew())
     }
+}
 
-    /// When a lease's record counts as absent: long after a lapse that may be retried, and never
-    /// while it is unknown what became of the work.
-    pub fn lease_expiry(&self, lease_until: Timestamp) -> Timestamp {
-        match self.policy.on_lapse {
-            OnLapse::Retry => lease_until.saturating_add(self.policy.retention),
-            OnLapse::Unknown => Timestamp::MAX,
-        }
+/// When a lease's record counts as absent: long after a lapse that may be retried, and never while
+/// it is unknown what became of the work.
+pub fn lease_expiry(policy: &Policy, lease_until: Timestamp) -> Timestamp {
+    match policy.on_lapse {
+        OnLapse::Retry => lease_until.saturating_add(policy.retention),
+        OnLapse::Unknown => Timestamp::MAX,
     }
 }
 
@@ -233,6 +231,7 @@ fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Op
 fn take(
     call: &Call<'_>,
     records: &Records,
+    lock: KeyLock,
     request: &Request,
     before: Option<&Found>,
     attempt: i32,
@@ -241,9 +240,10 @@ fn take(
         before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
     let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
     let answer = match request.lease {
+        // From here on the row stands for the claim, seen by others as being inserted.
         Some(lease) => grant_lease(call, records, request, lease, taken)?,
         None => {
-            hold_by_transaction(call, records, request, &taken)?;
+            hold_by_transaction(call, records, lock, request, &taken)?;
             taken
         }
     };
@@ -270,11 +270,9 @@ fn grant_lease(
     row.set(column::CHECKPOINT, taken.checkpoint);
     row.set_time(column::CLAIMED_AT, now);
     row.set_time(column::LEASE_UNTIL, lease_until);
-    row.set_time(column::EXPIRES_AT, call.lease_expiry(lease_until));
-    row.set_time(column::SWEEP_AT, call.lease_expiry(lease_until));
+    row.set_time(column::EXPIRES_AT, lease_expiry(&call.policy, lease_until));
+    row.set_time(column::SWEEP_AT, lease_expiry(&call.policy, lease_until));
     records.insert(&call.owner, &row)?;
-    // From here on the row stands for the claim, seen by others as being inserted.
-    lock::release(call.owner.id);
     Ok(Answer { fence: Some(fence), expires_at: Some(lease_until), ..taken })
 }
 
@@ -283,6 +281,7 @@ fn grant_lease(
 fn hold_by_transaction(
     call: &Call<'_>,
     records: &Records,
+    lock: KeyLock,
     request: &Request,
     taken: &Answer,
 ) -> Result<()> {
@@ -294,7 +293,8 @@ fn hold_by_transaction(
         row.set_time(column::EXPIRES_AT, Timestamp::MAX);
         row.set_time(column::SWEEP_AT, Timestamp::MAX);
         records.insert(&call.owner, &row)?;
-        lock::release(call.owner.id);
+    } else {
+        lock.keep();
     }
     let claim = Claim {
         status: Status::Open,
@@ -331,9 +331,9 @@ impl Waiting {
         self.until.saturating_sub(clock::now()).max(0)
     }
 
-    fn acquire(&self, id: crate::domain::identity::RecordId) -> bool {
+    fn acquire(&self, id: RecordId) -> Option<KeyLock> {
         let remaining = self.remaining();
-        remaining > 0 && lock::acquire_within(id, remaining)
+        if remaining > 0 { KeyLock::acquire_within(id, remaining) } else { None }
     }
 
     fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {

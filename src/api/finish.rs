@@ -6,6 +6,7 @@ use crate::domain::verdict::{FenceVerdict, State, check_fence, fence_error, othe
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
 use crate::store::claims::{self, Status};
+use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Locked, Records, Row, column};
 use crate::store::{bytes, clock, json, lock, snapshot};
 use pgrx::pg_sys::Datum;
@@ -73,7 +74,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         return Ok(kept);
     }
     let kept = match take_by_fence(call, &records, fence)? {
-        Held::Leased(found) => {
+        Held::Leased(found, _lock) => {
             let (mut row, kept) = answer_row(call, stored);
             for column in [
                 column::FINGERPRINT,
@@ -93,7 +94,6 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         }
         Held::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
     };
-    let_go(call, fence);
     Ok(kept)
 }
 
@@ -113,10 +113,9 @@ pub fn idempotent_release(args: &Args) -> Returned {
         return Ok(Some(Datum::from(true)));
     }
     let released = match take_by_fence(&call, &records, fence)? {
-        Held::Leased(_) => true,
+        Held::Leased(..) => true,
         Held::Finished(_) => false,
     };
-    let_go(&call, fence);
     Ok(Some(Datum::from(released)))
 }
 
@@ -143,7 +142,10 @@ fn delete_placeholder(call: &Call<'_>, records: &Records) -> Result<()> {
 /// What a caller holds who is not the transaction that claimed.
 pub enum Held {
     /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
-    Leased(Box<Found>),
+    ///
+    /// With it comes the key's lock, needed until that row is written: from then on others see the
+    /// record being written, and a transaction may finish any number of leases.
+    Leased(Box<Found>, KeyLock),
     /// Finished already, under this very claim.
     Finished(Box<Found>),
 }
@@ -154,51 +156,44 @@ pub enum Held {
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
 pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
     loop {
-        let found = if fence.is_none() {
+        let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing
             // to wait for.
-            records.find(&call.owner)?.map(Box::new)
+            (None, records.find(&call.owner)?.map(Box::new))
         } else {
             find_under_lock(call, records)?
         };
         let record = found.as_ref().map(|found| &found.record);
-        match (check_fence(record, fence, clock::now()), found) {
-            (FenceVerdict::Valid, Some(found)) => {
+        match (check_fence(record, fence, clock::now()), found, lock) {
+            (FenceVerdict::Valid, Some(found), Some(lock)) => {
                 if !records.delete(&found) {
                     // Deleted meanwhile by somebody without the lock: what is there now decides.
-                    let_go(call, fence);
                     continue;
                 }
                 if found.record.lapsed(clock::now()) {
                     return Err(refusal(call, &FenceVerdict::Lapsed, fence));
                 }
-                return Ok(Held::Leased(found));
+                return Ok(Held::Leased(found, lock));
             }
-            (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(found)),
-            (verdict, _) => return Err(refusal(call, &verdict, fence)),
+            (FenceVerdict::AlreadyFinished, Some(found), _) => return Ok(Held::Finished(found)),
+            (verdict, ..) => return Err(refusal(call, &verdict, fence)),
         }
     }
 }
 
-fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Option<Box<Found>>> {
+type Locking = (Option<KeyLock>, Option<Box<Found>>);
+
+fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
     loop {
-        lock::acquire(call.owner.id);
+        let lock = KeyLock::acquire(call.owner.id);
         match records.find_locked(&call.owner)? {
-            Locked::Nothing => return Ok(None),
-            Locked::Found(found) => return Ok(Some(found)),
+            Locked::Nothing => return Ok((Some(lock), None)),
+            Locked::Found(found) => return Ok((Some(lock), Some(found))),
             Locked::BeingWritten(xid) => {
-                lock::release(call.owner.id);
+                drop(lock);
                 lock::transaction_ends(xid);
             }
         }
-    }
-}
-
-/// Gives back the lock that `take_by_fence` took: from here on the row stands for the change, seen
-/// by others as being written, and a transaction may finish any number of leases.
-pub fn let_go(call: &Call<'_>, fence: Option<i64>) {
-    if fence.is_some() {
-        lock::release(call.owner.id);
     }
 }
 

@@ -1,12 +1,14 @@
 //! `idempotent_extend` and `idempotent_checkpoint`: what a holder does while the lease lasts.
 
 use crate::api::call::Call;
-use crate::api::finish::{Held, let_go, take_by_fence};
+use crate::api::claim::lease_expiry;
+use crate::api::finish::{Held, take_by_fence};
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::{Args, Returned};
 use crate::store::record::{Row, column};
 use crate::store::{bytes, claims, clock, snapshot};
 use pgrx::pg_sys::Datum;
+use std::rc::Rc;
 
 pub fn idempotent_extend(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_extend()");
@@ -15,12 +17,14 @@ pub fn idempotent_extend(args: &Args) -> Returned {
         Error::new(Code::InvalidParameter, "lease must not be null")
             .hint("Say how long the lease lasts from now, e.g. lease => '30 seconds'.")
     })?;
-    let lease_until = clock::now().saturating_add(lease);
-    let expires_at = call.lease_expiry(lease_until);
-    change(&mut call, args.int8(4), |row| {
+    let policy = Rc::clone(&call.policy);
+    let lease_until = change(&mut call, args.int8(4), |row| {
+        let lease_until = clock::now().saturating_add(lease);
+        let expires_at = lease_expiry(&policy, lease_until);
         row.set_time(column::LEASE_UNTIL, lease_until);
         row.set_time(column::EXPIRES_AT, expires_at);
         row.set_time(column::SWEEP_AT, expires_at);
+        lease_until
     })?;
     Ok(Some(Datum::from(lease_until)))
 }
@@ -47,7 +51,11 @@ fn check_size(call: &Call<'_>, checkpoint: Option<Datum>) -> Result<()> {
 }
 
 /// Writes the leased record anew, with the change.
-fn change(call: &mut Call<'_>, fence: Option<i64>, change: impl FnOnce(&mut Row)) -> Result<()> {
+fn change<T>(
+    call: &mut Call<'_>,
+    fence: Option<i64>,
+    change: impl FnOnce(&mut Row) -> T,
+) -> Result<T> {
     let records = call.open_to_write()?;
     if claims::get(call.owner.id).is_some_and(|claim| claim.status == claims::Status::Open) {
         return Err(Error::new(Code::NoClaim, "the key is not claimed with a lease")
@@ -55,12 +63,11 @@ fn change(call: &mut Call<'_>, fence: Option<i64>, change: impl FnOnce(&mut Row)
             .hint("A claim held by the transaction needs no heartbeat. For one that outlives it, claim with lease => '30 seconds'."));
     }
     match take_by_fence(call, &records, fence)? {
-        Held::Leased(found) => {
+        Held::Leased(found, _lock) => {
             let mut row = found.row.clone();
-            change(&mut row);
+            let changed = change(&mut row);
             records.insert(&call.owner, &row)?;
-            let_go(call, fence);
-            Ok(())
+            Ok(changed)
         }
         Held::Finished(_) => Err(Error::new(Code::NoClaim, "the key is finished already")
             .detail(format!("An answer is stored for {}.", call.owner.identity.describe()))

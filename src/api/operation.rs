@@ -6,7 +6,7 @@ use crate::domain::identity::check_operation;
 use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
 use crate::entry::{Args, Returned};
 use crate::store::sql::{self, Parameter};
-use crate::store::{answer, catalog, operations, snapshot};
+use crate::store::{answer, operations, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -217,8 +217,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
 /// The statement trigger of `idempotent.operation`: when this transaction commits, every session
 /// reads the settings anew.
 pub fn idempotent_operation_changed(_: &Args) -> Returned {
-    // SAFETY: the table exists, as its trigger fires.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
+    operations::tell_others()?;
     // A trigger returns a null pointer, not SQL's null (commands/trigger.h).
     Ok(Some(Datum::from(0)))
 }

@@ -25,6 +25,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let request = args.datum(2);
     handler.check_request(request)?;
     let running = Running::enter(&call)?;
+    let records = call.open_to_write()?;
     let asked = Request {
         fingerprint: claim::fingerprint(request, &call.policy),
         lease: None,
@@ -32,7 +33,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
         first_sent: args.timestamp(6),
         attempt_id: None,
     };
-    let decision = claim(&mut call, &asked)?;
+    let decision = claim(&call, &records, &asked)?;
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
         return decision.into_datum(&call, args.bool(7), args.function());
     }

@@ -31,8 +31,8 @@ pub enum Age {
     Future,
 }
 
-/// The date that a key carries: that of a `UUIDv7`, in milliseconds, when it is written with hyphens,
-/// in either case.
+/// The date that a key carries: that of a `UUIDv7`, in milliseconds, when it is written with
+/// hyphens, in either case.
 ///
 /// Thirty-two digits without hyphens are not read as one. They are more often the digest or the
 /// random token of somebody who knows nothing of UUIDs, and one in 64 of those would look like
@@ -61,8 +61,8 @@ pub fn key_date(key: &[u8]) -> Option<Timestamp> {
     Some(UNIX_EPOCH + milliseconds * 1000)
 }
 
-/// A `UUIDv7` in lower case: 48 bits of milliseconds, the fraction of the millisecond in the 12 bits
-/// of `rand_a` (as `uuidv7()` of Postgres 18), and the rest random.
+/// A `UUIDv7` in lower case: 48 bits of milliseconds, the fraction of the millisecond in the 12
+/// bits of `rand_a` (as `uuidv7()` of Postgres 18), and the rest random.
 ///
 /// `unix_micros` counts from 1970-01-01 00:00 UTC; times that the format cannot hold become the
 /// nearest that it can. Keys of different microseconds sort by time.

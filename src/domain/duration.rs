@@ -11,14 +11,10 @@ const LONGEST: Micros = 36_525 * DAY;
 /// The microseconds of an `interval` with these fields. A month counts as 30 days and a day as 24
 /// hours, so that a retention is the same whatever the session's time zone and the season.
 ///
-/// `None` when the sum does not fit, and for the infinite intervals of Postgres 17, whose fields
-/// are all at the same end of their types.
+/// `None` when the sum does not fit. That covers the infinite intervals of Postgres 17: all their
+/// fields are at the same end of their types.
 #[must_use]
 pub fn interval_micros(months: i32, days: i32, micros: i64) -> Option<Micros> {
-    let ends = [(i32::MIN, i32::MIN, i64::MIN), (i32::MAX, i32::MAX, i64::MAX)];
-    if ends.contains(&(months, days, micros)) {
-        return None;
-    }
     // In 128 bits nothing overflows on the way, not even where the parts cancel out.
     let days = i128::from(months) * 30 + i128::from(days);
     Micros::try_from(days * i128::from(DAY) + i128::from(micros)).ok()
@@ -40,7 +36,7 @@ pub fn check_duration(what: &str, micros: Micros, min: Micros) -> Result<()> {
     Err(refuse(what, message, format!("It is {}.", describe(micros)), min))
 }
 
-/// [`interval_micros`] and [`check_duration`] in one.
+/// A length of time that an argument called `what` gave, by [`interval_micros`], within bounds.
 ///
 /// # Errors
 /// `22023` when the interval is infinite, does not fit, is shorter than `min` or longer than a

@@ -121,7 +121,7 @@ pub(super) struct Tracker<'e> {
     /// The nodes of the open objects that the tree leads through, outermost first: never more than
     /// the longest entry has names.
     path: Vec<usize>,
-    /// The node of the value that comes next, if the tree leads to it.
+    /// The node that the last name led to: that of the value right behind it.
     next: Option<usize>,
     /// How many objects and arrays are open below the path, where nothing can be excluded.
     aside: usize,
@@ -153,14 +153,11 @@ impl<'e> Tracker<'e> {
         }
         match token {
             Token::Member(name) => return self.enter(name),
-            Token::BeginObject => match self.next.take() {
+            Token::BeginObject => match self.next {
                 Some(node) if self.aside == 0 => self.path.push(node),
                 _ => self.aside += 1,
             },
-            Token::BeginArray => {
-                self.next = None;
-                self.aside += 1;
-            }
+            Token::BeginArray => self.aside += 1,
             Token::EndObject | Token::EndArray => {
                 if self.aside > 0 {
                     self.aside -= 1;
@@ -168,7 +165,7 @@ impl<'e> Tracker<'e> {
                     self.path.pop();
                 }
             }
-            _ => self.next = None,
+            _ => {}
         }
         true
     }

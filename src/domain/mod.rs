@@ -1,8 +1,8 @@
 //! What a call means, decided without Postgres.
 //!
 //! Everything here is a function of its arguments: no clock, no I/O, no global state, no `unsafe`.
-//! The time is passed in, bytes come in as slices, and what comes out is a verdict or an [`error::Error`].
-//! So every rule of the contract can be tested here, without a server.
+//! The time is passed in, bytes come in as slices, and what comes out is a verdict or an
+//! [`error::Error`]. So every rule of the contract can be tested here, without a server.
 //!
 //! * [`identity`]: who is meant (operation, scope, key) and the one digest with four uses
 //! * [`fingerprint`]: what was asked, canonically

@@ -49,6 +49,13 @@ pub fn generation() -> u64 {
     GENERATION.get()
 }
 
+/// Learns what other sessions said has changed; the generation from then on.
+pub fn refresh() -> u64 {
+    // SAFETY: runs the callback below, among others.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    generation()
+}
+
 /// The extension's relations, or an error where there are none (the extension was dropped).
 pub fn get() -> Result<Catalog> {
     if let Some(catalog) = CATALOG.get() {

@@ -6,7 +6,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 /// Room for the columns we know and for those that a later version adds: after ALTER EXTENSION
-/// UPDATE a session may still run the library that it began with.
+/// UPDATE a session may still run the library that it began with. Such a session leaves the new
+/// columns null, so an upgrade script may add none that is NOT NULL.
 const ROOM: usize = 32;
 
 /// The columns of one row, by position; null where nothing was set.

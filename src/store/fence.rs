@@ -1,6 +1,6 @@
 //! Fences: numbers from a sequence, so they grow and are never reused.
 
-use crate::domain::error::Result;
+use crate::domain::error::{Code, Error, Result};
 use crate::store::catalog;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -13,7 +13,10 @@ pub fn next() -> Result<i64> {
     let fence = unsafe {
         pgrx::direct_function_call_as_datum(pg_sys::nextval_oid, &[Some(Datum::from(sequence))])
     };
-    Ok(fence.map_or(0, |fence| fence.value() as i64))
+    fence.map(|fence| fence.value() as i64).ok_or_else(|| {
+        Error::new(Code::ObjectNotReady, "could not draw a fence")
+            .hint("See that the sequence idempotent.fence is as CREATE EXTENSION made it.")
+    })
 }
 
 /// The rights of a relation's owner until dropped, for what checks rights by itself: callers are

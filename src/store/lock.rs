@@ -49,58 +49,131 @@ impl Drop for TransactionOwner {
     }
 }
 
-/// Takes the lock if nobody else holds it.
-pub fn try_acquire(id: RecordId) -> bool {
-    let _owner = TransactionOwner::set();
-    // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
-    let result = unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, true) };
-    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+/// The lock of a key, given back when dropped unless it is kept.
+#[must_use]
+pub struct KeyLock(RecordId);
+
+impl KeyLock {
+    /// Takes the lock if nobody else holds it.
+    pub fn try_acquire(id: RecordId) -> Option<Self> {
+        let _owner = TransactionOwner::set();
+        // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+        let result = unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, true) };
+        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then_some(Self(id))
+    }
+
+    /// Takes the lock, waiting as long as the caller's own timeouts allow.
+    pub fn acquire(id: RecordId) -> Self {
+        let tag = tag(id);
+        let _owner = TransactionOwner::set();
+        // SAFETY: an error goes on to the caller.
+        let acquired = unsafe { subtransaction::call_keeping_error(|| wait_for_lock(&tag)) };
+        acquired.unwrap_or_else(|error| error.resume());
+        Self(id)
+    }
+
+    /// Takes the lock, waiting for at most `wait`; `None` if somebody held it all the while.
+    pub fn acquire_within(id: RecordId, wait: Micros) -> Option<Self> {
+        let tag = tag(id);
+        // The internal subtransaction hands the lock to the caller's when it ends.
+        held_within(wait, || wait_for_lock(&tag)).map(|()| Self(id))
+    }
+
+    /// Holds the lock until the transaction ends, or the savepoint that it was taken in is rolled
+    /// back.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
 }
 
-/// Takes the lock, waiting as long as the caller's own timeouts allow.
-pub fn acquire(id: RecordId) {
-    let _owner = TransactionOwner::set();
-    // SAFETY: as above.
-    unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, false) };
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        // While an error unwinds, Postgres' abort gives the lock back.
+        if std::thread::panicking() {
+            return;
+        }
+        let _owner = TransactionOwner::set();
+        // SAFETY: acquired in the same (sub)transaction, by the same owner.
+        unsafe { pg_sys::LockRelease(&tag(self.0), MODE, false) };
+    }
 }
 
-/// Takes the lock, waiting for at most `wait`; `false` if somebody held it all the while.
-pub fn acquire_within(id: RecordId, wait: Micros) -> bool {
-    held_within(wait, || acquire(id))
+unsafe extern "C-unwind" {
+    // Postgres' own, not pgrx's wrappers: of a deadlock those would lose what the server logs.
+    #[link_name = "LockAcquire"]
+    fn lock_acquire_uncaught(
+        tag: *const pg_sys::LOCKTAG,
+        mode: pg_sys::LOCKMODE,
+        session: bool,
+        only_if_free: bool,
+    ) -> pg_sys::LockAcquireResult::Type;
+    #[link_name = "ProcessInterrupts"]
+    fn process_interrupts_uncaught();
+    #[link_name = "XactLockTableWait"]
+    fn xact_lock_table_wait_uncaught(
+        xid: pg_sys::TransactionId,
+        relation: pg_sys::Relation,
+        tuple: pg_sys::ItemPointer,
+        operation: pg_sys::XLTW_Oper::Type,
+    );
+}
+
+fn wait_for_lock(tag: &pg_sys::LOCKTAG) {
+    // SAFETY: a valid tag.
+    unsafe {
+        lock_acquire_uncaught(tag, MODE, false, false);
+        serve_interrupts();
+    }
+}
+
+/// Waits for the end of the transaction that is writing a record, as long as the caller's own
+/// timeouts allow.
+pub fn transaction_ends(xid: pg_sys::TransactionId) {
+    // SAFETY: an error goes on to the caller.
+    let ended = unsafe { subtransaction::call_keeping_error(|| wait_for_transaction(xid)) };
+    ended.unwrap_or_else(|error| error.resume());
 }
 
 /// Waits for the end of the transaction that is writing a record, for at most `wait`.
 pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool {
-    held_within(wait, || transaction_ends(xid))
+    held_within(wait, || wait_for_transaction(xid)).is_some()
 }
 
-/// Does what waits for a lock of any kind; `false` if `wait` was not enough, and nothing was done.
-pub fn held_within(wait: Micros, body: impl FnOnce()) -> bool {
-    subtransaction::within_lock_timeout(milliseconds(wait), body)
-}
-
-/// Waits for the end of a transaction as long as the caller's own timeouts allow.
-pub fn transaction_ends(xid: pg_sys::TransactionId) {
+fn wait_for_transaction(xid: pg_sys::TransactionId) {
     // SAFETY: any xid may be waited for; no relation is named for the error context.
     unsafe {
-        pg_sys::XactLockTableWait(
+        xact_lock_table_wait_uncaught(
             xid,
             std::ptr::null_mut(),
             std::ptr::null_mut(),
             pg_sys::XLTW_Oper::XLTW_None,
         );
+        serve_interrupts();
     }
+}
+
+/// `CHECK_FOR_INTERRUPTS`: a lock timeout that fires as the lock is granted must be raised before
+/// the subtransaction that was to catch it is over.
+///
+/// # Safety
+/// As for `call_keeping_error`.
+unsafe fn serve_interrupts() {
+    // SAFETY: a flag that signal handlers set.
+    if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
+        // SAFETY: at a point where an error may be raised.
+        unsafe { process_interrupts_uncaught() };
+    }
+}
+
+/// Does what waits for a lock of any kind; `None` if `wait` was not enough, and nothing was done.
+///
+/// Nothing in `body` may have a destructor.
+pub fn held_within<T: Copy>(wait: Micros, body: impl FnOnce() -> T + Copy) -> Option<T> {
+    subtransaction::within_lock_timeout(milliseconds(wait), body)
 }
 
 fn milliseconds(wait: Micros) -> i32 {
     i32::try_from(wait / 1_000).unwrap_or(i32::MAX)
-}
-
-/// Gives back one acquisition: what was found made the lock pointless.
-pub fn release(id: RecordId) {
-    let _owner = TransactionOwner::set();
-    // SAFETY: called only after an acquisition in the same (sub)transaction.
-    unsafe { pg_sys::LockRelease(&tag(id), MODE, false) };
 }
 
 /// Whether another transaction, prepared ones included, holds the lock. Takes nothing, so that

@@ -45,6 +45,19 @@ pub fn forget() {
     CACHE.with_borrow_mut(HashMap::clear);
 }
 
+/// When this transaction commits, every session reads the settings anew.
+pub fn tell_others() -> Result<()> {
+    // SAFETY: the table exists, or there would be no OID.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
+    Ok(())
+}
+
+/// Whether the current user is a member of a role; of one that was dropped nobody is.
+pub fn is_member(role: u32) -> bool {
+    // SAFETY: syscache look-ups.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) }
+}
+
 /// The policy of an operation: its own, or the defaults if nobody configured it.
 pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
     if let Some(policy) = CACHE.with_borrow(|cache| cache.get(name.server).cloned()) {

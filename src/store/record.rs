@@ -9,7 +9,7 @@ use crate::domain::{Micros, Timestamp};
 use crate::entry::Text;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
-use crate::store::{lock, snapshot};
+use crate::store::{lock, snapshot, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::CaughtError;
@@ -145,6 +145,11 @@ impl Records {
         Ok(Self(records))
     }
 
+    /// Closes a table that turned out to be the wrong one, and gives its lock back.
+    pub fn give_back(self) {
+        self.0.give_back();
+    }
+
     /// The record as of now, whatever snapshot the caller's statement runs with: who lost a race
     /// must see the winner.
     ///
@@ -174,8 +179,8 @@ impl Records {
         }
     }
 
-    /// The record as of now, also while it is being written. The caller holds the key's lock, so
-    /// nobody begins to insert it now.
+    /// The record as of now, also while it is being written. Whoever holds the key's lock knows
+    /// that nobody begins to insert it now; without the lock this is only a glance.
     ///
     /// # Errors
     /// As [`Records::find`].
@@ -261,6 +266,7 @@ impl Records {
         }
         let is_answer = matches!(found.record.state, State::Completed | State::Failed);
         if is_answer
+            && !found.record.mine
             && snapshot::is_frozen()
             && found.inserted_by.is_some_and(snapshot::is_older_than)
         {
@@ -286,10 +292,11 @@ impl Records {
             let tuple = row.0.form(self.0.descriptor());
             pg_sys::CatalogTupleInsert(self.0.raw, tuple);
             pg_sys::heap_freetuple(tuple);
-            // What comes later in this transaction must see it.
-            pg_sys::CommandCounterIncrement();
         }));
-        let Err(payload) = inserted else { return Ok(()) };
+        let Err(payload) = inserted else {
+            count_command();
+            return Ok(());
+        };
         if let Some(CaughtError::PostgresError(report)) = payload.downcast_ref::<CaughtError>()
             && report.sql_error_code() == pgrx::PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION
         {
@@ -311,33 +318,80 @@ impl Records {
 
     /// As [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
     pub fn delete_within(&self, found: &Found, wait: Micros) -> Option<bool> {
-        match self.try_delete(found, false) {
-            pg_sys::TM_Result::TM_BeingModified => {
-                let mut deleted = false;
-                let done = wait > 0 && lock::held_within(wait, || deleted = self.delete(found));
-                done.then_some(deleted)
+        let mut result = self.try_delete(found, false);
+        if result == pg_sys::TM_Result::TM_BeingModified {
+            if wait == 0 {
+                return None;
             }
-            result => Some(result == pg_sys::TM_Result::TM_Ok),
+            let delete = Delete::new(self.0.raw, found.tid, true);
+            result = lock::held_within(wait, || delete.run())?;
+            count_command();
         }
+        Some(result == pg_sys::TM_Result::TM_Ok)
     }
 
     fn try_delete(&self, found: &Found, wait: bool) -> pg_sys::TM_Result::Type {
-        let mut tid = found.tid;
+        let delete = Delete::new(self.0.raw, found.tid, wait);
+        // SAFETY: an error goes on to the caller.
+        let result = unsafe { subtransaction::call_keeping_error(|| delete.run()) };
+        let result = result.unwrap_or_else(|error| error.resume());
+        count_command();
+        result
+    }
+}
+
+/// What comes later in this transaction must see what was just written.
+fn count_command() {
+    // SAFETY: not in a parallel operation, as writers refuse those.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
+unsafe extern "C-unwind" {
+    // Postgres' own, not pgrx's wrapper: see `lock`.
+    #[link_name = "heap_delete"]
+    fn heap_delete_uncaught(
+        relation: pg_sys::Relation,
+        tid: pg_sys::ItemPointer,
+        command: pg_sys::CommandId,
+        crosscheck: pg_sys::Snapshot,
+        wait: bool,
+        failure: *mut pg_sys::TM_FailureData,
+        changing_partition: bool,
+    ) -> pg_sys::TM_Result::Type;
+}
+
+/// A delete that is about to be done.
+#[derive(Clone, Copy)]
+struct Delete {
+    relation: pg_sys::Relation,
+    tid: pg_sys::ItemPointerData,
+    command: pg_sys::CommandId,
+    wait: bool,
+}
+
+impl Delete {
+    fn new(relation: pg_sys::Relation, tid: pg_sys::ItemPointerData, wait: bool) -> Self {
+        // SAFETY: within a transaction that may write.
+        let command = unsafe { pg_sys::GetCurrentCommandId(true) };
+        Self { relation, tid, command, wait }
+    }
+
+    /// Nothing here has a destructor: an error jumps over this frame.
+    fn run(self) -> pg_sys::TM_Result::Type {
+        let mut tid = self.tid;
         // SAFETY: the tuple was visible to a fresh snapshot while the key's lock was held, so it
         // is still there, if only as somebody else's delete.
         unsafe {
-            let mut failure = pg_sys::TM_FailureData::default();
-            let result = pg_sys::heap_delete(
-                self.0.raw,
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            heap_delete_uncaught(
+                self.relation,
                 &mut tid,
-                pg_sys::GetCurrentCommandId(true),
+                self.command,
                 std::ptr::null_mut(),
-                wait,
+                self.wait,
                 &mut failure,
                 false,
-            );
-            pg_sys::CommandCounterIncrement();
-            result
+            )
         }
     }
 }

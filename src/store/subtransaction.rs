@@ -3,8 +3,6 @@
 use crate::raise::{Kept, unpack};
 use cee_scape::call_with_sigsetjmp;
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A subtransaction as PL/pgSQL's EXCEPTION blocks use it (pl_exec.c, `exec_stmt_block`).
 struct Subtransaction {
@@ -51,45 +49,36 @@ impl Subtransaction {
     }
 }
 
-/// Waits for a lock, for at most `milliseconds`; `false` if the time was not enough.
+/// Does what waits for a lock of any kind, for at most `milliseconds`; `None` if the time was not
+/// enough, and nothing was done.
 ///
 /// lock_timeout raises an error in the middle of the lock manager, which only the end of a
 /// subtransaction cleans up after. Every other error (cancel, deadlock) goes on to the caller.
-pub fn within_lock_timeout(milliseconds: i32, wait: impl FnOnce()) -> bool {
-    let subtransaction = Subtransaction::begin();
+///
+/// As for [`call_keeping_error`], nothing in `wait` may have a destructor.
+pub fn within_lock_timeout<T: Copy>(
+    milliseconds: i32,
+    wait: impl FnOnce() -> T + Copy,
+) -> Option<T> {
     // SAFETY: a global of this backend, set back on both ways out. A stricter setting of the
     // caller's stays in force.
     let before = unsafe { pg_sys::LockTimeout };
     let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
     // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = limit.max(1) };
-    let outcome = catch_unwind(AssertUnwindSafe(wait));
+    let outcome = call_undoing_error(wait);
     // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = before };
     match outcome {
-        Ok(()) => {
-            subtransaction.commit();
-            true
-        }
-        Err(payload) => {
-            subtransaction.roll_back();
-            match payload.downcast::<CaughtError>() {
-                Ok(caught) => match *caught {
-                    CaughtError::PostgresError(ref report)
-                        if report.sql_error_code()
-                            == pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE =>
-                    {
-                        false
-                    }
-                    other => other.rethrow(),
-                },
-                Err(payload) => resume_unwind(payload),
-            }
-        }
+        Ok(value) => Some(value),
+        Err(undone) if undone.sqlstate == LOCK_NOT_AVAILABLE => None,
+        Err(undone) => undone.error.resume(),
     }
 }
 
-/// Runs a user's code; its error comes back whole.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Calls what may raise an error (a user's code, a wait); it comes back whole.
 ///
 /// # Safety
 /// After an error Postgres' state is that of a failed statement: the caller must roll back a
@@ -126,7 +115,7 @@ pub struct Undone {
     pub sqlstate: String,
 }
 
-/// Runs a user's code in a subtransaction that an error undoes.
+/// As [`call_keeping_error`], in a subtransaction that an error undoes.
 pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Undone> {
     let subtransaction = Subtransaction::begin();
     // SAFETY: an error is followed by the rollback of the subtransaction.

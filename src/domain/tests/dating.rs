@@ -32,7 +32,7 @@ fn the_example_of_the_rfc_is_dated() {
 
 #[test]
 fn only_a_uuid_of_version_7_is_dated() {
-    let undated: [&[u8]; 15] = [
+    let undated: [&[u8]; 17] = [
         b"",
         b"order-1",
         // Other versions (4, 8) and variants (0xxx, 110x, 111x).
@@ -41,7 +41,9 @@ fn only_a_uuid_of_version_7_is_dated() {
         b"017f22e2-79b0-7cc3-78c4-dc0c0c07398f",
         b"017f22e2-79b0-7cc3-c8c4-dc0c0c07398f",
         b"017f22e2-79b0-7cc3-f8c4-dc0c0c07398f",
-        // Other spellings.
+        // Other spellings, and what is almost one.
+        b"017f22e2-79b0-77c3-98c4-dc0c0c07398f0",
+        b"017f22e2079b007cc3098c40dc0c0c07398f",
         b"017f22e279b07cc398c4dc0c0c07398f",
         b"{017f22e2-79b0-7cc3-98c4-dc0c0c07398f}",
         b"urn:uuid:017f22e2-79b0-7cc3-98c4-dc0c0c07398f",

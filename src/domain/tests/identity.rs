@@ -240,7 +240,11 @@ proptest! {
     }
 
     #[test]
-    fn derived_keys_are_version_8_and_differ_by_label(id: [u8; 16], label: Vec<u8>, other: Vec<u8>) {
+    fn derived_keys_are_version_8_and_differ_by_label(
+        id: [u8; 16],
+        label: Vec<u8>,
+        other: Vec<u8>,
+    ) {
         let id = RecordId(id);
         let derived = id.derive(&label);
         prop_assert_eq!(derived[6] >> 4, 8);

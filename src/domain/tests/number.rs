@@ -75,6 +75,7 @@ fn exponents_go_to_the_ends_of_64_bits_and_not_beyond() {
     assert_eq!(exponent("1e-9223372036854775808"), Some(i64::MIN));
     assert_eq!(exponent("1e0000000000000000000000000000007"), Some(7));
     assert_eq!(exponent("1e9223372036854775808"), None);
+    assert_eq!(exponent("1e18446744073709551616"), None);
     assert_eq!(exponent("10e9223372036854775807"), None);
     assert_eq!(exponent("1e-9223372036854775809"), None);
     assert_eq!(exponent("0.1e-9223372036854775808"), None);

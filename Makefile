@@ -1,0 +1,57 @@
+# pg_idempotent. `make help` lists what there is; the work is done by the small programs in tools/.
+PYTHON ?= python3
+export PYTHONDONTWRITEBYTECODE = 1
+export PYTHONUNBUFFERED = 1
+
+.PHONY: help demo test install package start stop lint bench env clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       a private Postgres, the extension in it, and the demos'
+	@echo 'make test       every test on Postgres 15 to 18   (a part: ONLY="regress isolation" MAJORS=17)'
+	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
+	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
+	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
+	@echo 'make bench      how much a call costs'
+	@echo 'make lint       rustfmt and clippy on every major'
+	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
+	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
+	@echo 'VERBOSE=1 shows the whole output of builds.'
+
+demo: python
+	@$(PYTHON) tools/run_demo.py
+
+test: python
+	@ONLY="$(ONLY)" MAJORS="$(MAJORS)" $(PYTHON) tools/run_tests.py
+
+install: python
+	@$(PYTHON) tools/install.py "$(PG_CONFIG)" "$(DESTDIR)"
+
+package: python
+	@$(PYTHON) tools/package.py "$(PG_CONFIG)"
+
+start: python
+	@$(PYTHON) tools/play.py start
+
+stop: python
+	@$(PYTHON) tools/play.py stop
+
+bench: python
+	@$(PYTHON) tools/run_bench.py
+
+lint: python
+	@$(PYTHON) tools/lint.py
+
+env: python
+	@$(PYTHON) tools/toolchain.py
+
+clean: python
+	@$(PYTHON) tools/clean.py
+
+.PHONY: python
+python:
+	@command -v $(PYTHON) >/dev/null || { echo 'error: $(PYTHON) is missing. Install it with:' >&2; \
+	  echo '    apt-get install python3 python3-pip' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { \
+	  echo 'error: Python 3.9 or newer is needed: make PYTHON=/path/to/python3' >&2; exit 1; }

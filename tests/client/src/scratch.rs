@@ -1,0 +1,91 @@
+//! A database of one's own for a test, with the extension in it, gone when the test ends.
+
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use postgres::Client;
+
+use crate::connect::Server;
+use crate::wire::Wire;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+pub struct Scratch {
+    server: Server,
+    home: Server,
+}
+
+impl Scratch {
+    /// With the extension where CREATE EXTENSION puts it.
+    pub fn new() -> Self {
+        let scratch = Self::bare("");
+        scratch
+            .admin()
+            .batch_execute("CREATE EXTENSION pg_idempotent")
+            .expect("CREATE EXTENSION pg_idempotent");
+        scratch
+    }
+
+    /// Without it. `options` is what follows CREATE DATABASE name, e.g. an encoding.
+    pub fn bare(options: &str) -> Self {
+        let home = Server::from_env();
+        let name = format!("client_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        home.client()
+            .and_then(|mut client| {
+                client.batch_execute(&format!("CREATE DATABASE {name} {options}"))
+            })
+            .expect("a database of the test's own");
+        Self { server: home.with_database(&name), home }
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A setting for all connections made from now on.
+    pub fn set(&self, setting: &str, value: &str) {
+        let database = &self.server.database;
+        self.admin()
+            .batch_execute(&format!("ALTER DATABASE {database} SET {setting} = '{value}'"))
+            .expect("a setting of the test's database");
+    }
+
+    /// A connection by the ordinary driver, to set things up and to look.
+    pub fn admin(&self) -> Client {
+        self.server.client().expect("a connection to the test's database")
+    }
+
+    /// A connection that can ask without listening.
+    pub fn wire(&self) -> Wire {
+        Wire::connect(&self.server, "pg_idempotent test", "")
+            .expect("a connection to the test's database")
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    /// Also after a failed test, and a prepared transaction left behind must not keep the database: whatever goes
+    /// wrong here is said and not raised, so as not to hide why the test failed.
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.server, &self.home) {
+            eprintln!("database {} is left behind: {error}", self.server.database);
+        }
+    }
+}
+
+fn clear(server: &Server, home: &Server) -> Result<(), postgres::Error> {
+    let mut inside = server.client()?;
+    for row in inside
+        .query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", &[])?
+    {
+        let gid: String = row.get(0);
+        inside.batch_execute(&format!("ROLLBACK PREPARED {}", crate::wire::quote(&gid)))?;
+    }
+    drop(inside);
+    home.client()?.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", server.database))
+}

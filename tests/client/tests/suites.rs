@@ -1,0 +1,13 @@
+//! The suites that need real connections to a real server. They are told where it is by PGHOST (the directory of its
+//! Unix socket), PGPORT and PGUSER, a superuser; it wants max_connections of 150, max_prepared_transactions above 0 and
+//! otherwise default settings. Every test has a database of its own.
+
+mod concurrency;
+mod history;
+mod isolation_levels;
+mod lease;
+mod lease_races;
+mod lifecycle;
+mod many_keys;
+mod prepared;
+mod waiting;

@@ -1,0 +1,139 @@
+"""Paths, messages, child processes and stamps: what every other tool here stands on."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAJORS = ("15", "16", "17", "18")
+MAIN_MAJOR = "17"
+EXTENSION = "pg_idempotent"
+
+# Everything made here is read by other users (the server of a root run is `nobody`).
+os.umask(0o022)
+
+
+class Failure(Exception):
+    """An expected way to fail: shown as a message, without a traceback."""
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def cache_dir():
+    """Where downloads, the toolchain and the private servers' binaries live."""
+    given = os.environ.get("PG_IDEMPOTENT_CACHE")
+    if given:
+        path = Path(given).expanduser().absolute()
+    elif os.geteuid() == 0:
+        # Not below /root: the server runs as `nobody`, who may not look in there.
+        path = Path("/var/cache/pg_idempotent")
+    else:
+        path = Path.home() / ".cache" / "pg_idempotent"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def checkout_dir():
+    """The part of the cache that belongs to this checkout: two clones do not disturb each other."""
+    name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    path = cache_dir() / "checkouts" / name
+    if not path.is_dir():
+        path.mkdir(parents=True)
+        (path / "CHECKOUT").write_text(f"{ROOT}\n")
+    return path
+
+
+def target_dir():
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").absolute()
+
+
+def need(program, what, command):
+    """The path of a program, or a failure that names the command which installs it."""
+    path = shutil.which(program)
+    if path is None:
+        raise Failure(f"{program} is missing ({what}). Install it with:\n    {command}")
+    return path
+
+
+def output_of(command, **kwargs):
+    """Standard output of a command that must succeed."""
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, universal_newlines=True, **kwargs)
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}".rstrip())
+    return done.stdout
+
+
+@contextlib.contextmanager
+def step(title):
+    """Announces a step and says how long it took."""
+    say(f"==> {title}")
+    began = time.monotonic()
+    yield
+    say(f"    done in {seconds(time.monotonic() - began)}")
+
+
+def seconds(duration):
+    minutes, rest = divmod(int(duration), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{duration:.1f} s"
+
+
+@contextlib.contextmanager
+def locked(directory):
+    """One process at a time in a directory; says so when it has to wait."""
+    with open(directory / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"    waiting for another make that is using {directory}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_inputs(paths, *more):
+    """One hash over files (directories are walked) and strings."""
+    digest = hashlib.sha256(repr(more).encode())
+    files = []
+    for path in paths:
+        if path.is_dir():
+            files += (p for p in path.rglob("*") if p.is_file())
+        elif path.exists():
+            files.append(path)
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(ROOT)}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def run_main(function):
+    """Entry of every tool: failures become one message and exit 1; signals unwind like ctrl-C, so servers stop."""
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
+    try:
+        code = function()
+    except Failure as failure:
+        sys.stdout.flush()
+        print(f"\nerror: {failure}", file=sys.stderr, flush=True)
+        code = 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr, flush=True)
+        code = 130
+    sys.exit(code or 0)

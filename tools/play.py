@@ -1,0 +1,56 @@
+"""`make start` and `make stop`: a private server to play with. Its data lives until the stop."""
+
+import json
+import sys
+from pathlib import Path
+
+from build import install
+from common import EXTENSION, MAIN_MAJOR, checkout_dir, run_main, say, step
+from fetch import fetch
+from server import Server
+
+
+def state_file():
+    return checkout_dir() / "play.json"
+
+
+def running():
+    """The server that `make start` has left, if it is still up."""
+    if not state_file().exists():
+        return None
+    kept = json.loads(state_file().read_text())
+    server = Server(Path(kept["prefix"]))
+    server.base, server.port = Path(kept["base"]), kept["port"]
+    if server.base.is_dir() and server.psql("SELECT 1")[0] == 0:
+        return server
+    server.stop()
+    state_file().unlink()
+    return None
+
+
+def start():
+    fetch()
+    prefix = install(MAIN_MAJOR)
+    server = running()
+    if server is None:
+        with step(f"starting a Postgres {MAIN_MAJOR}"):
+            server = Server(prefix).start()
+            server.must(f"CREATE EXTENSION {EXTENSION}")
+            state_file().write_text(json.dumps({"prefix": str(prefix), "base": str(server.base), "port": server.port}))
+    say(f"Postgres {MAIN_MAJOR} is running on port {server.port}, through the unix socket in {server.base}. To reach it:\n\n"
+        f"    {prefix / 'bin' / 'psql'} -h {server.base} -p {server.port} -U postgres\n\n"
+        f"The extension is in the database postgres. make stop ends it and deletes its data.")
+
+
+def stop():
+    server = running()
+    if server is None:
+        say("no server is running")
+        return
+    server.stop()
+    state_file().unlink()
+    say("stopped, and its data deleted")
+
+
+if __name__ == "__main__":
+    run_main({"start": start, "stop": stop}[sys.argv[1]])

@@ -1,0 +1,32 @@
+"""`make bench`: bench/run.py against a fresh server, with the environment that the test suites get."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+from build import build_client, install
+from common import MAIN_MAJOR, ROOT, Failure, run_main, say, step
+from fetch import cdnow_path, fetch
+from server import Server
+
+
+def main():
+    script = ROOT / "bench" / "run.py"
+    if not script.exists():
+        raise Failure("there is no bench/run.py")
+    fetch()
+    prefix, programs = install(MAIN_MAJOR), build_client()
+    # As durable as a real server: a commit that costs nothing would flatter whatever commits.
+    server = Server(prefix, fast=False, settings={"shared_buffers": "'512MB'", "max_wal_size": "'8GB'"})
+    with step(f"starting a Postgres {MAIN_MAJOR}"):
+        server.start()
+    try:
+        env = {**server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path())}
+        return subprocess.run([sys.executable, str(script), *shlex.split(os.environ.get("ARGS", ""))], env=env, cwd=str(ROOT)).returncode
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,59 @@
+"""`make demo`: builds, starts a throw-away server and runs sql/demo/NN_*.sql in order; `make test` runs the same, quietly."""
+
+import subprocess
+import sys
+import time
+
+from build import build_client, install
+from common import MAIN_MAJOR, ROOT, Failure, run_main, say, step
+from fetch import cdnow_path, fetch
+from server import Server
+from suites import indent, report
+
+
+def scripts():
+    return sorted((ROOT / "sql" / "demo").glob("[0-9][0-9]_*.sql"))
+
+
+def run_scripts(server, programs, verbose):
+    """Runs every script through psql in one database; returns (passed, failed). Stops at the first failure: the story builds on itself."""
+    found = scripts()
+    if not found:
+        raise Failure("there is no demo: sql/demo/NN_name.sql")
+    server.must("CREATE DATABASE demo")
+    env = server.env("demo")
+    env.update(DEMO_BIN=str(programs), CDNOW=str(cdnow_path()), PAGER="cat")
+    for number, script in enumerate(found):
+        began = time.monotonic()
+        command = [str(server.prefix / "bin" / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-f", str(script)]
+        if not verbose:
+            command.insert(2, "-q")
+        done = subprocess.run(command, env=env, cwd=str(ROOT), stdin=subprocess.DEVNULL, universal_newlines=True, errors="replace",
+                              stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT)
+        ok = done.returncode == 0
+        if not verbose:
+            report(script.name, ok, time.monotonic() - began)
+        if not ok:
+            if verbose:
+                raise Failure(f"sql/demo/{script.name} failed: psql ended with exit code {done.returncode}")
+            say(indent(done.stdout))
+            return number, 1
+    return len(found), 0
+
+
+def main():
+    fetch()
+    prefix = install(MAIN_MAJOR)
+    programs = build_client()
+    with step(f"starting a Postgres {MAIN_MAJOR} with its data in a throw-away directory"):
+        server = Server(prefix).start()
+    try:
+        say(f"    on port {server.port}, through the unix socket in {server.base}\n")
+        run_scripts(server, programs, verbose=True)
+    finally:
+        server.stop()
+    say("\n==> the demo is over; its server is stopped and its data deleted")
+
+
+if __name__ == "__main__":
+    run_main(main)

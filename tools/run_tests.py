@@ -1,0 +1,110 @@
+"""`make test`: every test there is. The last line is the count; `ONLY=regress,isolation MAJORS=17` runs a part."""
+
+import os
+import sys
+import time
+
+from build import build_client, install
+from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
+from fetch import cdnow_path, fetch
+from run_demo import run_scripts
+from server import Server
+from suites import run_cargo_test, run_pg_test, run_regress
+from toolchain import cargo_env, check_rust
+
+LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "demo")
+
+
+def domain(major):
+    # Not `cargo test --lib domain::`: that runs the same tests, but compiles all of pgrx's test framework first.
+    check_rust()
+    return run_cargo_test(["--release", "--locked", "-p", "domain", "--lib"], dict(os.environ))
+
+
+def pg_test(major):
+    with server_for(install(major, for_tests=True), f"pg_test-{major}", backtrace=False) as server:
+        return run_pg_test(server)
+
+
+def regress(major):
+    with server_for(install(major), f"regress-{major}") as server:
+        return run_regress(server, major, ROOT / "tests" / "pg_regress")
+
+
+def isolation(major):
+    with server_for(install(major), f"isolation-{major}") as server:
+        return run_regress(server, major, ROOT / "tests" / "isolation", isolation=True)
+
+
+def client(major):
+    prefix, programs = install(major), build_client()
+    with server_for(prefix, f"client-{major}") as server:
+        # cargo's settings and the server's; one test at a time, because some of them take the server down.
+        env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path())}
+        env.setdefault("RUST_TEST_THREADS", "1")
+        return run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
+
+
+def demo(major):
+    prefix, programs = install(major), build_client()
+    with server_for(prefix, f"demo-{major}") as server:
+        return run_scripts(server, programs, verbose=False)
+
+
+def server_for(prefix, name, backtrace=True):
+    # With backtraces on, one that leaks to a caller shows in the expected output.
+    return Server(prefix, keep_log=target_dir() / "test-logs" / f"{name}.log", backtrace=backtrace)
+
+
+def plan(only, majors):
+    """(title, function, major) in the order they run: the main major first, in full."""
+    if "domain" in only:
+        yield "domain: no server", domain, None
+    for major in majors:
+        for layer, function in (("pg_test", pg_test), ("regress", regress)):
+            if layer in only:
+                yield f"{layer} on Postgres {major}", function, major
+    if MAIN_MAJOR in majors:
+        for layer, function in (("isolation", isolation), ("client", client), ("demo", demo)):
+            if layer in only:
+                yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
+
+
+def chosen(variable, known):
+    names = os.environ.get(variable, "").replace(",", " ").split()
+    for name in names:
+        if name not in known:
+            raise Failure(f"{variable}={name}: known are {' '.join(known)}")
+    return [name for name in known if name in names] if names else list(known)
+
+
+def main():
+    order = [MAIN_MAJOR] + [m for m in ("16", "15", "18") if m in MAJORS]
+    only, majors = chosen("ONLY", LAYERS), chosen("MAJORS", order)
+    began = time.monotonic()
+    fetch()
+    rows = []
+    for title, function, major in plan(only, majors):
+        say(f"\n==> {title}")
+        start = time.monotonic()
+        try:
+            passed, failed = function(major)
+            if passed + failed == 0:
+                say("    FAILED: not a single test ran")
+                failed = 1
+        except Failure as failure:
+            say(f"    FAILED: {failure}")
+            passed, failed = 0, 1
+        took = time.monotonic() - start
+        rows.append((title, passed, failed, took))
+        say(f"    {passed} passed, {failed} failed in {seconds(took)}")
+    say(f"\n==> summary ({seconds(time.monotonic() - began)})")
+    for title, passed, failed, took in rows:
+        say(f"    {'FAILED' if failed else 'ok    '} {title:<28} {passed:>5} passed {failed:>4} failed  {seconds(took):>12}")
+    passed, failed = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    say(f"\n{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    run_main(main)
