@@ -16,6 +16,12 @@ MAJORS = ("15", "16", "17", "18")
 MAIN_MAJOR = "17"
 EXTENSION = "pg_idempotent"
 
+# What the caller has set for other builds must not leak into ours: another target moves the programs, make's job server is
+# not passed on, and RUSTFLAGS replace the flags with which cargo pgrx keeps the SQL in the library.
+CALLER_RUSTFLAGS = os.environ.get("RUSTFLAGS", "")
+for _name in ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+    os.environ.pop(_name, None)
+
 # Everything made here is read by other users (the server of a root run is `nobody`).
 os.umask(0o022)
 

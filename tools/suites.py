@@ -144,15 +144,18 @@ def stream(command, env, line_of, cwd):
     """Runs a command, hands on its output line by line, ends it when it hangs; returns its exit code."""
     process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                universal_newlines=True, errors="replace", start_new_session=True)
-    late = threading.Timer(SUITE_TIMEOUT, end_group, [process.pid])
+
+    def too_late():
+        say(f"    FAILED: ended after {SUITE_TIMEOUT // 60} minutes: {' '.join(command[:3])}")
+        end_group(process.pid)
+
+    late = threading.Timer(SUITE_TIMEOUT, too_late)
     late.start()
     try:
         for line in process.stdout:
             line_of(line.rstrip("\n"))
         return process.wait()
     finally:
-        if not late.is_alive():
-            say(f"    ended after {SUITE_TIMEOUT // 60} minutes: {' '.join(command[:3])}")
         late.cancel()
         if process.poll() is None:
             end_group(process.pid)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from cargo import run_cargo
-from common import MAJORS, ROOT, Failure, cache_dir, checkout_dir, locked, need, output_of, run_main, say, step
+from common import CALLER_RUSTFLAGS, MAJORS, ROOT, Failure, cache_dir, checkout_dir, locked, need, output_of, run_main, say, step
 from fetch import clang_dir, fetch
 from prefix import make_prefixes, test_prefix
 
@@ -55,7 +55,7 @@ def cargo_pgrx():
     with locked(cache_dir()):
         if not program.exists():
             with step(f"building cargo-pgrx {PGRX} (once; about 3 minutes)"):
-                env = {k: v for k, v in os.environ.items() if k not in ("CARGO_TARGET_DIR", "RUSTFLAGS")}
+                env = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}
                 # Without default features: they ask for OpenSSL's headers, to download Postgres sources that we never do.
                 run_cargo(["cargo", "install", "cargo-pgrx", "--version", PGRX, "--locked", "--debug", "--no-default-features",
                            "--root", root], env, "cargo-pgrx")
@@ -113,6 +113,8 @@ def foreign_env(pg_config, target):
     home.mkdir(exist_ok=True)
     env = dict(os.environ)
     env.update(PGRX_PG_CONFIG_PATH=str(pg_config), PGRX_BUILD_FLAGS="--locked", PGRX_HOME=str(home), CARGO_TARGET_DIR=str(target))
+    if CALLER_RUSTFLAGS:
+        env["RUSTFLAGS"] = f"{CALLER_RUSTFLAGS} -C link-arg=-Wl,--no-gc-sections"
     if "LIBCLANG_PATH" not in env:
         if platform.system() == "Linux" and platform.machine() == "x86_64":
             fetch()

@@ -12,6 +12,7 @@ use std::ffi::CStr;
 pub struct Relation {
     pub raw: pg_sys::Relation,
     index: pg_sys::Oid,
+    lock: pg_sys::LOCKMODE,
 }
 
 impl Relation {
@@ -28,21 +29,28 @@ impl Relation {
     }
 
     fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Result<Self> {
+        let lock = lock as pg_sys::LOCKMODE;
         loop {
             let table = which(&catalog::get()?);
             // SAFETY: answers null for a table that is gone: the extension was dropped, and we
             // only learn of it now that we wait for its lock.
-            let raw = unsafe { pg_sys::try_table_open(table, lock as pg_sys::LOCKMODE) };
+            let raw = unsafe { pg_sys::try_table_open(table, lock) };
             if raw.is_null() {
                 catalog::forget();
                 continue;
             }
             // SAFETY: open and locked.
-            let relation = Self { raw, index: unsafe { primary_key(raw) } };
+            let relation = Self { raw, index: unsafe { primary_key(raw) }, lock };
             // SAFETY: the relation's own descriptor.
             unsafe { columns::check(relation.descriptor(), known)? };
             return Ok(relation);
         }
+    }
+
+    /// Closes the table and gives its lock back at once.
+    pub fn give_back(self) {
+        // SAFETY: taken by `open`, in this very call; the close itself is left to `drop`.
+        unsafe { pg_sys::UnlockRelationOid((*self.raw).rd_id, self.lock) };
     }
 
     /// Refuses what `CatalogTupleInsert` does not look at (catalog/indexing.c): expressions,
