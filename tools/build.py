@@ -1,7 +1,6 @@
 """Builds the extension and installs it into a private prefix; skips all of it while the inputs are unchanged."""
 
 import json
-import os
 
 from cargo import run_cargo
 from common import EXTENSION, ROOT, checkout_dir, hash_inputs, locked, step, target_dir

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from build import build_client, install
-from common import MAIN_MAJOR, ROOT, Failure, run_main, say, step
+from common import MAIN_MAJOR, ROOT, Failure, run_main, step
 from fetch import cdnow_path, fetch
 from server import Server
 

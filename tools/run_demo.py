@@ -1,7 +1,6 @@
 """`make demo`: builds, starts a throw-away server and runs sql/demo/NN_*.sql in order; `make test` runs the same, quietly."""
 
 import subprocess
-import sys
 import time
 
 from build import build_client, install

@@ -1,7 +1,6 @@
 """`make test`: every test there is. The last line is the count; `ONLY=regress,isolation MAJORS=17` runs a part."""
 
 import os
-import sys
 import time
 
 from build import build_client, install
