@@ -28,6 +28,11 @@ pub struct Kept(pub *mut pg_sys::ErrorData);
 unsafe impl Send for Kept {}
 
 impl Kept {
+    pub fn sqlstate(&self) -> String {
+        // SAFETY: error data copied by Postgres.
+        unpack(unsafe { (*self.0).sqlerrcode })
+    }
+
     /// Goes on unwinding towards [`catch`], which rethrows the error as it was.
     pub fn resume(self) -> ! {
         resume_unwind(Box::new(self))
@@ -121,7 +126,7 @@ fn pack(sqlstate: &str) -> i32 {
 }
 
 /// The SQLSTATE that `code` packs (the inverse of `MAKE_SQLSTATE`).
-pub fn unpack(mut code: i32) -> String {
+fn unpack(mut code: i32) -> String {
     (0..5)
         .map(|_| {
             let character = char::from((code & 0x3f) as u8 + b'0');

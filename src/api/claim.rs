@@ -113,17 +113,19 @@ pub fn outcome(outcome: &'static str) -> Answer {
     Answer { outcome, ..Answer::default() }
 }
 
-/// The stored answer.
+/// The stored answer, as far as it is still kept.
 pub fn replay(found: &Found, failed: bool) -> Answer {
+    let evicted = found.evicted(clock::now());
+    let kept = |column| if evicted { None } else { found.row.get(column) };
     Answer {
         fence: found.record.fence,
         attempt: Some(found.record.attempt),
         failed: Some(failed),
         status: found.status(),
-        headers: found.row.get(column::HEADERS),
-        response: found.row.get(column::RESPONSE),
-        body: found.row.get(column::BODY),
-        evicted: Some(found.evicted()),
+        headers: kept(column::HEADERS),
+        response: kept(column::RESPONSE),
+        body: kept(column::BODY),
+        evicted: Some(evicted),
         expires_at: Some(found.record.expires_at),
         ..outcome("replay")
     }

@@ -133,7 +133,7 @@ fn facts(found: &Found) -> Facts {
         attempt: record.attempt,
         lease_until: record.lease_until.and_then(clock::text),
         expires_at: clock::text(record.expires_at),
-        evicted: found.evicted(),
+        evicted: found.evicted(clock::now()),
     }
 }
 

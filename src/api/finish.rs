@@ -90,7 +90,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
             kept
         }
         Held::Finished(found) if is_same_answer(&found, stored) => {
-            Kept { expires_at: found.record.expires_at, evicted: found.evicted() }
+            Kept { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
         }
         Held::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
     };
@@ -255,7 +255,7 @@ fn is_same_answer(found: &Found, stored: &Stored) -> bool {
         (found.record.state == State::Failed) == stored.failed && found.status() == stored.status;
     // What is gone cannot be compared; that it was stored under this claim is enough.
     same_head
-        && (found.evicted()
+        && (found.evicted(clock::now())
             || (same(found.row.get(column::RESPONSE), stored.response, json_equal)
                 && same(found.row.get(column::HEADERS), stored.headers, json_equal)
                 && same(found.row.get(column::BODY), stored.body, bytes_equal)))

@@ -7,7 +7,7 @@ use crate::domain::policy::OnLapse;
 use crate::domain::verdict::{RETRY_AFTER, State};
 use crate::entry::{Args, Returned};
 use crate::store::answer::Answer;
-use crate::store::record::{Found, Locked, Records};
+use crate::store::record::{Found, Locked};
 use crate::store::{claims, clock, lock};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
@@ -22,8 +22,18 @@ fn look(call: &mut Call<'_>) -> Result<Answer> {
         if let Some(answer) = found.as_ref().and_then(|found| known(call, found)) {
             return Ok(answer);
         }
-        if is_being_worked_on(call, &records)? {
-            return Ok(Answer { retry_after: Some(RETRY_AFTER), ..outcome("in_progress") });
+        if is_claimed(call) {
+            return Ok(in_progress());
+        }
+        match records.find_locked(&call.owner)? {
+            Locked::BeingWritten(_) => return Ok(in_progress()),
+            // Replaced while we looked for the first time.
+            Locked::Found(found) => {
+                if let Some(answer) = known(call, &found) {
+                    return Ok(answer);
+                }
+            }
+            Locked::Nothing => {}
         }
         // The records may just have been moved to the other table.
         if call.is_current()? {
@@ -56,12 +66,13 @@ fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
     }
 }
 
-/// Whether a transaction holds the key, by its lock or by a row that it is inserting; ours counts.
-fn is_being_worked_on(call: &Call<'_>, records: &Records) -> Result<bool> {
+fn in_progress() -> Answer {
+    Answer { retry_after: Some(RETRY_AFTER), ..outcome("in_progress") }
+}
+
+/// Whether a transaction holds the key; ours counts.
+fn is_claimed(call: &Call<'_>) -> bool {
     let id = call.owner.id;
-    if claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open) {
-        return Ok(true);
-    }
-    Ok(lock::is_held_by_another(id)
-        || matches!(records.find_locked(&call.owner)?, Locked::BeingWritten(_)))
+    claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open)
+        || lock::is_held_by_another(id)
 }

@@ -84,12 +84,10 @@ fn call_handler(call: &Call<'_>, handler: Handler, request: Option<Datum>) -> Re
     }
     match handler.call_undoing_error(request) {
         Ok(response) => Ok(completed(response)),
-        Err(undone) if stored_failures.matches(&undone.sqlstate) => Ok(Stored {
-            failed: true,
-            response: failure(&undone.sqlstate, &undone.error)?,
-            ..Stored::default()
-        }),
-        Err(undone) => undone.error.resume(),
+        Err(error) if stored_failures.matches(&error.sqlstate()) => {
+            Ok(Stored { failed: true, response: failure(&error)?, ..Stored::default() })
+        }
+        Err(error) => error.resume(),
     }
 }
 
@@ -100,14 +98,14 @@ struct Failure<'a> {
     message: &'a str,
 }
 
-fn failure(sqlstate: &str, error: &Kept) -> Result<Option<Datum>> {
+fn failure(error: &Kept) -> Result<Option<Datum>> {
     // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
     let message = unsafe {
         let message = (*error.0).message;
         if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }
     };
     let message = String::from_utf8_lossy(message);
-    json::of(&Failure { sqlstate, message: &message })
+    json::of(&Failure { sqlstate: &error.sqlstate(), message: &message })
 }
 
 thread_local! {

@@ -14,13 +14,22 @@ pub struct StoreFailures {
 /// an error would be replayed instead of tried again.
 const NEVER: [(&str, &str); 9] = [
     ("08", "the connection was lost: trying again may succeed"),
-    ("40", "the transaction was rolled back: trying again may succeed"),
+    (
+        "40",
+        "the transaction was rolled back: trying again may succeed",
+    ),
     ("53", "a resource ran out: trying again may succeed"),
     ("55P03", "a lock was not free: trying again may succeed"),
     ("57", "somebody intervened: trying again may succeed"),
     ("58", "the system failed: trying again may succeed"),
-    ("ID", "it says that the key was not used rightly, not what came of the work"),
-    ("XX", "something is broken: nobody knows what came of the work"),
+    (
+        "ID",
+        "it says that the key was not used rightly, not what came of the work",
+    ),
+    (
+        "XX",
+        "something is broken: nobody knows what came of the work",
+    ),
     ("00", "it is no error"),
 ];
 
@@ -55,10 +64,10 @@ impl StoreFailures {
     }
 }
 
-/// Whether `sqlstate`, a code or a class, belongs to `entry`, a code or a class. A code that is not
-/// a class belongs to itself alone.
+/// Whether `sqlstate`, a code or a class, belongs to `entry`, a code or a class. To a code belongs
+/// nothing but itself, as no SQLSTATE is longer.
 fn covers(entry: &str, sqlstate: &str) -> bool {
-    if entry.len() == 2 { sqlstate.starts_with(entry) } else { sqlstate == entry }
+    sqlstate.starts_with(entry)
 }
 
 fn never(sqlstate: &str) -> Option<&'static str> {
@@ -86,7 +95,9 @@ fn parse_entry(entry: &[u8]) -> Result<String> {
     };
     let text = text.to_ascii_uppercase();
     match never(&text) {
-        Some(reason) => Err(refuse(&format!("An error of {text} is never stored: {reason}."))),
+        Some(reason) => Err(refuse(&format!(
+            "An error of {text} is never stored: {reason}."
+        ))),
         None => Ok(text),
     }
 }

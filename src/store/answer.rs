@@ -3,6 +3,7 @@
 use crate::domain::{Micros, Timestamp};
 use crate::entry::Returned;
 use crate::store::columns::{self, Columns};
+use crate::store::{subtransaction, uncaught};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::cell::Cell;
@@ -65,18 +66,30 @@ impl Answer {
         for (index, value) in columns.into_iter().enumerate() {
             row.set(index, value);
         }
-        // SAFETY: the row type has these columns (sql/20_types.sql), which is checked; its
-        // descriptor is pinned while the tuple is formed, which copies all values.
-        unsafe {
-            let descriptor = pg_sys::lookup_rowtype_tupdesc(result_type(function), -1);
-            let fits = columns::check(descriptor, COLUMNS);
-            let tuple = fits.is_ok().then(|| row.form(descriptor));
-            if (*descriptor).tdrefcount >= 0 {
-                pg_sys::DecrTupleDescRefCount(descriptor);
-            }
-            fits?;
-            Ok(tuple.map(|tuple| pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)))
+        let row_type = result_type(function);
+        // SAFETY: an error goes on to the caller; `compose` has no destructors.
+        let composed = unsafe { subtransaction::call_keeping_error(|| compose(row_type, &row)) };
+        match composed.unwrap_or_else(|error| error.resume()) {
+            Some(datum) => Ok(Some(datum)),
+            None => Err(columns::do_not_fit()),
         }
+    }
+}
+
+/// The row as a composite datum; `None` if the type is of another version.
+///
+/// # Safety
+/// As for everything in `uncaught` that may raise an error.
+unsafe fn compose(row_type: pg_sys::Oid, row: &Columns) -> Option<Datum> {
+    // SAFETY: the row type has these columns (sql/20_types.sql), which is checked; its descriptor
+    // is pinned while the tuple is formed, which copies all values.
+    unsafe {
+        let descriptor = uncaught::lookup_rowtype_tupdesc(row_type, -1);
+        let tuple = columns::fits(descriptor, COLUMNS).then(|| row.form(descriptor));
+        if (*descriptor).tdrefcount >= 0 {
+            uncaught::DecrTupleDescRefCount(descriptor);
+        }
+        tuple.map(|tuple| uncaught::HeapTupleHeaderGetDatum((*tuple).t_data))
     }
 }
 

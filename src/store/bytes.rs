@@ -10,7 +10,10 @@ use pgrx::pg_sys::Datum;
 pub unsafe fn slice<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: as the caller says; what detoasting gives is readable in full.
     unsafe {
-        let varlena = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+        let mut varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        if pgrx::varlena::varatt_is_4b_c(varlena) || pgrx::varlena::varatt_is_1b_e(varlena) {
+            varlena = pg_sys::pg_detoast_datum_packed(varlena);
+        }
         std::slice::from_raw_parts(
             pgrx::varlena::vardata_any(varlena).cast(),
             pgrx::varlena::varsize_any_exhdr(varlena),

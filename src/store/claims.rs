@@ -8,10 +8,12 @@ use crate::domain::error::{Code, Error};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
 use crate::raise;
+use crate::store::uncaught;
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -52,6 +54,22 @@ impl Remembered {
     }
 }
 
+/// A record id is a digest already: a part of it is as good a hash as any.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks_exact(size_of::<u64>()) {
+            self.0 ^= chunk.iter().fold(0, |hash, byte| (hash << 8) | u64::from(*byte));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// A change to undo when the subtransaction that made it is rolled back.
 struct Change {
     made_in: SubTransactionId,
@@ -62,7 +80,7 @@ struct Change {
 
 #[derive(Default)]
 struct Claims {
-    by_id: HashMap<RecordId, Remembered>,
+    by_id: HashMap<RecordId, Remembered, BuildHasherDefault<IdHasher>>,
     journal: Vec<Change>,
     /// Claims held by a lock of their own.
     locked: usize,
@@ -135,7 +153,7 @@ pub fn must_spill(fair_share: usize) -> bool {
 
 fn current_subtransaction() -> SubTransactionId {
     // SAFETY: reads this backend's transaction state.
-    unsafe { pg_sys::GetCurrentSubTransactionId() }
+    unsafe { uncaught::GetCurrentSubTransactionId() }
 }
 
 impl Claims {

@@ -1,13 +1,14 @@
 //! The database's clock, the only one there is.
 
 use crate::domain::{Micros, Timestamp};
+use crate::store::uncaught;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
 /// What `clock_timestamp()` says: leases and expiry go on while a transaction's `now()` stands still.
 pub fn now() -> Timestamp {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    unsafe { uncaught::GetCurrentTimestamp() }
 }
 
 /// A time in ISO 8601, in the session's time zone; `None` for one without end.

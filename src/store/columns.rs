@@ -1,7 +1,7 @@
 //! The columns of a row, as Postgres wants them: values and nulls side by side.
 
-use crate::domain::error::{Code, Error, Result};
-use crate::store::compat;
+use crate::domain::error::{Code, Error};
+use crate::store::uncaught;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -17,22 +17,21 @@ pub struct Columns {
     nulls: [bool; ROOM],
 }
 
-/// Checks that a row type has the columns this library knows, and no more than there is room for.
-///
-/// # Errors
-/// 55000 for a row type of another version.
+/// Whether a row type has the columns this library knows, and no more than there is room for.
 ///
 /// # Safety
 /// The descriptor must be valid.
-pub unsafe fn check(descriptor: pg_sys::TupleDesc, known: usize) -> Result<()> {
+pub unsafe fn fits(descriptor: pg_sys::TupleDesc, known: usize) -> bool {
     // SAFETY: as the caller says.
-    let there = usize::try_from(unsafe { (*descriptor).natts }).unwrap_or(0);
-    if (known..=ROOM).contains(&there) {
-        return Ok(());
-    }
-    Err(Error::new(Code::ObjectNotReady, "library and schema of pg_idempotent do not fit")
-        .detail(format!("A row has {there} columns; this library knows {known}."))
-        .hint("ALTER EXTENSION pg_idempotent UPDATE; then reconnect."))
+    let there = unsafe { (*descriptor).natts };
+    usize::try_from(there).is_ok_and(|there| (known..=ROOM).contains(&there))
+}
+
+/// A row type is of another version: 55000.
+pub fn do_not_fit() -> Error {
+    Error::new(Code::ObjectNotReady, "library and schema of pg_idempotent do not fit")
+        .detail("A table or type of the extension has other columns than this library knows.")
+        .hint("ALTER EXTENSION pg_idempotent UPDATE; then reconnect.")
 }
 
 impl Columns {
@@ -41,13 +40,13 @@ impl Columns {
     }
 
     /// # Safety
-    /// The tuple must be of the descriptor, which `check` has let through. What is read points
+    /// The tuple must be of the descriptor, which `fits` has let through. What is read points
     /// into the tuple.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
         let mut columns = Self::null();
         // SAFETY: as the caller says, so there is room for every column.
         unsafe {
-            pg_sys::heap_deform_tuple(
+            uncaught::heap_deform_tuple(
                 tuple,
                 descriptor,
                 columns.values.as_mut_ptr(),
@@ -57,13 +56,14 @@ impl Columns {
         columns
     }
 
-    /// A palloc'd tuple with copies of the values.
+    /// A palloc'd tuple with copies of the values. An error jumps over this frame.
     ///
     /// # Safety
-    /// `check` must have let the descriptor through, and each value be of its column's type.
+    /// `fits` must have let the descriptor through, and each value be of its column's type; as
+    /// for everything in `uncaught` that may raise an error.
     pub unsafe fn form(&self, descriptor: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
         // SAFETY: as the caller says.
-        unsafe { compat::form_tuple(descriptor, &self.values, &self.nulls) }
+        unsafe { uncaught::heap_form_tuple(descriptor, self.values.as_ptr(), self.nulls.as_ptr()) }
     }
 
     pub fn set(&mut self, column: usize, value: Option<Datum>) {

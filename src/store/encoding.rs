@@ -1,5 +1,6 @@
 //! Between the server's encoding and UTF-8, in which the domain and Rust think.
 
+use crate::store::uncaught;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ pub unsafe fn to_utf8(server: &[u8]) -> &[u8] {
     // SAFETY: `pg_server_to_any` reads `len` bytes and returns its argument unchanged or a
     // palloc'd, NUL-terminated conversion.
     unsafe {
-        let encoding = pg_sys::GetDatabaseEncoding();
+        let encoding = uncaught::GetDatabaseEncoding();
         if encoding == UTF8 || encoding == SQL_ASCII {
             return server;
         }

@@ -3,7 +3,8 @@
 use crate::domain::error::{Code, Error, Result};
 use crate::raise::Kept;
 use crate::store::compat;
-use crate::store::subtransaction::{self, Undone};
+use crate::store::subtransaction;
+use crate::store::uncaught;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::ffi::CStr;
@@ -66,7 +67,7 @@ impl Handler {
     pub fn call_undoing_error(
         self,
         request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Undone> {
+    ) -> std::result::Result<Option<Datum>, Kept> {
         subtransaction::call_undoing_error(|| invoke(self.function, request))
     }
 }
@@ -123,12 +124,6 @@ fn name(function: pg_sys::Oid) -> String {
     }
 }
 
-unsafe extern "C-unwind" {
-    // Postgres' own, not pgrx's wrapper, which would catch and flatten what it throws.
-    #[link_name = "fmgr_info"]
-    fn fmgr_info_uncaught(function: pg_sys::Oid, info: *mut pg_sys::FmgrInfo);
-}
-
 /// `FunctionCall1` (fmgr.h) that lets null through both ways. Nothing here has a destructor: an
 /// error of the handler jumps over this frame.
 fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
@@ -141,7 +136,7 @@ fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
     // the base, as LOCAL_FCINFO lays it out. fmgr_info takes care of SECURITY DEFINER and SET.
     unsafe {
         let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
-        fmgr_info_uncaught(function, &mut info);
+        uncaught::fmgr_info(function, &mut info);
         let mut call: OneArgument = std::mem::zeroed();
         call.base.flinfo = &mut info;
         call.base.nargs = 1;

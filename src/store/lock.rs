@@ -5,7 +5,7 @@
 
 use crate::domain::Micros;
 use crate::domain::identity::RecordId;
-use crate::store::subtransaction;
+use crate::store::{subtransaction, uncaught};
 use pgrx::pg_sys;
 
 /// Fourth field of the lock's tag, shown as `objsubid` in pg_locks. Postgres' own advisory locks
@@ -98,30 +98,10 @@ impl Drop for KeyLock {
     }
 }
 
-unsafe extern "C-unwind" {
-    // Postgres' own, not pgrx's wrappers: of a deadlock those would lose what the server logs.
-    #[link_name = "LockAcquire"]
-    fn lock_acquire_uncaught(
-        tag: *const pg_sys::LOCKTAG,
-        mode: pg_sys::LOCKMODE,
-        session: bool,
-        only_if_free: bool,
-    ) -> pg_sys::LockAcquireResult::Type;
-    #[link_name = "ProcessInterrupts"]
-    fn process_interrupts_uncaught();
-    #[link_name = "XactLockTableWait"]
-    fn xact_lock_table_wait_uncaught(
-        xid: pg_sys::TransactionId,
-        relation: pg_sys::Relation,
-        tuple: pg_sys::ItemPointer,
-        operation: pg_sys::XLTW_Oper::Type,
-    );
-}
-
 fn wait_for_lock(tag: &pg_sys::LOCKTAG) {
     // SAFETY: a valid tag.
     unsafe {
-        lock_acquire_uncaught(tag, MODE, false, false);
+        uncaught::LockAcquire(tag, MODE, false, false);
         serve_interrupts();
     }
 }
@@ -142,7 +122,7 @@ pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool
 fn wait_for_transaction(xid: pg_sys::TransactionId) {
     // SAFETY: any xid may be waited for; no relation is named for the error context.
     unsafe {
-        xact_lock_table_wait_uncaught(
+        uncaught::XactLockTableWait(
             xid,
             std::ptr::null_mut(),
             std::ptr::null_mut(),
@@ -161,7 +141,7 @@ unsafe fn serve_interrupts() {
     // SAFETY: a flag that signal handlers set.
     if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
         // SAFETY: at a point where an error may be raised.
-        unsafe { process_interrupts_uncaught() };
+        unsafe { uncaught::ProcessInterrupts() };
     }
 }
 

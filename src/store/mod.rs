@@ -20,6 +20,7 @@ pub mod relation;
 pub mod snapshot;
 pub mod sql;
 pub mod subtransaction;
+pub mod uncaught;
 
 /// Registers the callbacks that keep what this backend remembers true; called once.
 pub fn init() {

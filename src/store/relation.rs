@@ -11,7 +11,7 @@ use std::ffi::CStr;
 /// whoever moves or drops records waits for us, and we for them.
 pub struct Relation {
     pub raw: pg_sys::Relation,
-    index: pg_sys::Oid,
+    pub index: pg_sys::Oid,
     lock: pg_sys::LOCKMODE,
 }
 
@@ -42,8 +42,11 @@ impl Relation {
             // SAFETY: open and locked.
             let relation = Self { raw, index: unsafe { primary_key(raw) }, lock };
             // SAFETY: the relation's own descriptor.
-            unsafe { columns::check(relation.descriptor(), known)? };
-            return Ok(relation);
+            return if unsafe { columns::fits(relation.descriptor(), known) } {
+                Ok(relation)
+            } else {
+                Err(columns::do_not_fit())
+            };
         }
     }
 

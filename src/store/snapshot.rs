@@ -22,12 +22,6 @@ fn of_type(kind: pg_sys::SnapshotType::Type) -> pg_sys::SnapshotData {
     snapshot
 }
 
-/// Whether the transaction runs under SERIALIZABLE.
-pub fn is_serializable() -> bool {
-    // SAFETY: a global of this backend.
-    unsafe { pg_sys::XactIsoLevel == pg_sys::XACT_SERIALIZABLE as i32 }
-}
-
 /// Whether the transaction's own snapshot was taken before `xid`, which has committed, had.
 pub fn is_older_than(xid: pg_sys::TransactionId) -> bool {
     // SAFETY: under the levels that `is_frozen` tells of, the snapshot lasts as the transaction.

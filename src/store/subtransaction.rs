@@ -1,6 +1,6 @@
 //! Internal subtransactions: an error inside is undone, and the caller's transaction goes on.
 
-use crate::raise::{Kept, unpack};
+use crate::raise::Kept;
 use cee_scape::call_with_sigsetjmp;
 use pgrx::pg_sys;
 
@@ -71,8 +71,8 @@ pub fn within_lock_timeout<T: Copy>(
     unsafe { pg_sys::LockTimeout = before };
     match outcome {
         Ok(value) => Some(value),
-        Err(undone) if undone.sqlstate == LOCK_NOT_AVAILABLE => None,
-        Err(undone) => undone.error.resume(),
+        Err(error) if error.sqlstate() == LOCK_NOT_AVAILABLE => None,
+        Err(error) => error.resume(),
     }
 }
 
@@ -109,14 +109,8 @@ pub unsafe fn call_keeping_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Re
     }
 }
 
-/// An error that was undone with its subtransaction.
-pub struct Undone {
-    pub error: Kept,
-    pub sqlstate: String,
-}
-
 /// As [`call_keeping_error`], in a subtransaction that an error undoes.
-pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Undone> {
+pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Kept> {
     let subtransaction = Subtransaction::begin();
     // SAFETY: an error is followed by the rollback of the subtransaction.
     match unsafe { call_keeping_error(call) } {
@@ -125,10 +119,9 @@ pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T,
             Ok(value)
         }
         Err(error) => {
+            // The error was copied into the caller's context, which this leaves alone.
             subtransaction.roll_back();
-            // SAFETY: copied into the caller's context, which the rollback left alone.
-            let sqlstate = unpack(unsafe { (*error.0).sqlerrcode });
-            Err(Undone { error, sqlstate })
+            Err(error)
         }
     }
 }

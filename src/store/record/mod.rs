@@ -1,0 +1,7 @@
+//! Records: what a row of theirs holds, and the tables that they are in.
+
+mod row;
+mod table;
+
+pub use row::{Found, Owner, Row, column};
+pub use table::{Locked, Records};
