@@ -33,12 +33,7 @@ pub fn check_duration(what: &str, micros: Micros, min: Micros) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(refuse(
-        what,
-        message,
-        format!("It is {}.", describe(micros)),
-        min,
-    ))
+    Err(refuse(what, message, format!("It is {}.", describe(micros)), min))
 }
 
 /// A length of time that an argument called `what` gave, by [`interval_micros`], within bounds.
@@ -60,12 +55,10 @@ pub fn duration(what: &str, months: i32, days: i32, micros: i64, min: Micros) ->
 }
 
 fn refuse(what: &str, problem: &str, detail: String, min: Micros) -> Error {
-    Error::new(Code::InvalidParameter, format!("{what} is {problem}"))
-        .detail(detail)
-        .hint(format!(
-            "Pass an interval from {} to 100 years, such as {what} => '24 hours'.",
-            describe(min)
-        ))
+    Error::new(Code::InvalidParameter, format!("{what} is {problem}")).detail(detail).hint(format!(
+        "Pass an interval from {} to 100 years, such as {what} => '24 hours'.",
+        describe(min)
+    ))
 }
 
 /// A length of time in its largest whole unit: `24 hours`, `1500 ms`.

@@ -98,30 +98,19 @@ pub struct Error {
 impl Error {
     /// An error with neither detail nor hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Self { code, message: message.into(), detail: None, hint: None }
     }
 
     /// The same error with these facts.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {
-        Self {
-            detail: Some(detail.into()),
-            ..self
-        }
+        Self { detail: Some(detail.into()), ..self }
     }
 
     /// The same error with this advice.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 

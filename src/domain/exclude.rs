@@ -80,11 +80,7 @@ impl Exclusions {
 /// The names from the root to the member that an entry means.
 fn parse_entry(entry: &[u8]) -> Result<Vec<Vec<u8>>> {
     let refuse = |problem: &str| {
-        Error::new(
-            Code::InvalidParameter,
-            format!("fingerprint_exclude has {problem}"),
-        )
-        .hint(
+        Error::new(Code::InvalidParameter, format!("fingerprint_exclude has {problem}")).hint(
             "Name a top-level member, such as 'sent_at', or a member further down by a \
             JSON Pointer, such as '/meta/sent_at'; in a pointer '~' is written '~0' and '/' \
             is written '~1'.",
@@ -96,13 +92,10 @@ fn parse_entry(entry: &[u8]) -> Result<Vec<Vec<u8>>> {
     if first != b'/' {
         return Ok(vec![entry.to_vec()]);
     }
-    rest.split(|&byte| byte == b'/')
-        .map(unescape)
-        .collect::<Option<_>>()
-        .ok_or_else(|| {
-            refuse("a JSON Pointer with a bad escape")
-                .detail(format!("The entry is \"{}\".", printable(entry)))
-        })
+    rest.split(|&byte| byte == b'/').map(unescape).collect::<Option<_>>().ok_or_else(|| {
+        refuse("a JSON Pointer with a bad escape")
+            .detail(format!("The entry is \"{}\".", printable(entry)))
+    })
 }
 
 /// One name of a pointer without its escapes, or `None` when `~` is followed by neither 0 nor 1.
@@ -140,14 +133,7 @@ pub(super) struct Tracker<'e> {
 
 impl<'e> Tracker<'e> {
     pub(super) fn new(exclusions: &'e Exclusions) -> Self {
-        Self {
-            exclusions,
-            path: Vec::new(),
-            next: Some(0),
-            aside: 0,
-            omit: false,
-            omitting: 0,
-        }
+        Self { exclusions, path: Vec::new(), next: Some(0), aside: 0, omit: false, omitting: 0 }
     }
 
     /// Takes the next token of the document, and says whether it counts.
@@ -189,9 +175,7 @@ impl<'e> Tracker<'e> {
             Some(&parent) if self.aside == 0 => self.exclusions.child(parent, name),
             _ => None,
         };
-        self.omit = self
-            .next
-            .is_some_and(|node| self.exclusions.nodes[node].excluded);
+        self.omit = self.next.is_some_and(|node| self.exclusions.nodes[node].excluded);
         !self.omit
     }
 }

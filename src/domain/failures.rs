@@ -14,22 +14,13 @@ pub struct StoreFailures {
 /// an error would be replayed instead of tried again.
 const NEVER: [(&str, &str); 9] = [
     ("08", "the connection was lost: trying again may succeed"),
-    (
-        "40",
-        "the transaction was rolled back: trying again may succeed",
-    ),
+    ("40", "the transaction was rolled back: trying again may succeed"),
     ("53", "a resource ran out: trying again may succeed"),
     ("55P03", "a lock was not free: trying again may succeed"),
     ("57", "somebody intervened: trying again may succeed"),
     ("58", "the system failed: trying again may succeed"),
-    (
-        "ID",
-        "it says that the key was not used rightly, not what came of the work",
-    ),
-    (
-        "XX",
-        "something is broken: nobody knows what came of the work",
-    ),
+    ("ID", "it says that the key was not used rightly, not what came of the work"),
+    ("XX", "something is broken: nobody knows what came of the work"),
     ("00", "it is no error"),
 ];
 
@@ -95,9 +86,7 @@ fn parse_entry(entry: &[u8]) -> Result<String> {
     };
     let text = text.to_ascii_uppercase();
     match never(&text) {
-        Some(reason) => Err(refuse(&format!(
-            "An error of {text} is never stored: {reason}."
-        ))),
+        Some(reason) => Err(refuse(&format!("An error of {text} is never stored: {reason}."))),
         None => Ok(text),
     }
 }

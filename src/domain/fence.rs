@@ -45,9 +45,7 @@ pub fn check_fence(record: Option<&Record>, given: Option<i64>, now: Timestamp) 
         State::InProgress => in_progress(record, given, now),
         State::Completed | State::Failed => match given {
             Some(_) if given == record.fence => FenceVerdict::AlreadyFinished,
-            Some(_) => FenceVerdict::Stale {
-                current: record.fence,
-            },
+            Some(_) => FenceVerdict::Stale { current: record.fence },
             // Without a fence only the transaction that wrote the record can be its author.
             None if record.mine && record.fence.is_none() => FenceVerdict::AlreadyFinished,
             None => FenceVerdict::NoClaim,
@@ -55,9 +53,7 @@ pub fn check_fence(record: Option<&Record>, given: Option<i64>, now: Timestamp) 
         // Nobody holds it, but whoever lost it to a lapse is told that.
         State::Unknown => match given {
             Some(_) if given == record.fence => FenceVerdict::Lapsed,
-            Some(_) => FenceVerdict::Stale {
-                current: record.fence,
-            },
+            Some(_) => FenceVerdict::Stale { current: record.fence },
             None => FenceVerdict::NoClaim,
         },
     }
@@ -106,10 +102,9 @@ pub fn fence_error(
             "the lease has lapsed",
             format!("The lease with fence {given} for {key} ended before this call."),
         ),
-        FenceVerdict::Sealed => lost(
-            "the key is sealed",
-            format!("It was decided that the work for {key} never runs."),
-        ),
+        FenceVerdict::Sealed => {
+            lost("the key is sealed", format!("It was decided that the work for {key} never runs."))
+        }
         FenceVerdict::NoClaim => Error::new(Code::NoClaim, "the key is not claimed")
             .detail(format!("This transaction holds no claim for {key}."))
             .hint(format!(
@@ -124,14 +119,8 @@ pub fn fence_error(
 #[must_use]
 pub fn other_answer_error(identity: &Identity<'_>) -> Error {
     Error::new(Code::NoClaim, "the key is finished with another answer")
-        .detail(format!(
-            "An answer for {} is stored, and it stays as it is.",
-            identity.describe()
-        ))
-        .hint(format!(
-            "Read the stored answer: {}.",
-            identity.call("idempotent_replay", "")
-        ))
+        .detail(format!("An answer for {} is stored, and it stays as it is.", identity.describe()))
+        .hint(format!("Read the stored answer: {}.", identity.call("idempotent_replay", "")))
 }
 
 #[cfg(test)]

@@ -146,12 +146,7 @@ impl<'e> Canonical<'e> {
     fn number(&mut self, text: &[u8]) {
         match Number::parse(text) {
             Some(Number::Zero) => self.write(b"0"),
-            Some(Number::Decimal {
-                negative,
-                digits,
-                count,
-                exponent,
-            }) => {
+            Some(Number::Decimal { negative, digits, count, exponent }) => {
                 self.write(if negative { b"-" } else { b"+" });
                 self.varint(count as u64);
                 // At most two pieces: a point is no digit.

@@ -189,16 +189,11 @@ const KEY: Part = Part {
 
 fn check<'a>(part: &Part, given: Option<&'a [u8]>) -> Result<&'a [u8]> {
     let refuse = |what: &str, detail: String| {
-        Error::new(Code::BadKey, format!("{} {what}", part.name))
-            .detail(detail)
-            .hint(part.hint)
+        Error::new(Code::BadKey, format!("{} {what}", part.name)).detail(detail).hint(part.hint)
     };
     let allowed = format_args!("{} to {} bytes", part.least, part.most);
     let Some(bytes) = given else {
-        return Err(refuse(
-            "must not be null",
-            format!("The {} is text of {allowed}.", part.name),
-        ));
+        return Err(refuse("must not be null", format!("The {} is text of {allowed}.", part.name)));
     };
     if bytes.len() < part.least {
         return Err(refuse(

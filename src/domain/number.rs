@@ -26,10 +26,8 @@ impl<'a> Number<'a> {
     /// what `numeric`, and so `jsonb`, can hold.
     pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
         let (negative, unsigned) = sign(text);
-        let mantissa_end = unsigned
-            .iter()
-            .position(|byte| matches!(byte, b'e' | b'E'))
-            .unwrap_or(unsigned.len());
+        let mantissa_end =
+            unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
         let (mantissa, power) = unsigned.split_at(mantissa_end);
         let point = mantissa.iter().position(|&byte| byte == b'.');
         let integer = &mantissa[..point.unwrap_or(mantissa.len())];
@@ -43,10 +41,9 @@ impl<'a> Number<'a> {
             None => Some(0),
         };
         let counts = |byte: &u8| matches!(byte, b'1'..=b'9');
-        let (Some(first), Some(last)) = (
-            mantissa.iter().position(counts),
-            mantissa.iter().rposition(counts),
-        ) else {
+        let (Some(first), Some(last)) =
+            (mantissa.iter().position(counts), mantissa.iter().rposition(counts))
+        else {
             return Some(Self::Zero);
         };
         // The place of the last digit that counts, seen from the point: 1 is -1, 0.1 is 1.
@@ -81,11 +78,7 @@ fn exponent(text: &[u8]) -> Option<Option<i64>> {
     Some(digits.iter().try_fold(0_i64, |value, digit| {
         let digit = i64::from(digit - b'0');
         let value = value.checked_mul(10)?;
-        if negative {
-            value.checked_sub(digit)
-        } else {
-            value.checked_add(digit)
-        }
+        if negative { value.checked_sub(digit) } else { value.checked_add(digit) }
     }))
 }
 

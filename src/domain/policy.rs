@@ -41,12 +41,7 @@ impl Durability {
     /// # Errors
     /// `22023` for anything else.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
-        choose(
-            "durability",
-            text.as_ref(),
-            [Self::Unlogged, Self::Logged],
-            Self::as_str,
-        )
+        choose("durability", text.as_ref(), [Self::Unlogged, Self::Logged], Self::as_str)
     }
 
     /// As [`Self::parse`] reads it.
@@ -65,12 +60,7 @@ impl OnLapse {
     /// # Errors
     /// `22023` for anything else.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
-        choose(
-            "on_lapse",
-            text.as_ref(),
-            [Self::Retry, Self::Unknown],
-            Self::as_str,
-        )
+        choose("on_lapse", text.as_ref(), [Self::Retry, Self::Unknown], Self::as_str)
     }
 
     /// As [`Self::parse`] reads it.
@@ -89,12 +79,7 @@ impl AfterReset {
     /// # Errors
     /// `22023` for anything else.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
-        choose(
-            "after_reset",
-            text.as_ref(),
-            [Self::Unknown, Self::Execute],
-            Self::as_str,
-        )
+        choose("after_reset", text.as_ref(), [Self::Unknown, Self::Execute], Self::as_str)
     }
 
     /// As [`Self::parse`] reads it.
@@ -116,11 +101,8 @@ fn choose<T: Copy>(
     let chosen = |choice: &T| text.eq_ignore_ascii_case(name(*choice).as_bytes());
     choices.into_iter().find(chosen).ok_or_else(|| {
         let [one, other] = choices.map(name);
-        Error::new(
-            Code::InvalidParameter,
-            format!("{what} cannot be \"{}\"", printable(text)),
-        )
-        .hint(format!("Pass {what} => '{one}' or {what} => '{other}'."))
+        Error::new(Code::InvalidParameter, format!("{what} cannot be \"{}\"", printable(text)))
+            .hint(format!("Pass {what} => '{one}' or {what} => '{other}'."))
     })
 }
 

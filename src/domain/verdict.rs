@@ -161,10 +161,7 @@ pub fn judge(
         return match request.age {
             Age::Future => Verdict::Future,
             Age::TooOld { .. } => Verdict::Expired,
-            Age::Undated | Age::Fresh(_) => Verdict::Claim {
-                attempt: 1,
-                takeover: false,
-            },
+            Age::Undated | Age::Fresh(_) => Verdict::Claim { attempt: 1, takeover: false },
         };
     };
     if record.state == State::Sealed {
@@ -179,10 +176,9 @@ pub fn judge(
         State::Sealed => Verdict::Sealed,
         State::Unknown => Verdict::Unknown,
         State::InProgress if record.lapsed(now) => match policy_on_lapse {
-            OnLapse::Retry => Verdict::Claim {
-                attempt: record.attempt.saturating_add(1),
-                takeover: true,
-            },
+            OnLapse::Retry => {
+                Verdict::Claim { attempt: record.attempt.saturating_add(1), takeover: true }
+            }
             OnLapse::Unknown => Verdict::Unknown,
         },
         State::InProgress => {
@@ -209,14 +205,10 @@ pub fn strict_error(verdict: Verdict, identity: &Identity<'_>) -> Option<Error> 
             let wait = duration::describe(round_up(retry_after));
             Error::new(Code::InProgress, "the key is held by another attempt")
                 .detail(format!("The work for {key} is in progress."))
-                .hint(format!(
-                    "Call again in {wait}, or let the call wait: wait => '{wait}'."
-                ))
+                .hint(format!("Call again in {wait}, or let the call wait: wait => '{wait}'."))
         }
         Verdict::Mismatch => Error::new(Code::Mismatch, "the key was used with another request")
-            .detail(format!(
-                "The request stored for {key} differs from this one."
-            ))
+            .detail(format!("The request stored for {key} differs from this one."))
             .hint(
                 "Send what was first sent with this key, or make a new key with SELECT \
                 idempotent_new_key(). Members that differ from call to call can be left out \
@@ -240,9 +232,7 @@ pub fn strict_error(verdict: Verdict, identity: &Identity<'_>) -> Option<Error> 
                 identity.call("idempotent_resolve", "'completed'")
             )),
         Verdict::Sealed => Error::new(Code::Sealed, "the key is sealed")
-            .detail(format!(
-                "It was decided that the work for {key} never runs."
-            ))
+            .detail(format!("It was decided that the work for {key} never runs."))
             .hint(
                 "If it is wanted after all, send it with a new key: SELECT \
                 idempotent_new_key().",
@@ -272,11 +262,7 @@ pub fn future_error(identity: &Identity<'_>) -> Error {
 /// Whole seconds are enough to say when to come back, and never too early.
 fn round_up(micros: Micros) -> Micros {
     let rest = micros.rem_euclid(1_000_000);
-    if rest == 0 {
-        micros
-    } else {
-        micros.saturating_add(1_000_000 - rest)
-    }
+    if rest == 0 { micros } else { micros.saturating_add(1_000_000 - rest) }
 }
 
 #[cfg(test)]

@@ -48,8 +48,9 @@ fn result_type(function: pg_sys::Oid) -> pg_sys::Oid {
 impl Answer {
     /// The datum that `function` (declared to return `idempotent_result`) returns.
     pub fn into_datum(self, function: pg_sys::Oid) -> Returned {
+        let mut outcome = ShortText::default();
         let columns: [Option<Datum>; COLUMNS] = [
-            Some(text(self.outcome)),
+            Some(short_text(self.outcome, &mut outcome)),
             self.fence.map(Datum::from),
             self.attempt.map(Datum::from),
             self.failed.map(Datum::from),
@@ -91,6 +92,20 @@ unsafe fn compose(row_type: pg_sys::Oid, row: &Columns) -> Option<Datum> {
         }
         tuple.map(|tuple| uncaught::HeapTupleHeaderGetDatum((*tuple).t_data))
     }
+}
+
+/// A text of ours with the one-byte header of a short varlena (varatt.h), on the stack: it is
+/// copied into the row at once.
+#[derive(Default)]
+struct ShortText([u8; 16]);
+
+fn short_text(text: &str, room: &mut ShortText) -> Datum {
+    let length = text.len().min(room.0.len() - 1);
+    room.0[1..=length].copy_from_slice(&text.as_bytes()[..length]);
+    let with_header = (length + 1) as u8;
+    room.0[0] =
+        if cfg!(target_endian = "little") { (with_header << 1) | 1 } else { with_header | 0x80 };
+    Datum::from(room.0.as_ptr())
 }
 
 /// A palloc'd text.

@@ -2,7 +2,7 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::store::catalog::{self, Catalog};
-use crate::store::columns;
+use crate::store::{columns, uncaught};
 use pgrx::{PgList, pg_sys};
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -139,7 +139,7 @@ impl Drop for Relation {
         // Postgres' resource owner closes what is open.
         if !std::thread::panicking() {
             // SAFETY: see above.
-            unsafe { pg_sys::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+            unsafe { uncaught::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
     }
 }

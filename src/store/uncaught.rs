@@ -22,6 +22,8 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+    // access/table.h; forgets a reference that is there
+    pub fn table_close(relation: Relation, mode: LOCKMODE);
     // mb/pg_wchar.h
     pub fn GetDatabaseEncoding() -> c_int;
     // access/htup_details.h
@@ -82,6 +84,7 @@ unsafe extern "C-unwind" {
         session: bool,
         only_if_free: bool,
     ) -> LockAcquireResult::Type;
+    pub fn LockRelationOid(relation: Oid, mode: LOCKMODE);
     pub fn XactLockTableWait(
         xid: TransactionId,
         relation: Relation,

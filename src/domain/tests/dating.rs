@@ -21,18 +21,9 @@ fn age(first_sent: Option<Timestamp>, key: &str) -> Age {
 fn the_example_of_the_rfc_is_dated() {
     // RFC 9562, appendix A.6: Tuesday, February 22, 2022 2:22:22.00 PM GMT-05:00
     let date = 698_872_942_000_000;
-    assert_eq!(
-        key_date(b"017F22E2-79B0-7CC3-98C4-DC0C0C07398F"),
-        Some(date)
-    );
-    assert_eq!(
-        key_date(b"017f22e2-79b0-7cc3-98c4-dc0c0c07398f"),
-        Some(date)
-    );
-    assert_eq!(
-        key_date(b"00000000-0000-7000-8000-000000000000"),
-        Some(UNIX_EPOCH)
-    );
+    assert_eq!(key_date(b"017F22E2-79B0-7CC3-98C4-DC0C0C07398F"), Some(date));
+    assert_eq!(key_date(b"017f22e2-79b0-7cc3-98c4-dc0c0c07398f"), Some(date));
+    assert_eq!(key_date(b"00000000-0000-7000-8000-000000000000"), Some(UNIX_EPOCH));
     assert_eq!(
         key_date(b"ffffffff-ffff-7fff-bfff-ffffffffffff"),
         Some(UNIX_EPOCH + LAST_MILLISECOND * 1000)
@@ -70,28 +61,13 @@ fn only_a_uuid_of_version_7_is_dated() {
 #[test]
 fn new_keys_are_golden() {
     let random = [0xff, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99];
-    assert_eq!(
-        new_key(1_645_557_742_000_000, random),
-        "017f22e2-79b0-7003-a233-445566778899"
-    );
+    assert_eq!(new_key(1_645_557_742_000_000, random), "017f22e2-79b0-7003-a233-445566778899");
     // 999 us are 4091 of 4096 steps.
-    assert_eq!(
-        new_key(1_645_557_742_000_999, random),
-        "017f22e2-79b0-7ffe-a233-445566778899"
-    );
-    assert_eq!(
-        new_key(1_645_557_742_000_500, [0; 10]),
-        "017f22e2-79b0-7800-8000-000000000000"
-    );
+    assert_eq!(new_key(1_645_557_742_000_999, random), "017f22e2-79b0-7ffe-a233-445566778899");
+    assert_eq!(new_key(1_645_557_742_000_500, [0; 10]), "017f22e2-79b0-7800-8000-000000000000");
     // What does not fit becomes the nearest that does.
-    assert_eq!(
-        new_key(i64::MIN, [0; 10]),
-        "00000000-0000-7000-8000-000000000000"
-    );
-    assert_eq!(
-        new_key(i64::MAX, [0; 10]),
-        "ffffffff-ffff-7ffb-8000-000000000000"
-    );
+    assert_eq!(new_key(i64::MIN, [0; 10]), "00000000-0000-7000-8000-000000000000");
+    assert_eq!(new_key(i64::MAX, [0; 10]), "ffffffff-ffff-7ffb-8000-000000000000");
 }
 
 #[test]
@@ -101,10 +77,7 @@ fn an_age_has_sharp_edges() {
     for first_sent in [oldest, oldest + 1, NOW, newest] {
         assert_eq!(age(Some(first_sent), "k"), Age::Fresh(first_sent));
     }
-    assert_eq!(
-        age(Some(oldest - 1), "k"),
-        Age::TooOld { since: oldest - 1 }
-    );
+    assert_eq!(age(Some(oldest - 1), "k"), Age::TooOld { since: oldest - 1 });
     assert_eq!(age(Some(newest + 1), "k"), Age::Future);
     assert_eq!(age(None, "k"), Age::Undated);
 }
@@ -115,12 +88,7 @@ fn a_key_dates_itself_to_the_millisecond() {
     assert_eq!(age(None, &key_at(NOW)), Age::Fresh(NOW));
     assert_eq!(age(None, &key_at(NOW + 999)), Age::Fresh(NOW));
     assert_eq!(age(None, &key_at(oldest)), Age::Fresh(oldest));
-    assert_eq!(
-        age(None, &key_at(oldest - 1)),
-        Age::TooOld {
-            since: oldest - 1000
-        }
-    );
+    assert_eq!(age(None, &key_at(oldest - 1)), Age::TooOld { since: oldest - 1000 });
     assert_eq!(age(None, &key_at(newest)), Age::Fresh(newest));
     assert_eq!(age(None, &key_at(newest + 1000)), Age::Future);
 }
@@ -141,10 +109,7 @@ fn a_key_from_a_far_future_is_no_date_but_a_first_sent_is() {
     assert_eq!(age(None, &key_at(limit + 1000)), Age::Undated);
     assert_eq!(age(Some(limit + 1), "k"), Age::Future);
     // An md5 as a uuid that happens to look like version 7.
-    assert_eq!(
-        age(None, "9e107d9d-372b-7b68-9bd8-1d3542a419d6"),
-        Age::Undated
-    );
+    assert_eq!(age(None, "9e107d9d-372b-7b68-9bd8-1d3542a419d6"), Age::Undated);
 }
 
 #[test]

@@ -26,10 +26,7 @@ fn what_does_not_fit_or_never_ends_is_none() {
     // Only the sum must fit.
     assert_eq!(interval_micros(i32::MAX, -30 * 71_582_788, 0), None);
     assert_eq!(interval_micros(4_000_000, -120_000_000, 5), Some(5));
-    assert_eq!(
-        interval_micros(0, 106_751_992, -DAY),
-        Some(106_751_991 * DAY)
-    );
+    assert_eq!(interval_micros(0, 106_751_992, -DAY), Some(106_751_991 * DAY));
 }
 
 #[test]

@@ -39,10 +39,7 @@ fn what_means_try_again_is_refused() {
     ] {
         let error = parse(&["P0001", entry]).unwrap_err();
         assert_eq!(error.code, Code::InvalidParameter, "{entry}");
-        assert_eq!(
-            error.message,
-            format!("store_failures cannot hold \"{entry}\"")
-        );
+        assert_eq!(error.message, format!("store_failures cannot hold \"{entry}\""));
         assert!(error.hint.unwrap().contains("'{P0001,23}'"));
     }
 }
@@ -55,9 +52,8 @@ fn what_means_try_again_never_matches() {
     assert!(failures.matches("55006"));
     assert!(!failures.matches("55P03"));
     // Not even if the list was never checked.
-    let unchecked = StoreFailures {
-        entries: vec!["40".to_owned(), "XX000".to_owned(), "ID".to_owned()],
-    };
+    let unchecked =
+        StoreFailures { entries: vec!["40".to_owned(), "XX000".to_owned(), "ID".to_owned()] };
     for sqlstate in ["40001", "XX000", "ID001"] {
         assert!(!unchecked.matches(sqlstate), "{sqlstate}");
     }
@@ -65,9 +61,7 @@ fn what_means_try_again_never_matches() {
 
 #[test]
 fn what_is_no_sqlstate_is_refused() {
-    for entry in [
-        "", "2", "230", "2300", "230000", "23-05", " 23", "ÄÖ", "P000\n",
-    ] {
+    for entry in ["", "2", "230", "2300", "230000", "23-05", " 23", "ÄÖ", "P000\n"] {
         let error = parse(&[entry]).unwrap_err();
         assert_eq!(error.code, Code::InvalidParameter, "{entry:?}");
         assert!(error.detail.unwrap().contains("five characters"));

@@ -47,9 +47,7 @@ fn name(verdict: FenceVerdict) -> &'static str {
         FenceVerdict::AlreadyFinished => "finished",
         FenceVerdict::Missing => "missing",
         FenceVerdict::Stale { current: None } => "lost",
-        FenceVerdict::Stale {
-            current: Some(FENCE),
-        } => "stale",
+        FenceVerdict::Stale { current: Some(FENCE) } => "stale",
         FenceVerdict::Stale { .. } => "stale of a wrong fence",
         FenceVerdict::Lapsed => "lapsed",
         FenceVerdict::NoClaim => "no_claim",
@@ -73,12 +71,7 @@ fn every_case_is_judged_by_the_rules() {
         (Some(NOW + 1), "lasts"),
         (Some(i64::MAX), "lasts"),
     ];
-    let expiries = [
-        (i64::MIN, "past"),
-        (NOW, "past"),
-        (NOW + 1, "ahead"),
-        (i64::MAX, "ahead"),
-    ];
+    let expiries = [(i64::MIN, "past"), (NOW, "past"), (NOW + 1, "ahead"), (i64::MAX, "ahead")];
     let mut table = Table::new(RULES);
     for given in [None, Some(FENCE), Some(FENCE - 1), Some(FENCE + 1)] {
         let told = if given.is_none() { "null" } else { "wrong" };
@@ -129,16 +122,8 @@ fn identity() -> Identity<'static> {
 fn every_failure_is_an_error_that_helps() {
     let failures = [
         (FenceVerdict::Missing, Code::Fence, "fence => ..."),
-        (
-            FenceVerdict::Stale { current: None },
-            Code::Fence,
-            "ROLLBACK",
-        ),
-        (
-            FenceVerdict::Stale { current: Some(9) },
-            Code::Fence,
-            "ROLLBACK",
-        ),
+        (FenceVerdict::Stale { current: None }, Code::Fence, "ROLLBACK"),
+        (FenceVerdict::Stale { current: Some(9) }, Code::Fence, "ROLLBACK"),
         (FenceVerdict::Lapsed, Code::Fence, "ROLLBACK"),
         (FenceVerdict::Sealed, Code::Fence, "ROLLBACK"),
         (
@@ -172,10 +157,5 @@ fn another_answer_is_refused() {
     let error = other_answer_error(&identity());
     assert_eq!(error.code, Code::NoClaim);
     assert_well_formed(&error);
-    assert!(
-        error
-            .hint
-            .unwrap()
-            .contains("SELECT idempotent_replay('charge', 'k', scope => 't1')")
-    );
+    assert!(error.hint.unwrap().contains("SELECT idempotent_replay('charge', 'k', scope => 't1')"));
 }

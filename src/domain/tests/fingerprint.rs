@@ -31,10 +31,7 @@ fn tokens(tokens: &[Token<'_>]) -> [u8; 32] {
 #[test]
 fn golden() {
     let long_text = format!("\"{}\"", "x".repeat(1000));
-    let long_array = format!(
-        "[{}]",
-        vec![format!("\"{}\"", "y".repeat(50)); 40].join(",")
-    );
+    let long_array = format!("[{}]", vec![format!("\"{}\"", "y".repeat(50)); 40].join(","));
     let golden = [
         ("null", "76fae3c085bb43bf34b254b13bd8d00d"),
         ("true", "a861f99aa84ba546e7d9b5e5504c4e98"),
@@ -53,10 +50,7 @@ fn golden() {
                 "note":null,"paid":false}"#,
             "36931ca74a7c9b2f97231534c5b198a6",
         ),
-        (
-            r#"{"a":{"b":{}},"ä":"ö"}"#,
-            "7e88a2d4a643686f8a02dfd66e0649b6",
-        ),
+        (r#"{"a":{"b":{}},"ä":"ö"}"#, "7e88a2d4a643686f8a02dfd66e0649b6"),
         (&long_text, "b04d80b61e0fe8656e246be971522d8b"),
         (&long_array, "089f36bf3b8fdc30eb2c8dc5728406eb"),
     ];
@@ -65,10 +59,7 @@ fn golden() {
     }
     // Numbers that a double would lose.
     let number = |number: &str| hex(&tokens(&[Token::Number(number.as_bytes())])[..16]);
-    assert_eq!(
-        number("123456789012345678901234567890"),
-        "0c7976d6a8bbf59c32a9186d37a478cf"
-    );
+    assert_eq!(number("123456789012345678901234567890"), "0c7976d6a8bbf59c32a9186d37a478cf");
     assert_eq!(number("-0.001e-20"), "50967d4451fd0eceb8851351bf195502");
     let caller = |bytes: &[u8]| hex(&Fingerprint::of_bytes(bytes).digest);
     assert_eq!(caller(b""), "e3b0c44298fc1c149afbf4c8996fb924");
@@ -78,10 +69,7 @@ fn golden() {
 #[test]
 fn the_version_is_part_of_a_fingerprint() {
     let digest = Sha256::digest(b"x").into();
-    let (json, caller) = (
-        Fingerprint::of_canonical(digest),
-        Fingerprint::of_bytes(b"x"),
-    );
+    let (json, caller) = (Fingerprint::of_canonical(digest), Fingerprint::of_bytes(b"x"));
     assert_eq!((json.version, caller.version), (JSON_V1, CALLER_V1));
     assert_eq!(json.digest, caller.digest);
     assert_ne!(json, caller);
@@ -119,14 +107,8 @@ fn what_is_no_number_stands_for_itself() {
     assert_ne!(number("NaN"), tokens(&[Token::String(b"NaN")]));
     assert_ne!(number(""), tokens(&[]));
     // An exponent that cannot be counted: never taken for another value.
-    assert_ne!(
-        number("1e9223372036854775808"),
-        number("1e9223372036854775807")
-    );
-    assert_ne!(
-        number("1e9223372036854775808"),
-        number("1e9223372036854775809")
-    );
+    assert_ne!(number("1e9223372036854775808"), number("1e9223372036854775807"));
+    assert_ne!(number("1e9223372036854775808"), number("1e9223372036854775809"));
 }
 
 #[test]
@@ -162,12 +144,7 @@ fn tokens_that_make_no_document_do_no_harm() {
     let exclude = Exclusions::parse(["a"]).unwrap();
     for exclude in [&exclude, &none()] {
         let mut canonical = Canonical::new(exclude);
-        for token in [
-            Token::EndObject,
-            Token::EndArray,
-            Token::Member(b"a"),
-            Token::EndObject,
-        ] {
+        for token in [Token::EndObject, Token::EndArray, Token::Member(b"a"), Token::EndObject] {
             canonical.token(token);
         }
         let _ = canonical.finish();

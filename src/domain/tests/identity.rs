@@ -77,10 +77,7 @@ fn golden() {
     }
     let record_id = identity(b"charge", b"", b"k").unwrap().record_id();
     assert_eq!(record_id.lock_key(), (0x62ee_f6ab, 0x8cd2_39e9));
-    assert_eq!(
-        hex(record_id.derive(b"")),
-        "9b8662bc938a80d3a3acea2590fd4e94"
-    );
+    assert_eq!(hex(record_id.derive(b"")), "9b8662bc938a80d3a3acea2590fd4e94");
 }
 
 #[test]
@@ -176,10 +173,7 @@ fn a_refusal_says_which_part_what_is_wrong_and_what_to_type() {
 #[test]
 fn describing_is_exact_for_plain_text_and_safe_for_the_rest() {
     let described = |scope: &[u8], key: &[u8]| identity(b"charge", scope, key).unwrap().describe();
-    assert_eq!(
-        described(b"t1", b"k"),
-        r#"operation "charge", scope "t1", key "k""#
-    );
+    assert_eq!(described(b"t1", b"k"), r#"operation "charge", scope "t1", key "k""#);
     assert_eq!(
         described("Zoë".as_bytes(), br#"a"b\c"#),
         r#"operation "charge", scope "Zoë", key "a\"b\\c""#
@@ -201,10 +195,7 @@ fn a_call_can_be_typed_as_it_stands() {
         let identity = identity(b"charge", scope, key).unwrap();
         identity.call("idempotent_resolve", "'absent'")
     };
-    assert_eq!(
-        call(b"", b"k"),
-        "SELECT idempotent_resolve('charge', 'k', 'absent')"
-    );
+    assert_eq!(call(b"", b"k"), "SELECT idempotent_resolve('charge', 'k', 'absent')");
     assert_eq!(
         call(b"O'Hara", br"c:\k"),
         r"SELECT idempotent_resolve('charge', 'c:\k', 'absent', scope => 'O''Hara')"
@@ -214,10 +205,7 @@ fn a_call_can_be_typed_as_it_stands() {
         call("\u{202e}".as_bytes(), b"\xff"),
         "SELECT idempotent_resolve('charge', <key>, 'absent', scope => <scope>)"
     );
-    assert_eq!(
-        identity(b"o", b"", b"k").unwrap().call("f", ""),
-        "SELECT f('o', 'k')"
-    );
+    assert_eq!(identity(b"o", b"", b"k").unwrap().call("f", ""), "SELECT f('o', 'k')");
 }
 
 #[test]

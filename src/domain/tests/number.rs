@@ -6,17 +6,9 @@ use super::*;
 fn canonical(text: &str) -> Option<(bool, String, i64)> {
     Some(match Number::parse(text.as_bytes())? {
         Number::Zero => (false, String::new(), 0),
-        Number::Decimal {
-            negative,
-            digits,
-            count,
-            exponent,
-        } => {
-            let digits: String = digits
-                .iter()
-                .filter(|byte| **byte != b'.')
-                .map(|byte| char::from(*byte))
-                .collect();
+        Number::Decimal { negative, digits, count, exponent } => {
+            let digits: String =
+                digits.iter().filter(|byte| **byte != b'.').map(|byte| char::from(*byte)).collect();
             assert_eq!(digits.len(), count, "{text}");
             (negative, digits, exponent)
         }
@@ -44,37 +36,22 @@ fn one_value_has_one_form() {
             0,
         ),
         (
-            &[
-                "1", "1.0", "1.00", "1e0", "10e-1", "0.1e1", "01", "+1", "1.", "100e-02",
-            ],
+            &["1", "1.0", "1.00", "1e0", "10e-1", "0.1e1", "01", "+1", "1.", "100e-02"],
             false,
             "1",
             0,
         ),
         (&["-1", "-1.0", "-10E-1", "-0.001e+3"], true, "1", 0),
-        (
-            &["10", "1e1", "1E+1", "10.00", "0.01e3", "100e-1"],
-            false,
-            "1",
-            1,
-        ),
+        (&["10", "1e1", "1E+1", "10.00", "0.01e3", "100e-1"], false, "1", 1),
         (&["0.1", ".1", "1e-1", "10e-2", "0.10"], false, "1", -1),
         (&["0.001", "1e-3"], false, "1", -3),
-        (
-            &["120.50", "120.5", "1205e-1", "1.205e2"],
-            false,
-            "1205",
-            -1,
-        ),
+        (&["120.50", "120.5", "1205e-1", "1.205e2"], false, "1205", -1),
         (&["100.001"], false, "100001", -3),
         (&["1234567890", "123456789e1"], false, "123456789", 1),
         (&["1e1000000000000"], false, "1", 1_000_000_000_000),
         (&["9223372036854775807"], false, "9223372036854775807", 0),
         (
-            &[
-                "123456789012345678901234567890.0",
-                "123456789012345678901234567890",
-            ],
+            &["123456789012345678901234567890.0", "123456789012345678901234567890"],
             false,
             "12345678901234567890123456789",
             1,
@@ -146,11 +123,7 @@ fn spell(
     zeros: (usize, usize),
 ) -> String {
     // Move the point by `shift` digits to the left, and pad with zeros on both ends.
-    let padded = format!(
-        "{}{digits}{}",
-        "0".repeat(zeros.0 + shift),
-        "0".repeat(zeros.1)
-    );
+    let padded = format!("{}{digits}{}", "0".repeat(zeros.0 + shift), "0".repeat(zeros.1));
     let (integer, fraction) = padded.split_at(padded.len() - shift);
     let exponent = exponent - i64::try_from(zeros.1).unwrap() + i64::try_from(shift).unwrap();
     let sign = if negative { "-" } else { "" };

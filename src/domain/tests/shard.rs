@@ -3,11 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// The paper's code, word for word but for the language.
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss
-)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn paper(mut key: u64, buckets: i32) -> i32 {
     let (mut b, mut j): (i64, i64) = (-1, 0);
     while j < i64::from(buckets) {
@@ -80,10 +76,7 @@ fn shards_are_evenly_filled() {
         filled[jump(key, SHARDS) as usize] += 1;
     }
     for (shard, count) in filled.into_iter().enumerate() {
-        assert!(
-            count.abs_diff(10_000) < 600,
-            "{count} keys in shard {shard}"
-        );
+        assert!(count.abs_diff(10_000) < 600, "{count} keys in shard {shard}");
     }
 }
 

@@ -28,9 +28,7 @@ impl Table {
                 all && (*cell == "*" || cell.split('|').any(|word| word == *fact))
             })
         };
-        let fitting: Vec<_> = (0..self.rows.len())
-            .filter(|at| fits(&self.rows[*at]))
-            .collect();
+        let fitting: Vec<_> = (0..self.rows.len()).filter(|at| fits(&self.rows[*at])).collect();
         let [at] = fitting[..] else {
             panic!("{} rows fit {facts:?}", fitting.len());
         };

@@ -10,12 +10,8 @@ const STATES: [(State, &str); 5] = [
     (State::Sealed, "s"),
 ];
 /// An end, and whether it is past: now is.
-const ENDS: [(Timestamp, bool); 4] = [
-    (i64::MIN, true),
-    (NOW, true),
-    (NOW + 1, false),
-    (i64::MAX, false),
-];
+const ENDS: [(Timestamp, bool); 4] =
+    [(i64::MIN, true), (NOW, true), (NOW + 1, false), (i64::MAX, false)];
 const AGES: [(Age, &str); 4] = [
     (Age::Undated, "undated"),
     (Age::Fresh(NOW), "fresh"),
@@ -24,10 +20,7 @@ const AGES: [(Age, &str); 4] = [
 ];
 
 fn print(version: i16, byte: u8) -> Fingerprint {
-    Fingerprint {
-        version,
-        digest: [byte; 16],
-    }
+    Fingerprint { version, digest: [byte; 16] }
 }
 
 fn record(state: State) -> Record {
@@ -44,10 +37,7 @@ fn record(state: State) -> Record {
 }
 
 const REQUEST: Request = Request {
-    fingerprint: Some(Fingerprint {
-        version: 1,
-        digest: [1; 16],
-    }),
+    fingerprint: Some(Fingerprint { version: 1, digest: [1; 16] }),
     attempt_id: None,
     age: Age::Undated,
 };
@@ -55,12 +45,7 @@ const REQUEST: Request = Request {
 /// Every record that makes a difference.
 fn records() -> Vec<(Record, &'static str)> {
     let mut all = Vec::new();
-    let prints = [
-        None,
-        Some(print(1, 1)),
-        Some(print(1, 2)),
-        Some(print(2, 1)),
-    ];
+    let prints = [None, Some(print(1, 1)), Some(print(1, 2)), Some(print(2, 1))];
     for (state, name) in STATES {
         for fingerprint in prints {
             for attempt_id in [None, Some([1; 16])] {
@@ -90,11 +75,7 @@ fn requests() -> Vec<(Request, &'static str)> {
     for (age, name) in AGES {
         for fingerprint in [None, Some(print(1, 1))] {
             for attempt_id in [None, Some([1; 16]), Some([2; 16])] {
-                let request = Request {
-                    fingerprint,
-                    attempt_id,
-                    age,
-                };
+                let request = Request { fingerprint, attempt_id, age };
                 all.push((request, name));
             }
         }
@@ -132,14 +113,8 @@ const RULES: &str = "
 
 fn outcome(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Claim {
-            attempt: 1,
-            takeover: false,
-        } => "claim",
-        Verdict::Claim {
-            attempt: 4,
-            takeover: true,
-        } => "takeover",
+        Verdict::Claim { attempt: 1, takeover: false } => "claim",
+        Verdict::Claim { attempt: 4, takeover: true } => "takeover",
         Verdict::Claim { .. } => "a wrong claim",
         Verdict::Held => "held",
         Verdict::Replay { failed: false } => "replay",
@@ -166,11 +141,7 @@ fn every_case_is_judged_by_the_rules() {
             for (on_lapse, policy) in policies {
                 let mut facts = [state, "-", "-", "-", "-", age, policy];
                 if let Some(record) = record {
-                    facts[1] = if past(record.expires_at) {
-                        "past"
-                    } else {
-                        "ahead"
-                    };
+                    facts[1] = if past(record.expires_at) { "past" } else { "ahead" };
                     facts[2] = match record.lease_until {
                         None => "none",
                         Some(end) if past(end) => "lapsed",
@@ -205,10 +176,7 @@ fn every_case_is_judged_by_the_rules() {
 #[test]
 fn a_caller_is_told_when_to_ask_again() {
     let ask = |lease_until, now| {
-        let record = Record {
-            lease_until,
-            ..record(State::InProgress)
-        };
+        let record = Record { lease_until, ..record(State::InProgress) };
         judge(Some(&record), &REQUEST, OnLapse::Retry, now)
     };
     let in_progress = |retry_after| Verdict::InProgress { retry_after };
@@ -221,17 +189,10 @@ fn a_caller_is_told_when_to_ask_again() {
 
 #[test]
 fn attempts_are_counted_as_far_as_they_can_be() {
-    let record = Record {
-        attempt: i32::MAX,
-        lease_until: Some(NOW),
-        ..record(State::InProgress)
-    };
+    let record = Record { attempt: i32::MAX, lease_until: Some(NOW), ..record(State::InProgress) };
     assert_eq!(
         judge(Some(&record), &REQUEST, OnLapse::Retry, NOW),
-        Verdict::Claim {
-            attempt: i32::MAX,
-            takeover: true
-        }
+        Verdict::Claim { attempt: i32::MAX, takeover: true }
     );
 }
 
@@ -255,10 +216,7 @@ const DESCRIPTION: &str = r#"operation "charge", scope "t1", key "k""#;
 
 /// An error as Postgres wants it: message, facts with the key, advice.
 pub(in super::super) fn assert_well_formed(error: &Error) {
-    let (detail, hint) = (
-        error.detail.as_deref().unwrap(),
-        error.hint.as_deref().unwrap(),
-    );
+    let (detail, hint) = (error.detail.as_deref().unwrap(), error.hint.as_deref().unwrap());
     assert!(error.message.starts_with(char::is_lowercase), "{error:?}");
     assert!(!error.message.ends_with('.'), "{error:?}");
     assert!(detail.contains(DESCRIPTION), "{error:?}");
@@ -273,23 +231,9 @@ pub(in super::super) fn assert_well_formed(error: &Error) {
 #[test]
 fn strict_raises_what_is_no_answer() {
     let raised = [
-        (
-            Verdict::InProgress {
-                retry_after: 1_500_000,
-            },
-            Code::InProgress,
-            "wait => '2 seconds'",
-        ),
-        (
-            Verdict::Mismatch,
-            Code::Mismatch,
-            "SELECT idempotent_new_key()",
-        ),
-        (
-            Verdict::Expired,
-            Code::Expired,
-            "SELECT idempotent_new_key()",
-        ),
+        (Verdict::InProgress { retry_after: 1_500_000 }, Code::InProgress, "wait => '2 seconds'"),
+        (Verdict::Mismatch, Code::Mismatch, "SELECT idempotent_new_key()"),
+        (Verdict::Expired, Code::Expired, "SELECT idempotent_new_key()"),
         (
             Verdict::Unknown,
             Code::Unknown,
@@ -304,10 +248,7 @@ fn strict_raises_what_is_no_answer() {
         assert!(error.hint.as_ref().unwrap().contains(hint), "{error:?}");
     }
     for verdict in [
-        Verdict::Claim {
-            attempt: 1,
-            takeover: false,
-        },
+        Verdict::Claim { attempt: 1, takeover: false },
         Verdict::Held,
         Verdict::Replay { failed: false },
         Verdict::Replay { failed: true },

@@ -242,6 +242,9 @@ impl Look {
         // SAFETY: the relation is open and locked, the id is a uuid as the index is, the snapshot
         // outlives the scan; the scan key is copied (genam.c).
         unsafe {
+            // Kept until the transaction ends, as the executor keeps it, so that the scan's own
+            // coming and going is a matter of this backend alone.
+            uncaught::LockRelationOid(self.index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
             uncaught::ScanKeyInit(
                 &mut key,
