@@ -164,6 +164,43 @@ AS 'MODULE_PATHNAME', 'idempotent_operation';
 COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, regrole) IS
 'configure an operation; null leaves a setting as it is';
 
+-- Seal, resolve and forget are for administrators, too, but ask for the operation's role like any call.
+
+CREATE FUNCTION idempotent_seal(
+    operation text,
+    key       text,
+    scope     text = ''
+) RETURNS idempotent_result
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_seal';
+COMMENT ON FUNCTION idempotent_seal(text, text, text) IS
+'if it has not run, it never will';
+
+CREATE FUNCTION idempotent_resolve(
+    operation text,
+    key       text,
+    verdict   text,
+    response  jsonb = NULL,
+    scope     text = ''
+) RETURNS idempotent_result
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_resolve';
+COMMENT ON FUNCTION idempotent_resolve(text, text, text, jsonb, text) IS
+'settle an unknown: completed, failed or absent';
+
+CREATE FUNCTION idempotent_forget(
+    operation text,
+    key       text,
+    scope     text = ''
+) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_forget';
+COMMENT ON FUNCTION idempotent_forget(text, text, text) IS
+'delete what is known of a key, which can then run again';
+
+CREATE FUNCTION idempotent_sweep(max_rows integer = NULL) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'idempotent_sweep';
+COMMENT ON FUNCTION idempotent_sweep(integer) IS
+'delete what has expired, and bodies past response_retention; returns the number of rows';
+
 CREATE FUNCTION idempotent_grant(role regrole) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_grant';
@@ -204,6 +241,10 @@ REVOKE ALL ON FUNCTION
     idempotent_derive_key(text, text, text, text),
     idempotent_shard(text, text, integer, text),
     idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, regrole),
+    idempotent_seal(text, text, text),
+    idempotent_resolve(text, text, text, jsonb, text),
+    idempotent_forget(text, text, text),
+    idempotent_sweep(integer),
     idempotent_grant(regrole),
     idempotent_revoke(regrole),
     idempotent.operation_changed()

@@ -1,10 +1,10 @@
 //! `idempotent_claim`: look first, lock only on a miss, look again under the lock.
 
 use crate::api::call::Call;
+use crate::api::waiting::Waiting;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::Result;
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::identity::RecordId;
 use crate::domain::policy::{OnLapse, Policy};
 use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
 use crate::domain::{Micros, Timestamp};
@@ -66,7 +66,7 @@ pub fn wait(given: Option<Micros>, policy: &Policy) -> Micros {
 }
 
 impl Decision {
-    fn new(verdict: Verdict, found: Option<&Found>) -> Self {
+    pub fn new(verdict: Verdict, found: Option<&Found>) -> Self {
         let answer = match (verdict, found) {
             (Verdict::Replay { failed }, Some(found)) => replay(found, failed),
             (Verdict::Held, Some(found)) => Answer {
@@ -96,7 +96,7 @@ impl Decision {
     }
 
     /// Held by a transaction, whose end nobody can tell.
-    fn in_progress() -> Self {
+    pub fn in_progress() -> Self {
         Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
     }
 
@@ -149,7 +149,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
             _ => return Ok(Decision::new(verdict, found.as_ref())),
         }
         let id = call.owner.id;
-        let Some(lock) = KeyLock::try_acquire(id).or_else(|| waiting.acquire(id)) else {
+        let Some(lock) = waiting.try_or_acquire(id) else {
             // Somebody may have finished between the look and the lock.
             let found = records.find(&call.owner)?;
             let verdict = match call.judge(found.as_ref(), request)? {
@@ -225,7 +225,7 @@ pub fn lease_expiry(policy: &Policy, lease_until: Timestamp) -> Timestamp {
 
 /// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
 /// `None`: somebody still may, and the wait is over.
-fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Option<bool> {
+pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Option<bool> {
     before.map_or(Some(true), |before| records.delete_within(before, waiting.remaining()))
 }
 
@@ -307,49 +307,4 @@ fn hold_by_transaction(
     };
     claims::open(call.owner.id, &call.owner.identity, claim);
     Ok(())
-}
-
-/// The time that a claim may still wait, over all the waits it takes.
-struct Waiting {
-    until: Timestamp,
-    nap: Micros,
-}
-
-/// Between looks at a lease: short at first, so that quick work is answered quickly.
-const FIRST_NAP: Micros = 2_000;
-const LONGEST_NAP: Micros = 100_000;
-
-impl Waiting {
-    fn for_up_to(wait: Micros) -> Self {
-        // Without a wait there is no need to read the clock.
-        let until = if wait > 0 { clock::now().saturating_add(wait) } else { Timestamp::MIN };
-        Self { until, nap: FIRST_NAP }
-    }
-
-    fn remaining(&self) -> Micros {
-        if self.until == Timestamp::MIN {
-            return 0;
-        }
-        self.until.saturating_sub(clock::now()).max(0)
-    }
-
-    fn acquire(&self, id: RecordId) -> Option<KeyLock> {
-        let remaining = self.remaining();
-        if remaining > 0 { KeyLock::acquire_within(id, remaining) } else { None }
-    }
-
-    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
-        let remaining = self.remaining();
-        remaining > 0 && lock::transaction_ends_within(xid, remaining)
-    }
-
-    /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
-    /// for, so this polls, with back-off.
-    fn for_leased(&mut self, found: Option<&Found>) {
-        let lapse = found.and_then(|found| found.record.lease_until).unwrap_or(Timestamp::MAX);
-        let to_lapse = lapse.saturating_sub(clock::now()).max(0);
-        let nap = self.nap.min(self.remaining()).min(to_lapse);
-        self.nap = (self.nap * 2).min(LONGEST_NAP);
-        clock::sleep(nap);
-    }
 }

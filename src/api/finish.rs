@@ -181,9 +181,10 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
     }
 }
 
-type Locking = (Option<KeyLock>, Option<Box<Found>>);
+/// The key's lock, and the record if there is one.
+pub type Locking = (Option<KeyLock>, Option<Box<Found>>);
 
-fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
+pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
     loop {
         let lock = KeyLock::acquire(call.owner.id);
         match records.find_locked(&call.owner)? {
@@ -198,7 +199,7 @@ fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
 }
 
 /// The row of a finished record; an answer that is too large leaves its body out.
-fn answer_row(call: &Call<'_>, stored: &Stored) -> (Row, Kept) {
+pub fn answer_row(call: &Call<'_>, stored: &Stored) -> (Row, Kept) {
     let now = clock::now();
     let retention = stored.retention.unwrap_or(if stored.failed {
         call.policy.failure_retention

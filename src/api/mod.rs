@@ -10,6 +10,9 @@ mod lease;
 mod operation;
 mod replay;
 mod run;
+mod settle;
+mod sweep;
+mod waiting;
 
 crate::entry::sql_functions! {
     idempotent_claim => claim::idempotent_claim,
@@ -27,6 +30,10 @@ crate::entry::sql_functions! {
     idempotent_shard => keys::idempotent_shard,
     idempotent_operation => operation::idempotent_operation,
     idempotent_operation_changed => operation::idempotent_operation_changed,
+    idempotent_seal => settle::idempotent_seal,
+    idempotent_resolve => settle::idempotent_resolve,
+    idempotent_forget => settle::idempotent_forget,
+    idempotent_sweep => sweep::idempotent_sweep,
     idempotent_grant => grants::idempotent_grant,
     idempotent_revoke => grants::idempotent_revoke,
 }

@@ -1,0 +1,164 @@
+//! `idempotent_seal`, `idempotent_resolve`, `idempotent_forget`: decisions about a key that are
+//! somebody's, and not its holder's.
+
+use crate::api::call::Call;
+use crate::api::claim::{Decision, make_room, outcome, replay, wait};
+use crate::api::finish::{Stored, answer_row, find_under_lock};
+use crate::api::waiting::Waiting;
+use crate::domain::Timestamp;
+use crate::domain::dating::Age;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::policy::OnLapse;
+use crate::domain::verdict::{Record, Request, State, Verdict, judge};
+use crate::entry::{Args, Returned};
+use crate::store::answer::Answer;
+use crate::store::claims::{self, Status};
+use crate::store::record::{Found, Locked, Records, Row, column};
+use crate::store::{clock, snapshot};
+use pgrx::pg_sys::Datum;
+
+pub fn idempotent_seal(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_seal()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let records = call.open_to_write()?;
+    seal(&call, &records)?.into_datum(&call, false, args.function())
+}
+
+/// Waits like a claim, and takes the key like one, but for good.
+fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
+    let id = call.owner.id;
+    if claims::get(id).is_some_and(|claim| claim.status == Status::Open) {
+        return Ok(Decision::in_progress());
+    }
+    let mut waiting = Waiting::for_up_to(wait(None, &call.policy));
+    loop {
+        let Some(lock) = waiting.try_or_acquire(id) else {
+            return Ok(Decision::in_progress());
+        };
+        let found = match records.find_locked(&call.owner)? {
+            Locked::Nothing => None,
+            Locked::Found(found) => Some(*found),
+            Locked::BeingWritten(xid) => {
+                drop(lock);
+                if !waiting.transaction_ends(xid) {
+                    return Ok(Decision::in_progress());
+                }
+                continue;
+            }
+        };
+        match verdict(call, found.as_ref()) {
+            Verdict::Claim { .. } => match make_room(records, found.as_ref(), &waiting) {
+                Some(true) => {
+                    records.insert(&call.owner, &sealed_row(call))?;
+                    return Ok(Decision::new(Verdict::Sealed, None));
+                }
+                Some(false) => {}
+                None => return Ok(Decision::in_progress()),
+            },
+            Verdict::InProgress { .. } if waiting.remaining() > 0 => {
+                drop(lock);
+                waiting.for_leased(found.as_ref());
+            }
+            Verdict::Held => return Ok(Decision::in_progress()),
+            other => return Ok(Decision::new(other, found.as_ref())),
+        }
+    }
+}
+
+/// What a claim with the same request, whatever its age, would be answered.
+fn verdict(call: &Call<'_>, found: Option<&Found>) -> Verdict {
+    let record = found.map(|found| &found.record);
+    let same = Request {
+        fingerprint: record.and_then(|record| record.fingerprint),
+        attempt_id: None,
+        age: Age::Undated,
+    };
+    judge(record, &same, call.policy.on_lapse, clock::now())
+}
+
+/// It never expires: what is decided for good must not run after the retention.
+fn sealed_row(call: &Call<'_>) -> Row {
+    let mut row = Row::new(&call.owner);
+    row.set_state(State::Sealed);
+    row.set_time(column::FINISHED_AT, clock::now());
+    row.set_time(column::EXPIRES_AT, Timestamp::MAX);
+    row.set_time(column::SWEEP_AT, Timestamp::MAX);
+    row
+}
+
+/// How an unknown is settled.
+#[derive(Clone, Copy)]
+enum Settlement {
+    Completed,
+    Failed,
+    Absent,
+}
+
+pub fn idempotent_resolve(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_resolve()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
+    let settlement = match args.text(2).map(|text| text.utf8) {
+        Some(b"completed") => Settlement::Completed,
+        Some(b"failed") => Settlement::Failed,
+        Some(b"absent") => Settlement::Absent,
+        _ => {
+            return Err(Error::new(
+                Code::InvalidParameter,
+                "verdict is not one that settles a key",
+            )
+            .hint("Pass verdict => 'completed', 'failed' or 'absent'."));
+        }
+    };
+    let records = call.open_to_write()?;
+    resolve(&call, &records, settlement, args.datum(3))?.into_datum(args.function())
+}
+
+fn resolve(
+    call: &Call<'_>,
+    records: &Records,
+    settlement: Settlement,
+    response: Option<Datum>,
+) -> Result<Answer> {
+    let (_lock, found) = find_under_lock(call, records)?;
+    let Some(found) = found.filter(|found| is_unknown(call, &found.record)) else {
+        return Err(Error::new(Code::ObjectNotReady, "there is nothing to resolve")
+            .detail(format!("It is not unknown what became of {}.", call.owner.identity.describe()))
+            .hint(format!(
+                "See what is known: {}.",
+                call.owner.identity.call("idempotent_explain", "")
+            )));
+    };
+    records.delete(&found);
+    let failed = match settlement {
+        Settlement::Absent => return Ok(outcome("absent")),
+        Settlement::Completed => false,
+        Settlement::Failed => true,
+    };
+    let stored = Stored { failed, response, ..Stored::default() };
+    let (mut row, _) = answer_row(call, &stored);
+    // Without the fence: whoever held it comes too late now.
+    row.set_fingerprint(found.record.fingerprint.as_ref());
+    row.set(column::ATTEMPT, found.row.get(column::ATTEMPT));
+    records.insert(&call.owner, &row)?;
+    let found = records.find(&call.owner)?;
+    Ok(found.map_or_else(|| outcome("absent"), |found| replay(&found, failed)))
+}
+
+fn is_unknown(call: &Call<'_>, record: &Record) -> bool {
+    match record.state {
+        State::Unknown => true,
+        State::InProgress => {
+            call.policy.on_lapse == OnLapse::Unknown && record.lapsed(clock::now())
+        }
+        State::Completed | State::Failed | State::Sealed => false,
+    }
+}
+
+pub fn idempotent_forget(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_forget()");
+    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let records = call.open_to_write()?;
+    let (_lock, found) = find_under_lock(&call, &records)?;
+    let forgotten = found.is_some_and(|found| records.delete(&found));
+    Ok(Some(Datum::from(forgotten)))
+}

@@ -1,0 +1,78 @@
+-- Seal, resolve and forget: what administrators decide about a key.
+\set VERBOSITY terse
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_idempotent;
+RESET client_min_messages;
+
+-- What has not run never will.
+SELECT outcome FROM idempotent_seal('settle', 'never');
+SELECT outcome FROM idempotent_claim('settle', 'never', '{"any": "request"}');
+SELECT outcome FROM idempotent_replay('settle', 'never');
+SELECT outcome FROM idempotent_seal('settle', 'never');
+SELECT expires_at FROM idempotent.record WHERE operation = 'settle' AND key = 'never';
+SELECT idempotent_claim('settle', 'never', strict => true);
+\echo :LAST_ERROR_SQLSTATE
+
+-- What has run, has: seal tells the answer.
+SELECT (idempotent_claim('settle', 'done')).outcome, idempotent_complete('settle', 'done', '{"ok": true}');
+SELECT outcome, response FROM idempotent_seal('settle', 'done');
+
+-- A lease that lasts is not sealed; one that has lapsed is, and its holder comes too late.
+SELECT (idempotent_operation('settle', wait => '0')).name;
+SELECT fence AS fence FROM idempotent_claim('settle', 'leased', lease => '1 hour') \gset
+SELECT outcome FROM idempotent_seal('settle', 'leased');
+SELECT idempotent_extend('settle', 'leased', '1 microsecond', fence => :fence) IS NOT NULL;
+SELECT outcome FROM idempotent_seal('settle', 'leased');
+SELECT idempotent_complete('settle', 'leased', '1', fence => :fence);
+\echo :LAST_ERROR_SQLSTATE
+
+-- One's own open claim is in progress, and a sealed key goes with the savepoint that sealed it.
+BEGIN;
+SELECT outcome FROM idempotent_claim('settle', 'own');
+SELECT outcome FROM idempotent_seal('settle', 'own');
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT outcome FROM idempotent_seal('settle', 'own');
+ROLLBACK TO s;
+SELECT outcome FROM idempotent_replay('settle', 'own');
+COMMIT;
+
+-- An unknown is settled in one of three ways.
+SELECT (idempotent_operation('settle', on_lapse => 'unknown')).name;
+SELECT count(*) FROM (VALUES ('u1'), ('u2'), ('u3')) AS v (key),
+       idempotent_claim('settle', key, '{"n": 1}', lease => '1 microsecond') AS c WHERE c.outcome = 'claimed';
+SELECT fence AS lost FROM idempotent.record WHERE operation = 'settle' AND key = 'u1' \gset
+SELECT key, (idempotent_claim('settle', key, '{"n": 1}', lease => '1 microsecond')).outcome
+  FROM (VALUES ('u1'), ('u2'), ('u3')) AS v (key) ORDER BY key;
+SELECT idempotent_resolve('settle', 'u1', 'perhaps');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_resolve('settle', 'u1', NULL);
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome, failed, response FROM idempotent_resolve('settle', 'u1', 'completed', '{"found": true}');
+SELECT outcome, failed, response FROM idempotent_claim('settle', 'u1', '{"n": 1}');
+SELECT outcome FROM idempotent_claim('settle', 'u1', '{"n": 2}');
+SELECT outcome, failed, response FROM idempotent_resolve('settle', 'u2', 'failed', '{"declined": true}');
+SELECT outcome, failed FROM idempotent_claim('settle', 'u2', '{"n": 1}');
+SELECT outcome FROM idempotent_resolve('settle', 'u3', 'absent');
+SELECT outcome, attempt FROM idempotent_claim('settle', 'u3', '{"n": 1}', lease => '1 hour');
+
+-- What is not unknown cannot be settled, and the holder that was lost cannot come back.
+SELECT idempotent_resolve('settle', 'u1', 'failed');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_resolve('settle', 'nothing', 'absent');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_complete('settle', 'u1', '{"found": true}', fence => :lost);
+\echo :LAST_ERROR_SQLSTATE
+
+-- Forgetting lets a key run again, also a sealed one.
+SELECT idempotent_forget('settle', 'never'), idempotent_forget('settle', 'never');
+SELECT outcome FROM idempotent_replay('settle', 'never');
+SELECT idempotent_forget('settle', 'done');
+SELECT outcome FROM idempotent_replay('settle', 'done');
+
+-- Under READ ONLY none of them.
+BEGIN READ ONLY;
+SELECT idempotent_seal('settle', 'ro');
+ROLLBACK;
+\echo :LAST_ERROR_SQLSTATE
