@@ -4,14 +4,22 @@ import json
 
 from cargo import run_cargo
 from common import EXTENSION, ROOT, checkout_dir, hash_inputs, locked, step, target_dir
+from fetch import fetch
 from prefix import main_prefix, test_prefix
-from toolchain import cargo_env, cargo_pgrx, rustc_version
+from toolchain import cargo_env, cargo_pgrx, check_rust, rustc_version
 
 INPUTS = ("src", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "build.rs", ".cargo")
 
 
+def prepare():
+    """What everything else needs; whatever is missing is named before anything long begins."""
+    check_rust()
+    fetch()
+
+
 def inputs_hash(*more):
     """Hash of everything the library and its install script are made of."""
+    check_rust()
     paths = [ROOT / name for name in INPUTS] + sorted((ROOT / "sql").glob("*.sql"))
     return hash_inputs(paths, rustc_version(), *more)
 

@@ -6,7 +6,8 @@ import sys
 import tarfile
 
 from common import EXTENSION, ROOT, run_main, say, target_dir
-from stage import extension_version, find_pg_config, is_library, major_of, own_pg_config, stage, staged_files
+from prefix import make_prefixes
+from stage import extension_version, find_pg_config, is_library, major_of, private_pg_config, stage, staged_files
 
 
 def meta_json(version):
@@ -21,7 +22,11 @@ def as_root(member):
 
 def main():
     given = sys.argv[1] if len(sys.argv) > 1 else ""
-    pg_config = find_pg_config(given) if given else own_pg_config()
+    if given:
+        pg_config = find_pg_config(given)
+    else:
+        make_prefixes()
+        pg_config = private_pg_config()
     version, major = extension_version(), major_of(pg_config)
     staged = stage(pg_config)
     name = f"{EXTENSION}-{version}-pg{major}-{platform.system().lower()}-{platform.machine()}"

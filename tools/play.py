@@ -4,9 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from build import install
+from build import install, prepare
 from common import EXTENSION, MAIN_MAJOR, checkout_dir, run_main, say, step
-from fetch import fetch
 from server import Server
 
 
@@ -29,7 +28,7 @@ def running():
 
 
 def start():
-    fetch()
+    prepare()
     prefix = install(MAIN_MAJOR)
     server = running()
     if server is None:

@@ -5,9 +5,9 @@ import shlex
 import subprocess
 import sys
 
-from build import build_client, install
+from build import build_client, install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, run_main, step
-from fetch import cdnow_path, fetch
+from fetch import cdnow_path
 from server import Server
 
 
@@ -15,7 +15,7 @@ def main():
     script = ROOT / "bench" / "run.py"
     if not script.exists():
         raise Failure("there is no bench/run.py")
-    fetch()
+    prepare()
     prefix, programs = install(MAIN_MAJOR), build_client()
     # As durable as a real server: a commit that costs nothing would flatter whatever commits.
     server = Server(prefix, fast=False, settings={"shared_buffers": "'512MB'", "max_wal_size": "'8GB'"})

@@ -3,9 +3,9 @@
 import subprocess
 import time
 
-from build import build_client, install
+from build import build_client, install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, run_main, say, step
-from fetch import cdnow_path, fetch
+from fetch import cdnow_path
 from server import Server
 from suites import indent, report
 
@@ -41,7 +41,7 @@ def run_scripts(server, programs, verbose):
 
 
 def main():
-    fetch()
+    prepare()
     prefix = install(MAIN_MAJOR)
     programs = build_client()
     with step(f"starting a Postgres {MAIN_MAJOR} with its data in a throw-away directory"):

@@ -3,9 +3,9 @@
 import os
 import time
 
-from build import build_client, install
+from build import build_client, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
-from fetch import cdnow_path, fetch
+from fetch import cdnow_path
 from run_demo import run_scripts
 from server import Server
 from suites import run_cargo_test, run_pg_test, run_regress
@@ -81,7 +81,7 @@ def main():
     order = [MAIN_MAJOR] + [m for m in ("16", "15", "18") if m in MAJORS]
     only, majors = chosen("ONLY", LAYERS), chosen("MAJORS", order)
     began = time.monotonic()
-    fetch()
+    prepare()
     rows = []
     for title, function, major in plan(only, majors):
         say(f"\n==> {title}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from build import inputs_hash
 from cargo import run_cargo
 from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, locked, checkout_dir, hash_inputs, output_of, step, target_dir
-from prefix import main_prefix, make_prefixes
+from prefix import main_prefix
 from toolchain import cargo_env, cargo_pgrx, foreign_env
 
 
@@ -17,9 +17,7 @@ def extension_version():
     return re.search(r'^version\s*=\s*"([^"]+)"', (ROOT / "Cargo.toml").read_text(), re.M).group(1)
 
 
-def own_pg_config():
-    """The pg_config of the private Postgres."""
-    make_prefixes()
+def private_pg_config():
     return main_prefix(MAIN_MAJOR) / "bin" / "pg_config"
 
 
@@ -48,15 +46,15 @@ def major_of(pg_config):
 def stage(pg_config):
     """A directory with the files at the absolute paths that this pg_config wants them at."""
     major = major_of(pg_config)
-    own = pg_config == own_pg_config_if_made()
+    private = pg_config == private_pg_config()
     key = hash_inputs([], str(pg_config), output_of([pg_config]))[:12]
-    target = target_dir() if own else target_dir() / f"foreign-{key}"
+    target = target_dir() if private else target_dir() / f"foreign-{key}"
     out = target_dir() / "stage" / f"pg{major}-{key}"
     stamp = out.with_name(out.name + ".stamp")
     wanted = inputs_hash(major)
     if out.is_dir() and stamp.exists() and json.loads(stamp.read_text()) == wanted:
         return out
-    env = cargo_env() if own else foreign_env(pg_config, target)
+    env = cargo_env() if private else foreign_env(pg_config, target)
     with locked(checkout_dir()), step(f"building {EXTENSION} for Postgres {major} ({pg_config})"):
         shutil.rmtree(str(out), ignore_errors=True)
         out.mkdir(parents=True)
@@ -64,10 +62,6 @@ def stage(pg_config):
                    "--out-dir", out], env, f"package-pg{major}")
         stamp.write_text(json.dumps(wanted))
     return out
-
-
-def own_pg_config_if_made():
-    return main_prefix(MAIN_MAJOR) / "bin" / "pg_config"
 
 
 def staged_files(directory):

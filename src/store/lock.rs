@@ -59,7 +59,7 @@ impl KeyLock {
         let _owner = TransactionOwner::set();
         // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
         let result = unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, true) };
-        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then_some(Self(id))
+        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Self(id))
     }
 
     /// Takes the lock, waiting as long as the caller's own timeouts allow.
