@@ -1,5 +1,6 @@
 //! `idempotent_result`: what a call answers, as a composite datum.
 
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::Returned;
 use crate::store::columns::{self, Columns};
@@ -33,16 +34,21 @@ thread_local! {
     static RESULT_TYPE: Cell<Option<(pg_sys::Oid, pg_sys::Oid)>> = const { Cell::new(None) };
 }
 
-fn result_type(function: pg_sys::Oid) -> pg_sys::Oid {
+fn result_type(function: pg_sys::Oid) -> Result<pg_sys::Oid> {
     if let Some((known, row_type)) = RESULT_TYPE.get()
         && known == function
     {
-        return row_type;
+        return Ok(row_type);
     }
-    // SAFETY: a syscache look-up.
+    if !crate::store::function::exists(function) {
+        return Err(Error::new(Code::UndefinedFunction, "the function was dropped while it ran")
+            .detail("The extension was dropped, and perhaps made again, while the call waited.")
+            .hint("Call again."));
+    }
+    // SAFETY: a syscache look-up of a function that exists.
     let row_type = unsafe { pg_sys::get_func_rettype(function) };
     RESULT_TYPE.set(Some((function, row_type)));
-    row_type
+    Ok(row_type)
 }
 
 impl Answer {
@@ -67,7 +73,7 @@ impl Answer {
         for (index, value) in columns.into_iter().enumerate() {
             row.set(index, value);
         }
-        let row_type = result_type(function);
+        let row_type = result_type(function)?;
         // SAFETY: an error goes on to the caller; `compose` has no destructors.
         let composed = unsafe { subtransaction::call_keeping_error(|| compose(row_type, &row)) };
         match composed.unwrap_or_else(|error| error.resume()) {

@@ -2,7 +2,6 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::raise::Kept;
-use crate::store::compat;
 use crate::store::subtransaction;
 use crate::store::uncaught;
 use pgrx::pg_sys;
@@ -25,22 +24,15 @@ impl Handler {
             Error::new(Code::InvalidParameter, "handler must not be null")
                 .hint("Pass a function, e.g. 'charge(jsonb)'::regprocedure.")
         })?;
-        // SAFETY: syscache look-ups by OID; that the function exists is checked first.
+        if !crate::store::function::exists(function) {
+            return Err(Error::new(
+                Code::UndefinedFunction,
+                format!("function with OID {} does not exist", u32::from(function)),
+            )
+            .hint("Pass a function, e.g. 'charge(jsonb)'::regprocedure."));
+        }
+        // SAFETY: syscache look-ups of a function that exists.
         unsafe {
-            let exists = pg_sys::SearchSysCacheExists(
-                pg_sys::SysCacheIdentifier::PROCOID as i32,
-                Datum::from(function),
-                Datum::from(0),
-                Datum::from(0),
-                Datum::from(0),
-            );
-            if !exists {
-                return Err(Error::new(
-                    Code::UndefinedFunction,
-                    format!("function with OID {} does not exist", u32::from(function)),
-                )
-                .hint("Pass a function, e.g. 'charge(jsonb)'::regprocedure."));
-            }
             check_signature(function)?;
             check_execute(function)?;
             Ok(Self { function, is_strict: pg_sys::func_strict(function) })
@@ -101,7 +93,7 @@ unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
 /// `function` must exist.
 unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
     // SAFETY: as the caller says; the current user exists.
-    if unsafe { compat::may_execute(function, pg_sys::GetUserId()) } {
+    if unsafe { crate::store::function::may_execute(function, pg_sys::GetUserId()) } {
         return Ok(());
     }
     Err(Error::new(

@@ -1,6 +1,21 @@
-//! What differs between the supported majors, in one place.
+//! Questions about functions in the catalog.
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// Whether there is such a function (it may have been dropped since its OID was looked up).
+pub fn exists(function: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up.
+    unsafe {
+        pg_sys::SearchSysCacheExists(
+            pg_sys::SysCacheIdentifier::PROCOID as i32,
+            Datum::from(function),
+            Datum::from(0),
+            Datum::from(0),
+            Datum::from(0),
+        )
+    }
+}
 
 /// Whether a role may execute a function. Postgres 16 made one function of those per catalog.
 ///
