@@ -8,10 +8,10 @@ from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, ta
 from fetch import cdnow_path
 from run_demo import run_scripts
 from server import Server
-from suites import run_cargo_test, run_pg_test, run_regress
+from suites import run_cargo_test, run_docs, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
-LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "demo")
+LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "docs", "demo")
 
 
 def domain(major):
@@ -44,6 +44,11 @@ def client(major):
         return run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
 
 
+def docs(major):
+    with server_for(install(major), f"docs-{major}") as server:
+        return run_docs(server)
+
+
 def demo(major):
     prefix, programs = install(major), build_client()
     with server_for(prefix, f"demo-{major}") as server:
@@ -64,7 +69,7 @@ def plan(only, majors):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:
-        for layer, function in (("isolation", isolation), ("client", client), ("demo", demo)):
+        for layer, function in (("isolation", isolation), ("client", client), ("docs", docs), ("demo", demo)):
             if layer in only:
                 yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -107,6 +108,26 @@ def run_regress(server, major, directory, isolation=False):
         lines = differences.read_text(errors="replace").splitlines() if differences.exists() else other
         say(indent("\n".join(lines[:DIFF_LINES])))
         say(f"    {'the rest of the difference is' if len(lines) > DIFF_LINES else 'results are'} in {out}")
+        failed = failed or 1
+    return passed, failed
+
+
+COUNT = re.compile(r"^(\d+) passed, (\d+) failed$")
+
+
+def run_docs(server):
+    """README's SQL prints what README says, and every test that it names exists."""
+    passed = failed = 0
+
+    def line_of(line):
+        nonlocal passed, failed
+        count = COUNT.match(line)
+        if count:
+            passed, failed = passed + int(count.group(1)), failed + int(count.group(2))
+        else:
+            say(indent(line))
+
+    if stream([sys.executable, str(ROOT / "tests" / "docs" / "check.py")], server.env(), line_of, cwd=str(ROOT)) != 0:
         failed = failed or 1
     return passed, failed
 

@@ -1,0 +1,111 @@
+-- The loops inside the server: one procedure a measure and side, no client between two calls. What they have written is
+-- checked at the end (check.sql).
+
+-- A look at a finished key.
+CREATE PROCEDURE bench.replay_ours(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    SELECT count(told) INTO answered
+      FROM (SELECT idempotent_replay('charge', key) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
+END $$;
+
+CREATE PROCEDURE bench.replay_rival(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    SELECT count(told) INTO answered
+      FROM (SELECT bench.hand_replay(key) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
+END $$;
+
+-- What a retry meets that claims, as the first attempt did: the answer. The rival inserts in vain, then selects.
+CREATE PROCEDURE bench.retry_ours(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    SELECT count(told) INTO answered
+      FROM (SELECT idempotent_claim('charge', key, request) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
+END $$;
+
+CREATE PROCEDURE bench.retry_rival(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    SELECT count(told) INTO answered
+      FROM (SELECT bench.hand_claim(key, request) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
+END $$;
+
+-- Claim and complete, a batch of pairs to a transaction, so that COMMIT hardly counts.
+CREATE PROCEDURE bench.claim_complete_ours(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    FOR number IN 1..batches LOOP
+        SELECT count(claim) + count(complete) INTO answered
+          FROM (SELECT idempotent_claim('charge', key, request) AS claim,
+                       idempotent_complete('charge', key, response) AS complete
+                  FROM bench.key WHERE batch = number OFFSET 0) AS pair;
+        COMMIT;
+    END LOOP;
+END $$;
+
+CREATE PROCEDURE bench.claim_complete_rival(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    FOR number IN 1..batches LOOP
+        SELECT count(claim) + count(complete) INTO answered
+          FROM (SELECT bench.hand_claim(key, request) AS claim,
+                       bench.hand_complete(key, response) AS complete
+                  FROM bench.key WHERE batch = number OFFSET 0) AS pair;
+        COMMIT;
+    END LOOP;
+END $$;
+
+-- The same, a transaction to each pair.
+CREATE PROCEDURE bench.transaction_ours(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    keys bench.key[] := ARRAY(SELECT k FROM bench.key AS k WHERE batch <= batches);
+    k    bench.key;
+BEGIN
+    FOREACH k IN ARRAY keys LOOP
+        PERFORM idempotent_claim('charge', k.key, k.request), idempotent_complete('charge', k.key, k.response);
+        COMMIT;
+    END LOOP;
+END $$;
+
+CREATE PROCEDURE bench.transaction_rival(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    keys bench.key[] := ARRAY(SELECT k FROM bench.key AS k WHERE batch <= batches);
+    k    bench.key;
+BEGIN
+    FOREACH k IN ARRAY keys LOOP
+        PERFORM bench.hand_claim(k.key, k.request), bench.hand_complete(k.key, k.response);
+        COMMIT;
+    END LOOP;
+END $$;
+
+-- Claim, a handler that inserts one row, complete, in one call; a batch of calls to a transaction.
+CREATE PROCEDURE bench.run_ours(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    FOR number IN 1..batches LOOP
+        SELECT count(told) INTO answered
+          FROM (SELECT idempotent_run('charge', key, request, 'bench.pay(jsonb)') AS told
+                  FROM bench.key WHERE batch = number OFFSET 0) AS call;
+        COMMIT;
+    END LOOP;
+END $$;
+
+CREATE PROCEDURE bench.run_rival(batches integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    FOR number IN 1..batches LOOP
+        SELECT count(told) INTO answered
+          FROM (SELECT bench.hand_run(key, request) AS told
+                  FROM bench.key WHERE batch = number OFFSET 0) AS call;
+        COMMIT;
+    END LOOP;
+END $$;

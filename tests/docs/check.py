@@ -1,0 +1,81 @@
+"""Whether README.md tells the truth: runs its SQL and compares what psql prints, and looks for every test it names.
+
+An ```sql block that is followed by a ```text block must print just that. The SQL of all such blocks, and of the blocks
+before them, runs in one database, in order. Environment: PGHOST, PGPORT, PGUSER (a superuser) and PGBIN.
+"""
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
+DATABASE = "idempotent_readme"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+TEST = re.compile(r"`(client|regress|isolation|domain|demo)/([a-z0-9_-]+)(?:::(\w+))?`")
+PLACES = {"client": "tests/client/tests/{}.rs", "regress": "tests/pg_regress/sql/{}.sql", "isolation": "tests/isolation/specs/{}.spec",
+          "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql"}
+
+
+def psql(sql, database, *options):
+    done = subprocess.run([*PSQL, *options, "-d", database], input=sql, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True)
+    return [re.sub(r"^psql:<stdin>:\d+: ", "", line.rstrip()) for line in done.stdout.strip("\n").splitlines()]
+
+
+def transcripts(text):
+    """(SQL, what it prints or None) of each ```sql block up to the last one with output."""
+    blocks = [(match.group(1), match.group(2)) for match in BLOCK.finditer(text)]
+    found = []
+    for (language, body), (following, output) in zip(blocks, blocks[1:] + [("", "")]):
+        if language == "sql":
+            found.append((body, output if following == "text" else None))
+    return found
+
+
+def check_transcripts(text):
+    psql(f"DROP DATABASE IF EXISTS {DATABASE}", "postgres", "-q")
+    psql(f"CREATE DATABASE {DATABASE}", "postgres", "-q")
+    results = []
+    try:
+        for sql, expected in transcripts(text):
+            printed = psql(sql, DATABASE)
+            if expected is None:
+                good = not any(line.startswith(("ERROR", "FATAL")) for line in printed)
+                difference = printed
+            else:
+                wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
+                difference = list(difflib.unified_diff(wanted, printed, "README.md", "psql", lineterm="", n=1))
+                good = not difference
+            results.append((good, "runs" if expected is None else "prints", sql.strip().splitlines()[0], difference))
+    finally:
+        psql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", "postgres", "-q")
+    return results
+
+
+def check_tests(text):
+    results = []
+    for kind, name, function in TEST.findall(text):
+        path = ROOT / PLACES[kind].format(name)
+        good = path.exists() and (not function or re.search(rf"\bfn {function}\(", path.read_text()) is not None)
+        results.append((good, "exists", f"{kind}/{name}" + (f"::{function}" if function else ""), []))
+    return results
+
+
+def main():
+    text = README.read_text()
+    results = check_transcripts(text) + check_tests(text)
+    for good, what, title, difference in results:
+        if not good:
+            print(f"FAILED {what}: {title}", *(f"    {line}" for line in difference), sep="\n")
+    failed = sum(not good for good, *_ in results)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
