@@ -13,7 +13,7 @@ use crate::settings;
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
 use crate::store::lock::KeyLock;
-use crate::store::record::{Found, Locked, Records, Row, column};
+use crate::store::record::{Found, Records, Row, column};
 use crate::store::{clock, fence, json, lock, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -148,8 +148,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
             }
             _ => return Ok(Decision::new(verdict, found.as_ref())),
         }
-        let id = call.owner.id;
-        let Some(lock) = waiting.try_or_acquire(id) else {
+        let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
             // Somebody may have finished between the look and the lock.
             let found = records.find(&call.owner)?;
             let verdict = match call.judge(found.as_ref(), request)? {
@@ -157,17 +156,6 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
                 other => other,
             };
             return Ok(Decision::new(verdict, found.as_ref()));
-        };
-        let found = match records.find_locked(&call.owner)? {
-            Locked::Nothing => None,
-            Locked::Found(found) => Some(*found),
-            Locked::BeingWritten(xid) => {
-                drop(lock);
-                if !waiting.transaction_ends(xid) {
-                    return Ok(Decision::in_progress());
-                }
-                continue;
-            }
         };
         if let Verdict::Claim { attempt, .. } = call.judge(found.as_ref(), request)? {
             match make_room(records, found.as_ref(), &waiting) {

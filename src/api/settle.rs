@@ -13,7 +13,7 @@ use crate::domain::verdict::{Record, Request, State, Verdict, judge};
 use crate::entry::{Args, Returned};
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
-use crate::store::record::{Found, Locked, Records, Row, column};
+use crate::store::record::{Found, Records, Row, column};
 use crate::store::{clock, snapshot};
 use pgrx::pg_sys::Datum;
 
@@ -26,25 +26,13 @@ pub fn idempotent_seal(args: &Args) -> Returned {
 
 /// Waits like a claim, and takes the key like one, but for good.
 fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
-    let id = call.owner.id;
-    if claims::get(id).is_some_and(|claim| claim.status == Status::Open) {
+    if claims::get(call.owner.id).is_some_and(|claim| claim.status == Status::Open) {
         return Ok(Decision::in_progress());
     }
     let mut waiting = Waiting::for_up_to(wait(None, &call.policy));
     loop {
-        let Some(lock) = waiting.try_or_acquire(id) else {
+        let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
             return Ok(Decision::in_progress());
-        };
-        let found = match records.find_locked(&call.owner)? {
-            Locked::Nothing => None,
-            Locked::Found(found) => Some(*found),
-            Locked::BeingWritten(xid) => {
-                drop(lock);
-                if !waiting.transaction_ends(xid) {
-                    return Ok(Decision::in_progress());
-                }
-                continue;
-            }
         };
         match verdict(call, found.as_ref()) {
             Verdict::Claim { .. } => match make_room(records, found.as_ref(), &waiting) {

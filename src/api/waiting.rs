@@ -1,9 +1,10 @@
 //! How long a call waits for the holder of its key, and for what.
 
+use crate::domain::error::Result;
 use crate::domain::identity::RecordId;
 use crate::domain::{Micros, Timestamp};
 use crate::store::lock::KeyLock;
-use crate::store::record::Found;
+use crate::store::record::{Found, Locked, Owner, Records};
 use crate::store::{clock, lock};
 use pgrx::pg_sys;
 
@@ -31,9 +32,29 @@ impl Waiting {
         self.until.saturating_sub(clock::now()).max(0)
     }
 
-    /// Takes the key's lock, waiting if somebody holds it.
-    pub fn try_or_acquire(&self, id: RecordId) -> Option<KeyLock> {
-        KeyLock::try_acquire(id).or_else(|| self.acquire(id))
+    /// Takes the key's lock, and looks at a record that nobody is writing; `None` if the wait was
+    /// not enough for both.
+    pub fn lock_and_look(
+        &self,
+        records: &Records,
+        owner: &Owner<'_>,
+    ) -> Result<Option<(KeyLock, Option<Found>)>> {
+        loop {
+            let Some(lock) = KeyLock::try_acquire(owner.id).or_else(|| self.acquire(owner.id))
+            else {
+                return Ok(None);
+            };
+            match records.find_locked(owner)? {
+                Locked::Nothing => return Ok(Some((lock, None))),
+                Locked::Found(found) => return Ok(Some((lock, Some(*found)))),
+                Locked::BeingWritten(xid) => {
+                    drop(lock);
+                    if !self.transaction_ends(xid) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
     }
 
     fn acquire(&self, id: RecordId) -> Option<KeyLock> {
@@ -41,7 +62,7 @@ impl Waiting {
         if remaining > 0 { KeyLock::acquire_within(id, remaining) } else { None }
     }
 
-    pub fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
+    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
         let remaining = self.remaining();
         remaining > 0 && lock::transaction_ends_within(xid, remaining)
     }
