@@ -13,6 +13,7 @@ use crate::domain::verdict::{Record, Request, State, Verdict, judge};
 use crate::entry::{Args, Returned};
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
+use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Records, Row, column};
 use crate::store::{clock, snapshot};
 use pgrx::pg_sys::Datum;
@@ -107,8 +108,8 @@ fn resolve(
     settlement: Settlement,
     response: Option<Datum>,
 ) -> Result<Answer> {
-    let (_lock, found) = find_under_lock(call, records)?;
-    let Some(found) = found.filter(|found| is_unknown(call, &found.record)) else {
+    let taken = take(call, records, |found| is_unknown(call, &found.record))?;
+    let Some((found, _lock)) = taken else {
         return Err(Error::new(Code::ObjectNotReady, "there is nothing to resolve")
             .detail(format!("It is not unknown what became of {}.", call.owner.identity.describe()))
             .hint(format!(
@@ -116,7 +117,6 @@ fn resolve(
                 call.owner.identity.call("idempotent_explain", "")
             )));
     };
-    records.delete(&found);
     let failed = match settlement {
         Settlement::Absent => return Ok(outcome("absent")),
         Settlement::Completed => false,
@@ -146,7 +146,24 @@ pub fn idempotent_forget(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget()");
     let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
     let records = call.open_to_write()?;
-    let (_lock, found) = find_under_lock(&call, &records)?;
-    let forgotten = found.is_some_and(|found| records.delete(&found));
+    let forgotten = take(&call, &records, |_| true)?.is_some();
     Ok(Some(Datum::from(forgotten)))
+}
+
+/// Deletes the record if it is `wanted`, and hands it over with the key's lock.
+fn take(
+    call: &Call<'_>,
+    records: &Records,
+    wanted: impl Fn(&Found) -> bool,
+) -> Result<Option<(Box<Found>, Option<KeyLock>)>> {
+    loop {
+        let (lock, found) = find_under_lock(call, records)?;
+        let Some(found) = found.filter(|found| wanted(found)) else {
+            return Ok(None);
+        };
+        // If somebody without the lock was faster (a sweep that evicts), what is there now decides.
+        if records.delete(&found) {
+            return Ok(Some((found, lock)));
+        }
+    }
 }

@@ -100,10 +100,7 @@ impl Drop for KeyLock {
 
 fn wait_for_lock(tag: &pg_sys::LOCKTAG) {
     // SAFETY: a valid tag.
-    unsafe {
-        uncaught::LockAcquire(tag, MODE, false, false);
-        serve_interrupts();
-    }
+    unsafe { uncaught::LockAcquire(tag, MODE, false, false) };
 }
 
 /// Waits for the end of the transaction that is writing a record, as long as the caller's own
@@ -128,20 +125,6 @@ fn wait_for_transaction(xid: pg_sys::TransactionId) {
             std::ptr::null_mut(),
             pg_sys::XLTW_Oper::XLTW_None,
         );
-        serve_interrupts();
-    }
-}
-
-/// `CHECK_FOR_INTERRUPTS`: a lock timeout that fires as the lock is granted must be raised before
-/// the subtransaction that was to catch it is over.
-///
-/// # Safety
-/// As for `call_keeping_error`.
-unsafe fn serve_interrupts() {
-    // SAFETY: a flag that signal handlers set.
-    if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
-        // SAFETY: at a point where an error may be raised.
-        unsafe { uncaught::ProcessInterrupts() };
     }
 }
 

@@ -1,6 +1,7 @@
 //! Internal subtransactions: an error inside is undone, and the caller's transaction goes on.
 
 use crate::raise::Kept;
+use crate::store::uncaught;
 use cee_scape::call_with_sigsetjmp;
 use pgrx::pg_sys;
 
@@ -66,13 +67,31 @@ pub fn within_lock_timeout<T: Copy>(
     let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
     // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = limit.max(1) };
-    let outcome = call_undoing_error(wait);
+    let outcome = call_undoing_error(|| {
+        let value = wait();
+        // SAFETY: an error is as welcome here as in the wait.
+        unsafe { serve_interrupts() };
+        value
+    });
     // SAFETY: see above.
     unsafe { pg_sys::LockTimeout = before };
     match outcome {
         Ok(value) => Some(value),
         Err(error) if error.sqlstate() == LOCK_NOT_AVAILABLE => None,
         Err(error) => error.resume(),
+    }
+}
+
+/// `CHECK_FOR_INTERRUPTS`: a lock timeout that fires as the lock is granted must be raised before
+/// the subtransaction that was to catch it is over.
+///
+/// # Safety
+/// As for `call_keeping_error`.
+unsafe fn serve_interrupts() {
+    // SAFETY: a flag that signal handlers set.
+    if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
+        // SAFETY: at a point where an error may be raised.
+        unsafe { uncaught::ProcessInterrupts() };
     }
 }
 
