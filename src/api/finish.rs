@@ -188,7 +188,12 @@ pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
     loop {
         let lock = KeyLock::acquire(call.owner.id);
         match records.find_locked(&call.owner)? {
-            Locked::Nothing => return Ok((Some(lock), None)),
+            // A sweep that evicts takes no lock, and a row it replaces during the look can be
+            // missed in both places: to lose a claim over that would be a pity.
+            Locked::Nothing => {
+                let found = records.find(&call.owner)?;
+                return Ok((Some(lock), found.map(Box::new)));
+            }
             Locked::Found(found) => return Ok((Some(lock), Some(found))),
             Locked::BeingWritten(xid) => {
                 drop(lock);

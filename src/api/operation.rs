@@ -66,6 +66,9 @@ pub fn idempotent_operation(args: &Args) -> Returned {
         move_records(name.datum, durability)?;
     }
     upsert(args, cleared)?;
+    if on_lapse(args)?.is_some() {
+        keep_leases(name.datum)?;
+    }
     operations::row(&name)
 }
 
@@ -174,6 +177,28 @@ fn move_records(name: Datum, durability: Durability) -> Result<()> {
         ),
         &parameters[..1],
     )?;
+    Ok(())
+}
+
+/// Leases granted already follow a change of on_lapse: what is unknown never expires, and what may
+/// be retried does. Only rows that say otherwise are written.
+fn keep_leases(name: Datum) -> Result<()> {
+    for table in ["record", "record_logged"] {
+        sql::execute(
+            &format!(
+                "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
+                     SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
+                         WHEN 'unknown' THEN 'infinity'::timestamptz \
+                         ELSE r.lease_until OPERATOR(pg_catalog.+) o.retention END) AS n (until)) \
+                 FROM idempotent.operation AS o \
+                 WHERE o.name OPERATOR(pg_catalog.=) $1 AND r.operation OPERATOR(pg_catalog.=) o.name \
+                   AND r.state OPERATOR(pg_catalog.=) 'p'::\"char\" AND r.lease_until IS NOT NULL \
+                   AND (r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz) \
+                       IS DISTINCT FROM (o.on_lapse OPERATOR(pg_catalog.=) 'unknown')"
+            ),
+            &[(pg_sys::TEXTOID, Some(name))],
+        )?;
+    }
     Ok(())
 }
 

@@ -15,8 +15,9 @@ SELECT (idempotent_claim(o.name, 'body')).outcome, idempotent_fail(o.name, 'body
   FROM (VALUES ('sweep_u'), ('sweep_l')) AS o (name);
 SELECT count(*) FROM (VALUES ('sweep_u'), ('sweep_l')) AS o (name), (VALUES ('leased', '1 hour'::interval), ('lapsed', '1 microsecond')) AS k (key, lease)
  WHERE (idempotent_claim(o.name, k.key, lease => k.lease)).outcome = 'claimed';
-SELECT count(*) FROM (VALUES ('sweep_u'), ('sweep_l')) AS o (name), idempotent_operation(o.name, on_lapse => 'unknown');
-SELECT count(*) FROM (VALUES ('sweep_u'), ('sweep_l')) AS o (name)
+SELECT count(*) FROM (VALUES ('sweep_u_lost', 'unlogged'), ('sweep_l_lost', 'logged')) AS v (name, durability),
+       idempotent_operation(v.name, durability => v.durability, retention => '1 microsecond', on_lapse => 'unknown');
+SELECT count(*) FROM (VALUES ('sweep_u_lost'), ('sweep_l_lost')) AS o (name)
  WHERE (idempotent_claim(o.name, 'unknown', lease => '1 microsecond')).outcome = 'claimed';
 
 -- Expired and evicted are told before anything is swept.
