@@ -35,6 +35,10 @@ BEGIN
       FROM (SELECT bench.hand_claim(key, request) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
 END $$;
 
+-- The answer to a retry: we have a function that only looks; the guides' one inserts in vain, then selects.
+CREATE PROCEDURE bench.answer_ours(passes integer) LANGUAGE sql AS 'CALL bench.replay_ours(passes)';
+CREATE PROCEDURE bench.answer_rival(passes integer) LANGUAGE sql AS 'CALL bench.retry_rival(passes)';
+
 -- Claim and complete, a batch of pairs to a transaction, so that COMMIT hardly counts.
 CREATE PROCEDURE bench.claim_complete_ours(batches integer) LANGUAGE plpgsql AS $$
 DECLARE

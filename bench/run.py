@@ -38,11 +38,12 @@ CLIENTS = 4
 SIDES = ("ours", "rival")
 # Name, what is measured, whether each sample needs new keys, and the ratio that must be reached.
 IN_SERVER = [
-    ("replay", "replay", False, 2.0),
-    ("retry", "claim of a finished key", False, 2.0),
+    ("answer", "replay, where the guides' function inserts on conflict and selects", False, 2.0),
+    ("retry", "claim of a finished key, likewise", False, 2.0),
     ("claim_complete", "claim + complete", True, 2.0),
     ("transaction", "claim + complete + COMMIT", True, None),
     ("run", "run, with a handler of one insert", True, None),
+    ("replay", "replay, against a function of a single SELECT", False, None),
 ]
 CLIENT = [
     ("replay", "replay", "`SELECT` by primary key"),

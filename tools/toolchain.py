@@ -1,11 +1,13 @@
 """The Rust side: cargo-pgrx of the pinned version, its configuration, and the environment every cargo call gets."""
 
+import contextlib
 import ctypes.util
 import os
 import platform
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from cargo import run_cargo
@@ -128,7 +130,9 @@ def foreign_env(pg_config, target):
 
 def print_settings():
     """`make env`: lines for a shell, so that cargo pgrx can be used by hand with the same toolchain."""
-    cargo_env()
+    # What building prints is for the reader; stdout is for the shell that evaluates it.
+    with contextlib.redirect_stdout(sys.stderr):
+        cargo_env()
     for name, value in settings().items():
         if name not in ("PATH", "PGRX_BUILD_FLAGS"):
             say(f"export {name}={shlex.quote(value)}")

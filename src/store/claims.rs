@@ -198,7 +198,7 @@ impl Claims {
         Err(Error::new(Code::Guard, "a claimed key is neither completed nor released")
             .detail(detail)
             .hint(
-                "Before COMMIT, call idempotent_complete, idempotent_fail or idempotent_release for every key that was claimed.",
+                "Before COMMIT, call idempotent_complete, idempotent_fail or idempotent_release for every key that was claimed. Outside BEGIN each statement commits by itself: use idempotent_run there.",
             ))
     }
 }
