@@ -3,7 +3,7 @@
 import subprocess
 
 from cargo import run_cargo
-from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, step
+from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, step
 from toolchain import cargo_env
 
 # The flags cargo pgrx builds with: the bindings that a build has made are used again.
@@ -11,8 +11,18 @@ PGRX_FLAGS = ["--config", 'target.\'cfg(all(target_family = "unix", not(target_o
 
 
 def clippy(title, arguments, env, name, flags=()):
+    """Returns whether it was content; every major is looked at, whatever the one before it said."""
     with step(f"clippy: {title}"):
-        run_cargo(["cargo", "clippy", "--release", "--locked", *flags, *arguments, "--", "-D", "warnings"], env, name)
+        return passes(["cargo", "clippy", "--release", "--locked", *flags, *arguments, "--", "-D", "warnings"], env, name)
+
+
+def passes(command, env, name):
+    try:
+        run_cargo(command, env, name)
+    except Failure as failure:
+        say(f"    FAILED: {failure}")
+        return False
+    return True
 
 
 def main():
@@ -23,10 +33,13 @@ def main():
     with step("rustfmt"):
         if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(ROOT)).returncode != 0:
             raise Failure("not formatted as rustfmt does: cargo fmt --all")
-    for major in MAJORS:
-        clippy(f"Postgres {major}", ["--no-default-features", "--features", f"pg{major}", "--lib"], env, f"clippy-{major}", PGRX_FLAGS)
-    clippy("test functions", ["--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib"], env, "clippy-pg_test", PGRX_FLAGS)
-    clippy("domain tests and client programs", ["-p", "domain", "-p", "client", "--all-targets"], env, "clippy-client")
+    done = [clippy(f"Postgres {major}", ["--no-default-features", "--features", f"pg{major}", "--lib"], env, f"clippy-{major}", PGRX_FLAGS)
+            for major in MAJORS]
+    done.append(clippy("test functions", ["--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib"], env,
+                       "clippy-pg_test", PGRX_FLAGS))
+    done.append(clippy("domain tests and client programs", ["-p", "domain", "-p", "client", "--all-targets"], env, "clippy-client"))
+    if not all(done):
+        raise Failure(f"clippy is not content with {done.count(False)} of {len(done)}")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ fn resolve(
         Settlement::Completed => false,
         Settlement::Failed => true,
     };
-    let stored = Stored { failed, response, ..Stored::default() };
+    // A failure found out about later is as final as an answer: it must not run again in minutes.
+    let retention = Some(call.policy.retention);
+    let stored = Stored { failed, response, retention, ..Stored::default() };
     let (mut row, _) = answer_row(call, &stored);
     // Without the fence: whoever held it comes too late now.
     row.set_fingerprint(found.record.fingerprint.as_ref());

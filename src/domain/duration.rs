@@ -56,9 +56,20 @@ pub fn duration(what: &str, months: i32, days: i32, micros: i64, min: Micros) ->
 
 fn refuse(what: &str, problem: &str, detail: String, min: Micros) -> Error {
     Error::new(Code::InvalidParameter, format!("{what} is {problem}")).detail(detail).hint(format!(
-        "Pass an interval from {} to 100 years, such as {what} => '24 hours'.",
-        describe(min)
+        "Pass an interval from {} to 100 years, such as {what} => '{}'.",
+        describe(min),
+        example(what)
     ))
+}
+
+/// A sensible value: what is typed from a hint is seldom thought over.
+fn example(what: &str) -> &'static str {
+    match what {
+        "lease" => "30 seconds",
+        "wait" => "2 seconds",
+        "failure_retention" => "5 minutes",
+        _ => "24 hours",
+    }
 }
 
 /// A length of time in its largest whole unit: `24 hours`, `1500 ms`.

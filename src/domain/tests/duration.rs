@@ -40,7 +40,7 @@ fn durations_have_bounds() {
     assert_eq!(short.detail.as_deref(), Some("It is 999 us."));
     assert_eq!(
         short.hint.as_deref(),
-        Some("Pass an interval from 1 ms to 100 years, such as lease => '24 hours'.")
+        Some("Pass an interval from 1 ms to 100 years, such as lease => '30 seconds'.")
     );
     let long = check_duration("lease", LONGEST + 1, least).unwrap_err();
     assert_eq!(long.code, Code::InvalidParameter);

@@ -53,7 +53,7 @@ SELECT outcome, failed, response FROM idempotent_resolve('settle', 'u1', 'comple
 SELECT outcome, failed, response FROM idempotent_claim('settle', 'u1', '{"n": 1}');
 SELECT outcome FROM idempotent_claim('settle', 'u1', '{"n": 2}');
 SELECT outcome, failed, response FROM idempotent_resolve('settle', 'u2', 'failed', '{"declined": true}');
-SELECT outcome, failed FROM idempotent_claim('settle', 'u2', '{"n": 1}');
+SELECT outcome, failed, expires_at > now() + '23 hours' AS kept FROM idempotent_claim('settle', 'u2', '{"n": 1}');
 SELECT outcome FROM idempotent_resolve('settle', 'u3', 'absent');
 SELECT outcome, attempt FROM idempotent_claim('settle', 'u3', '{"n": 1}', lease => '1 hour');
 
