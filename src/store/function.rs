@@ -22,13 +22,18 @@ pub fn exists(function: pg_sys::Oid) -> bool {
 /// # Safety
 /// The function and the role must exist.
 pub unsafe fn may_execute(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    let mode = pg_sys::ACL_EXECUTE.into();
     // SAFETY: as the caller says.
     #[cfg(feature = "pg15")]
-    let answer = unsafe { pg_sys::pg_proc_aclcheck(function, role, mode) };
+    let answer = unsafe { pg_sys::pg_proc_aclcheck(function, role, pg_sys::ACL_EXECUTE) };
     // SAFETY: as the caller says.
     #[cfg(not(feature = "pg15"))]
-    let answer =
-        unsafe { pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, role, mode) };
+    let answer = unsafe {
+        pg_sys::object_aclcheck(
+            pg_sys::ProcedureRelationId,
+            function,
+            role,
+            u64::from(pg_sys::ACL_EXECUTE),
+        )
+    };
     answer == pg_sys::AclResult::ACLCHECK_OK
 }
