@@ -161,7 +161,8 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
             // to wait for.
             (None, records.find(&call.owner)?.map(Box::new))
         } else {
-            find_under_lock(call, records)?
+            let (lock, found) = find_under_lock(call, records)?;
+            (Some(lock), found)
         };
         let record = found.as_ref().map(|found| &found.record);
         match (check_fence(record, fence, clock::now()), found, lock) {
@@ -182,7 +183,7 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
 }
 
 /// The key's lock, and the record if there is one.
-pub type Locking = (Option<KeyLock>, Option<Box<Found>>);
+pub type Locking = (KeyLock, Option<Box<Found>>);
 
 pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
     loop {
@@ -192,9 +193,9 @@ pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
             // missed in both places: to lose a claim over that would be a pity.
             Locked::Nothing => {
                 let found = records.find(&call.owner)?;
-                return Ok((Some(lock), found.map(Box::new)));
+                return Ok((lock, found.map(Box::new)));
             }
-            Locked::Found(found) => return Ok((Some(lock), Some(found))),
+            Locked::Found(found) => return Ok((lock, Some(found))),
             Locked::BeingWritten(xid) => {
                 drop(lock);
                 lock::transaction_ends(xid);

@@ -157,7 +157,7 @@ fn take(
     call: &Call<'_>,
     records: &Records,
     wanted: impl Fn(&Found) -> bool,
-) -> Result<Option<(Box<Found>, Option<KeyLock>)>> {
+) -> Result<Option<(Box<Found>, KeyLock)>> {
     loop {
         let (lock, found) = find_under_lock(call, records)?;
         let Some(found) = found.filter(|found| wanted(found)) else {

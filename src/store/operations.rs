@@ -84,7 +84,7 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
     let table = Relation::open_to_read(column::COUNT, |catalog| catalog.operation)?;
     // SAFETY: name is text, as the index is; the copy is made while the tuple is pinned.
     Ok(unsafe {
-        table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
+        table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             Some(pg_sys::heap_copy_tuple_as_datum(tuple, table.descriptor()))
         })
     })
@@ -93,7 +93,7 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
     // SAFETY: name is text, as the index is; `parse` copies what it keeps.
     unsafe {
-        table.scan(pg_sys::F_TEXTEQ, name.datum, std::ptr::null_mut(), |tuple| {
+        table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             let columns = Columns::of(tuple, table.descriptor());
             Some(parse(&|column| columns.get(column)))
         })

@@ -87,21 +87,19 @@ impl Relation {
         unsafe { (*self.raw).rd_att }
     }
 
-    /// Calls `visit` with each tuple under `key` that `snapshot` sees (null: the newest snapshot)
-    /// until it answers with something.
+    /// Calls `visit` with each tuple under `key`, as of now, until it answers with something.
     ///
     /// # Safety
-    /// `snapshot` is null or valid for the call, and `key` is of the type that `compare` (the OID
-    /// of an equality function) takes. The tuple lives only as long as the visit.
+    /// `key` must be of the type that `compare` (the OID of an equality function) takes. The tuple
+    /// lives only as long as the visit.
     pub unsafe fn scan<T>(
         &self,
         compare: u32,
         key: pg_sys::Datum,
-        snapshot: pg_sys::Snapshot,
         mut visit: impl FnMut(pg_sys::HeapTuple) -> Option<T>,
     ) -> Option<T> {
         // SAFETY: the scan key is initialised before use and outlives the scan; the relation is
-        // open and locked. A null snapshot makes genam.c take a fresh catalog snapshot: our tables
+        // open and locked. Without a snapshot genam.c takes a fresh catalog snapshot: our tables
         // have no syscache, so it is never an older one.
         unsafe {
             let mut scan_key: pg_sys::ScanKeyData = std::mem::zeroed();
@@ -116,7 +114,7 @@ impl Relation {
                 self.raw,
                 self.index,
                 true,
-                snapshot,
+                std::ptr::null_mut(),
                 1,
                 &mut scan_key,
             ));
