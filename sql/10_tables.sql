@@ -85,7 +85,7 @@ COMMENT ON COLUMN idempotent.record.attempt_id IS 'the caller''s name for the at
 COMMENT ON COLUMN idempotent.record.attempt IS 'how many leases were granted; null: held by a transaction, which is one attempt';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
 COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';
-COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed';
+COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every look-up';

@@ -18,7 +18,8 @@ use pgrx::prelude::*;
 pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/10_tables.sql", name = "tables", bootstrap);
-extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["tables"]);
+extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]);
+extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.

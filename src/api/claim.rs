@@ -5,7 +5,7 @@ use crate::api::waiting::Waiting;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::Result;
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::policy::{OnLapse, Policy};
+use crate::domain::policy::{AfterReset, OnLapse, Policy};
 use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
@@ -139,7 +139,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
     let mut waiting = Waiting::for_up_to(request.wait);
     loop {
         let found = records.find(&call.owner)?;
-        let verdict = call.judge(found.as_ref(), request)?;
+        let verdict = call.judge(records, found.as_ref(), request)?;
         match verdict {
             Verdict::Claim { .. } => {}
             Verdict::InProgress { .. } if waiting.remaining() > 0 => {
@@ -151,15 +151,18 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
             // Somebody may have finished between the look and the lock.
             let found = records.find(&call.owner)?;
-            let verdict = match call.judge(found.as_ref(), request)? {
+            let verdict = match call.judge(records, found.as_ref(), request)? {
                 Verdict::Claim { .. } => return Ok(Decision::in_progress()),
                 other => other,
             };
             return Ok(Decision::new(verdict, found.as_ref()));
         };
-        if let Verdict::Claim { attempt, .. } = call.judge(found.as_ref(), request)? {
-            match make_room(records, found.as_ref(), &waiting) {
-                Some(true) => return take(call, records, lock, request, found.as_ref(), attempt),
+        if let Verdict::Claim { attempt, .. } = call.judge(records, found.as_ref(), request)? {
+            let place = Place::of(request, attempt, found.is_some());
+            match place.make_room(records, found.as_ref(), &waiting) {
+                Some(true) => {
+                    return take(call, records, lock, request, found.as_ref(), attempt, place);
+                }
                 Some(false) => {}
                 None => return Ok(Decision::in_progress()),
             }
@@ -181,12 +184,17 @@ fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decisi
 }
 
 impl Call<'_> {
-    fn judge(&self, found: Option<&Found>, request: &Request) -> Result<Verdict> {
+    fn judge(
+        &self,
+        records: &Records,
+        found: Option<&Found>,
+        request: &Request,
+    ) -> Result<Verdict> {
         let now = clock::now();
         let asked = verdict::Request {
             fingerprint: request.fingerprint,
             attempt_id: request.attempt_id,
-            age: self.age(request.first_sent, now),
+            age: self.age(records, request.first_sent, now),
         };
         let record = found.map(|found| &found.record);
         match judge(record, &asked, self.policy.on_lapse, now) {
@@ -196,9 +204,13 @@ impl Call<'_> {
     }
 
     /// How old the key says it is.
-    pub fn age(&self, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
-        let key = self.owner.identity.key();
-        dating::date(first_sent, key, now, self.policy.retention, settings::clock_skew())
+    pub fn age(&self, records: &Records, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
+        let lost_before = match self.policy.after_reset {
+            AfterReset::Unknown => records.lost_before(),
+            AfterReset::Execute => Timestamp::MIN,
+        };
+        let (key, skew) = (self.owner.identity.key(), settings::clock_skew());
+        dating::date(first_sent, key, now, self.policy.retention, skew, lost_before)
     }
 }
 
@@ -214,7 +226,47 @@ pub fn lease_expiry(policy: &Policy, lease_until: Timestamp) -> Timestamp {
 /// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
 /// `None`: somebody still may, and the wait is over.
 pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Option<bool> {
-    before.map_or(Some(true), |before| records.delete_within(before, waiting.remaining()))
+    before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
+}
+
+/// Where a claim is kept while it is held.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In a row that others see: a lease.
+    Lease(Micros),
+    /// In a row of this transaction, which others see as being inserted: past the transaction's
+    /// share of the lock table it takes the lock's place.
+    Placeholder,
+    /// Nowhere but in the lock, and so nothing is in its way: a record that counts as absent is
+    /// deleted when the answer takes its place.
+    Lock { over_absent: bool },
+    /// In the lock, in place of a lease that has lapsed.
+    Takeover,
+}
+
+impl Place {
+    fn of(request: &Request, attempt: i32, occupied: bool) -> Self {
+        match request.lease {
+            Some(lease) => Self::Lease(lease),
+            None if claims::must_spill(lock::fair_share()) => Self::Placeholder,
+            None if attempt > 1 => Self::Takeover,
+            None => Self::Lock { over_absent: occupied },
+        }
+    }
+
+    fn make_room(
+        self,
+        records: &Records,
+        before: Option<&Found>,
+        waiting: &Waiting,
+    ) -> Option<bool> {
+        match self {
+            Self::Lock { .. } => Some(true),
+            Self::Lease(_) | Self::Placeholder | Self::Takeover => {
+                make_room(records, before, waiting)
+            }
+        }
+    }
 }
 
 /// The key is free and locked: makes it the caller's.
@@ -225,15 +277,23 @@ fn take(
     request: &Request,
     before: Option<&Found>,
     attempt: i32,
+    place: Place,
 ) -> Result<Decision> {
     let checkpoint =
         before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
     let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
-    let answer = match request.lease {
+    let answer = match place {
         // From here on the row stands for the claim, seen by others as being inserted.
-        Some(lease) => grant_lease(call, records, request, lease, taken)?,
-        None => {
-            hold_by_transaction(call, records, lock, request, &taken)?;
+        Place::Lease(lease) => grant_lease(call, records, request, lease, taken)?,
+        Place::Placeholder => {
+            insert_placeholder(call, records, request)?;
+            remember(call, request, &taken, true, false);
+            taken
+        }
+        Place::Lock { .. } | Place::Takeover => {
+            lock.keep();
+            let over_absent = matches!(place, Place::Lock { over_absent: true });
+            remember(call, request, &taken, false, over_absent);
             taken
         }
     };
@@ -266,33 +326,23 @@ fn grant_lease(
     Ok(Answer { fence: Some(fence), expires_at: Some(lease_until), ..taken })
 }
 
-/// Nothing is written until the answer is known, except past the transaction's share of the lock
-/// table: then a placeholder row, which others see as being inserted, takes the lock's place.
-fn hold_by_transaction(
-    call: &Call<'_>,
-    records: &Records,
-    lock: KeyLock,
-    request: &Request,
-    taken: &Answer,
-) -> Result<()> {
-    let spilled = claims::must_spill(lock::fair_share());
-    if spilled {
-        let mut row = Row::new(&call.owner);
-        row.set_state(State::InProgress);
-        row.set_fingerprint(request.fingerprint.as_ref());
-        row.set_time(column::EXPIRES_AT, Timestamp::MAX);
-        row.set_time(column::SWEEP_AT, Timestamp::MAX);
-        records.insert(&call.owner, &row)?;
-    } else {
-        lock.keep();
-    }
+fn insert_placeholder(call: &Call<'_>, records: &Records, request: &Request) -> Result<()> {
+    let mut row = Row::new(&call.owner);
+    row.set_state(State::InProgress);
+    row.set_fingerprint(request.fingerprint.as_ref());
+    row.set_time(column::EXPIRES_AT, Timestamp::MAX);
+    row.set_time(column::SWEEP_AT, Timestamp::MAX);
+    records.insert(&call.owner, &row)
+}
+
+fn remember(call: &Call<'_>, request: &Request, taken: &Answer, spilled: bool, over_absent: bool) {
     let claim = Claim {
         status: Status::Open,
         fingerprint: request.fingerprint,
         attempt: taken.attempt.unwrap_or(1),
         checkpoint: taken.checkpoint,
         spilled,
+        over_absent,
     };
     claims::open(call.owner.id, &call.owner.identity, claim);
-    Ok(())
 }

@@ -54,7 +54,7 @@ fn explain(call: &mut Call<'_>) -> Result<Explanation> {
     let records = call.open_to_read()?;
     let found = records.find(&call.owner)?;
     let now = clock::now();
-    let age = call.age(None, now);
+    let age = call.age(&records, None, now);
     let record = found.as_ref().map(|found| found.record);
     // The same request as the record's: explain is not shown one.
     let request = Request {
@@ -86,7 +86,9 @@ fn explain(call: &mut Call<'_>) -> Result<Explanation> {
         durability: call.policy.durability.as_str(),
         retention_seconds: call.policy.retention as f64 / 1e6,
         first_sent: match age {
-            Age::Fresh(date) | Age::TooOld { since: date } => clock::text(date),
+            Age::Fresh(date) | Age::TooOld { since: date } | Age::Lost { since: date } => {
+                clock::text(date)
+            }
             Age::Undated | Age::Future => None,
         },
         record: found.as_ref().map(facts),
@@ -106,6 +108,9 @@ fn reason(
         Verdict::Claim { .. } if record.is_some_and(|record| record.expired(now)) => {
             ("claimed", "the record has expired and counts as absent")
         }
+        Verdict::Claim { .. } if record.is_some() => {
+            ("claimed", "it was settled that the work has not been done")
+        }
         Verdict::Claim { .. } => ("claimed", "nothing is known of the key"),
         Verdict::Held => ("claimed", "this transaction holds the lease"),
         Verdict::Replay { failed: false } => ("replay", "it is done, and the answer is stored"),
@@ -113,6 +118,9 @@ fn reason(
         Verdict::InProgress { .. } => ("in_progress", "somebody holds a lease that lasts"),
         Verdict::Mismatch => ("mismatch", "the key was used with another request"),
         Verdict::Expired => ("expired", "the key was first sent longer ago than the retention"),
+        Verdict::Unknown if record.is_none_or(|record| record.expired(now)) => {
+            ("unknown", "the key is from before a reset, in which its record may have been lost")
+        }
         Verdict::Unknown => ("unknown", "an attempt was lost, and it may have done the work"),
         Verdict::Sealed => ("sealed", "it was decided that this never runs"),
         Verdict::Future => ("error ID006", "the key is dated in the future"),
@@ -128,6 +136,7 @@ fn facts(found: &Found) -> Facts {
             State::Failed => "failed",
             State::Unknown => "unknown",
             State::Sealed => "sealed",
+            State::Absent => "absent",
         },
         fence: record.fence,
         attempt: record.attempt,

@@ -64,6 +64,9 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         if claim.spilled {
             delete_placeholder(call, &records)?;
         }
+        if claim.over_absent {
+            delete_absent(call, &records)?;
+        }
         let (mut row, kept) = answer_row(call, stored);
         row.set_fingerprint(claim.fingerprint.as_ref());
         if claim.attempt > 1 {
@@ -134,6 +137,17 @@ fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> Error
 
 fn delete_placeholder(call: &Call<'_>, records: &Records) -> Result<()> {
     if let Some(found) = records.find(&call.owner)?.filter(|found| found.record.mine) {
+        records.delete(&found);
+    }
+    Ok(())
+}
+
+/// The record that counted as absent when the key was claimed, unless a sweep was faster. One that
+/// somebody has made count since, past the lock, stays: the insert will run into it.
+fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
+    let absent =
+        |found: &Found| found.record.expired(clock::now()) || found.record.state == State::Absent;
+    if let Some(found) = records.find(&call.owner)?.filter(absent) {
         records.delete(&found);
     }
     Ok(())

@@ -2,12 +2,13 @@
 
 use crate::api::call::Call;
 use crate::api::claim::{outcome, replay};
+use crate::domain::dating::Age;
 use crate::domain::error::Result;
 use crate::domain::policy::OnLapse;
 use crate::domain::verdict::{RETRY_AFTER, State};
 use crate::entry::{Args, Returned};
 use crate::store::answer::Answer;
-use crate::store::record::{Found, Locked};
+use crate::store::record::{Found, Locked, Records};
 use crate::store::{claims, clock, lock};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
@@ -37,9 +38,18 @@ fn look(call: &mut Call<'_>) -> Result<Answer> {
         }
         // The records may just have been moved to the other table.
         if call.is_current()? {
-            return Ok(outcome("absent"));
+            return Ok(outcome(nothing(call, &records, found.as_ref())));
         }
     }
+}
+
+/// What is said of a key without a live record: nothing is known of it, or its record may have been
+/// lost.
+fn nothing(call: &Call<'_>, records: &Records, found: Option<&Found>) -> &'static str {
+    let now = clock::now();
+    let age = call.age(records, None, now);
+    let settled = found.is_some_and(|found| !found.record.expired(now));
+    if matches!(age, Age::Lost { .. }) && !settled { "unknown" } else { "absent" }
 }
 
 /// What a live record says; `None` where a claim would be given.
@@ -53,6 +63,7 @@ fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
         State::Completed => Some(replay(found, false)),
         State::Failed => Some(replay(found, true)),
         State::Sealed => Some(outcome("sealed")),
+        State::Absent => None,
         State::Unknown => Some(outcome("unknown")),
         State::InProgress if !record.lapsed(now) => {
             let remaining = record.lease_until.map(|until| until.saturating_sub(now));

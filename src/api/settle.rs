@@ -3,14 +3,16 @@
 
 use crate::api::call::Call;
 use crate::api::claim::{Decision, make_room, outcome, replay, wait};
-use crate::api::finish::{Stored, answer_row, find_under_lock};
+use crate::api::finish::{Locking, Stored, answer_row, find_under_lock};
 use crate::api::waiting::Waiting;
 use crate::domain::Timestamp;
 use crate::domain::dating::Age;
 use crate::domain::error::{Code, Error, Result};
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::policy::OnLapse;
 use crate::domain::verdict::{Record, Request, State, Verdict, judge};
 use crate::entry::{Args, Returned};
+use crate::settings;
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
 use crate::store::lock::KeyLock;
@@ -35,7 +37,7 @@ fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
         let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
             return Ok(Decision::in_progress());
         };
-        match verdict(call, found.as_ref()) {
+        match verdict(call, records, found.as_ref()) {
             Verdict::Claim { .. } => match make_room(records, found.as_ref(), &waiting) {
                 Some(true) => {
                     records.insert(&call.owner, &sealed_row(call))?;
@@ -54,15 +56,18 @@ fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
     }
 }
 
-/// What a claim with the same request, whatever its age, would be answered.
-fn verdict(call: &Call<'_>, found: Option<&Found>) -> Verdict {
+/// What a claim with the same request would be answered, whatever its age, except that of a key
+/// whose record may have been lost: nobody can say of that one that it never ran.
+fn verdict(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Verdict {
+    let now = clock::now();
     let record = found.map(|found| &found.record);
-    let same = Request {
-        fingerprint: record.and_then(|record| record.fingerprint),
-        attempt_id: None,
-        age: Age::Undated,
+    let age = match call.age(records, None, now) {
+        lost @ Age::Lost { .. } => lost,
+        _ => Age::Undated,
     };
-    judge(record, &same, call.policy.on_lapse, clock::now())
+    let fingerprint = record.and_then(|record| record.fingerprint);
+    let same = Request { fingerprint, attempt_id: None, age };
+    judge(record, &same, call.policy.on_lapse, now)
 }
 
 /// It never expires: what is decided for good must not run after the retention.
@@ -108,8 +113,7 @@ fn resolve(
     settlement: Settlement,
     response: Option<Datum>,
 ) -> Result<Answer> {
-    let taken = take(call, records, |found| is_unknown(call, &found.record))?;
-    let Some((found, _lock)) = taken else {
+    let Some((_lock, before)) = take_unknown(call, records)? else {
         return Err(Error::new(Code::ObjectNotReady, "there is nothing to resolve")
             .detail(format!("It is not unknown what became of {}.", call.owner.identity.describe()))
             .hint(format!(
@@ -118,7 +122,13 @@ fn resolve(
             )));
     };
     let failed = match settlement {
-        Settlement::Absent => return Ok(outcome("absent")),
+        Settlement::Absent => {
+            // Without a record the key's date would make it unknown again.
+            if before.is_none() || records.lost_before() > Timestamp::MIN {
+                records.insert(&call.owner, &absent_row(call))?;
+            }
+            return Ok(outcome("absent"));
+        }
         Settlement::Completed => false,
         Settlement::Failed => true,
     };
@@ -126,12 +136,46 @@ fn resolve(
     let retention = Some(call.policy.retention);
     let stored = Stored { failed, response, retention, ..Stored::default() };
     let (mut row, _) = answer_row(call, &stored);
-    // Without the fence: whoever held it comes too late now.
-    row.set_fingerprint(found.record.fingerprint.as_ref());
-    row.set(column::ATTEMPT, found.row.get(column::ATTEMPT));
+    // Without the fence: whoever held it comes too late now. What was asked is lost with a record.
+    let fingerprint = before.as_ref().map_or(Some(Fingerprint::ANY), |it| it.record.fingerprint);
+    row.set_fingerprint(fingerprint.as_ref());
+    row.set(column::ATTEMPT, before.as_ref().and_then(|before| before.row.get(column::ATTEMPT)));
     records.insert(&call.owner, &row)?;
     let found = records.find(&call.owner)?;
     Ok(found.map_or_else(|| outcome("absent"), |found| replay(&found, failed)))
+}
+
+/// The key's lock, and its record if there is one, deleted; `None` if there is nothing to settle.
+fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
+    loop {
+        let (lock, found) = find_under_lock(call, records)?;
+        let live = found.as_ref().filter(|found| !found.record.expired(clock::now()));
+        let is_unknown = match live {
+            Some(found) => is_unknown(call, &found.record),
+            // Whoever saw the key before a reset knows more than we do, dated or not.
+            None => records.lost_before() > Timestamp::MIN,
+        };
+        if !is_unknown {
+            return Ok(None);
+        }
+        let is_live = live.is_some();
+        match found {
+            Some(found) if !records.delete(&found) => {}
+            found => return Ok(Some((lock, found.filter(|_| is_live)))),
+        }
+    }
+}
+
+/// It may run once more, until the key's own date refuses it.
+fn absent_row(call: &Call<'_>) -> Row {
+    let now = clock::now();
+    let until = now.saturating_add(call.policy.retention).saturating_add(settings::clock_skew());
+    let mut row = Row::new(&call.owner);
+    row.set_state(State::Absent);
+    row.set_time(column::FINISHED_AT, now);
+    row.set_time(column::EXPIRES_AT, until);
+    row.set_time(column::SWEEP_AT, until);
+    row
 }
 
 fn is_unknown(call: &Call<'_>, record: &Record) -> bool {
@@ -140,7 +184,7 @@ fn is_unknown(call: &Call<'_>, record: &Record) -> bool {
         State::InProgress => {
             call.policy.on_lapse == OnLapse::Unknown && record.lapsed(clock::now())
         }
-        State::Completed | State::Failed | State::Sealed => false,
+        State::Completed | State::Failed | State::Sealed | State::Absent => false,
     }
 }
 

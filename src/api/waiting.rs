@@ -17,6 +17,7 @@ pub struct Waiting {
 /// Between looks at a lease: short at first, so that quick work is answered quickly.
 const FIRST_NAP: Micros = 2_000;
 const LONGEST_NAP: Micros = 100_000;
+const SWEEP: Micros = 100_000;
 
 impl Waiting {
     pub fn for_up_to(wait: Micros) -> Self {
@@ -30,6 +31,12 @@ impl Waiting {
             return 0;
         }
         self.until.saturating_sub(clock::now()).max(0)
+    }
+
+    /// What an expired record is deleted within, for a row that takes its place at once. A sweep
+    /// that is at it commits within milliseconds, and is no holder to be told of.
+    pub fn for_a_sweep(&self) -> Micros {
+        self.remaining().max(SWEEP)
     }
 
     /// Takes the key's lock, and looks at a record that nobody is writing; `None` if the wait was

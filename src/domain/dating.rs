@@ -26,6 +26,12 @@ pub enum Age {
         /// When it was first sent.
         since: Timestamp,
     },
+    /// First sent within the retention, but before records were lost: the one of this key may have
+    /// been among them.
+    Lost {
+        /// When it was first sent.
+        since: Timestamp,
+    },
     /// Said to be sent later than now. Refused, since such a key would pass for fresh long after
     /// everything about it was swept.
     Future,
@@ -87,7 +93,9 @@ pub fn new_key(unix_micros: i64, random: [u8; 10]) -> String {
 /// How old a key is at `now`. `first_sent` wins over the key's own date.
 ///
 /// Too old is a date more than `retention + skew` ago; the future is a date more than `skew`
-/// ahead. Infinite timestamps are one or the other.
+/// ahead. Infinite timestamps are one or the other. In between, a date before `lost_before` is from
+/// before a loss of records; without a loss that is `Timestamp::MIN`. The skew does not count
+/// there: it would make new keys pass for lost ones for as long after every crash.
 ///
 /// A key that dates itself more than ten years ahead counts as undated: that is no clock running
 /// fast but a digest in the clothes of a UUID (`md5(...)::uuid` looks like version 7 once in 64
@@ -99,6 +107,7 @@ pub fn date(
     now: Timestamp,
     retention: Micros,
     skew: Micros,
+    lost_before: Timestamp,
 ) -> Age {
     let plausible = |date: &Timestamp| *date <= now.saturating_add(FURTHEST);
     let Some(date) = first_sent.or_else(|| key_date(key).filter(plausible)) else {
@@ -108,6 +117,8 @@ pub fn date(
         Age::Future
     } else if now.saturating_sub(date) > retention.saturating_add(skew) {
         Age::TooOld { since: date }
+    } else if date < lost_before {
+        Age::Lost { since: date }
     } else {
         Age::Fresh(date)
     }

@@ -41,6 +41,8 @@ pub fn check_fence(record: Option<&Record>, given: Option<i64>, now: Timestamp) 
         };
     };
     match record.state {
+        State::Absent if given.is_some() => FenceVerdict::Stale { current: None },
+        State::Absent => FenceVerdict::NoClaim,
         State::Sealed => FenceVerdict::Sealed,
         State::InProgress => in_progress(record, given, now),
         State::Completed | State::Failed => match given {

@@ -19,13 +19,16 @@ pub const CALLER_V1: i16 = 2;
 /// record's version first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
-    /// [`JSON_V1`] or [`CALLER_V1`].
+    /// [`JSON_V1`] or [`CALLER_V1`], or 0 for [`Fingerprint::ANY`].
     pub version: i16,
     /// The first 16 bytes of a SHA-256.
     pub digest: [u8; 16],
 }
 
 impl Fingerprint {
+    /// That of a record whose request was lost: every request counts as the same.
+    pub const ANY: Self = Self { version: 0, digest: [0; 16] };
+
     /// Of bytes that the caller chose to stand for the request.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {

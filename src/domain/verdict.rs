@@ -27,6 +27,8 @@ pub enum State {
     Unknown,
     /// `s`: it never will.
     Sealed,
+    /// `a`: it was found out that it has not happened, and so it may.
+    Absent,
 }
 
 impl State {
@@ -39,6 +41,7 @@ impl State {
             b'f' => Some(Self::Failed),
             b'u' => Some(Self::Unknown),
             b's' => Some(Self::Sealed),
+            b'a' => Some(Self::Absent),
             _ => None,
         }
     }
@@ -52,6 +55,7 @@ impl State {
             Self::Failed => b'f',
             Self::Unknown => b'u',
             Self::Sealed => b's',
+            Self::Absent => b'a',
         }
     }
 }
@@ -78,6 +82,10 @@ pub struct Record {
 }
 
 impl Record {
+    fn is_for(&self, request: &Request) -> bool {
+        self.fingerprint == request.fingerprint || self.fingerprint == Some(Fingerprint::ANY)
+    }
+
     /// Whether a lease has ended: one that ends now has.
     #[must_use]
     pub fn lapsed(&self, now: Timestamp) -> bool {
@@ -92,10 +100,12 @@ impl Record {
             && match self.state {
                 State::InProgress => self.lapsed(now),
                 State::Unknown => false,
-                State::Completed | State::Failed | State::Sealed => true,
+                State::Completed | State::Failed | State::Sealed | State::Absent => true,
             }
     }
 }
+
+const FIRST_CLAIM: Verdict = Verdict::Claim { attempt: 1, takeover: false };
 
 /// What a caller brings, as far as it decides anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +155,9 @@ pub enum Verdict {
 /// Decides what a claim is answered.
 ///
 /// An expired record counts as none ([`Record::expired`]). Without a record the age of the key
-/// decides. With one: sealed first, as it holds no request and so reveals nothing; then the
-/// request must be the same, before anything else is said; then the state decides, and for a claim
-/// in progress, whose it is and whether its lease lasts.
+/// decides. With one: sealed and settled as absent first, as they hold no request and so reveal
+/// nothing; then the request must be the same, before anything else is said; then the state
+/// decides, and for a claim in progress, whose it is and whether its lease lasts.
 ///
 /// Fingerprints are compared as they are: see [`Fingerprint`] about versions.
 #[must_use]
@@ -161,19 +171,22 @@ pub fn judge(
         return match request.age {
             Age::Future => Verdict::Future,
             Age::TooOld { .. } => Verdict::Expired,
-            Age::Undated | Age::Fresh(_) => Verdict::Claim { attempt: 1, takeover: false },
+            Age::Lost { .. } => Verdict::Unknown,
+            Age::Undated | Age::Fresh(_) => FIRST_CLAIM,
         };
     };
-    if record.state == State::Sealed {
-        return Verdict::Sealed;
-    }
-    if record.fingerprint != request.fingerprint {
-        return Verdict::Mismatch;
+    match record.state {
+        State::Sealed => return Verdict::Sealed,
+        // Somebody knows better than the age of the key.
+        State::Absent => return FIRST_CLAIM,
+        _ if !record.is_for(request) => return Verdict::Mismatch,
+        _ => {}
     }
     match record.state {
         State::Completed => Verdict::Replay { failed: false },
         State::Failed => Verdict::Replay { failed: true },
         State::Sealed => Verdict::Sealed,
+        State::Absent => FIRST_CLAIM,
         State::Unknown => Verdict::Unknown,
         State::InProgress if record.lapsed(now) => match policy_on_lapse {
             OnLapse::Retry => {

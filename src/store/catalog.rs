@@ -14,6 +14,8 @@ pub struct Catalog {
     logged: pg_sys::Oid,
     pub operation: pg_sys::Oid,
     pub fence: pg_sys::Oid,
+    /// Invalid in a schema of version 0.1, which had no such table.
+    pub reset: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -29,6 +31,7 @@ impl Catalog {
             || relation == self.logged
             || relation == self.operation
             || relation == self.fence
+            || relation == self.reset
     }
 }
 
@@ -58,7 +61,10 @@ pub fn refresh() -> u64 {
 
 /// The extension's relations, or an error where there are none (the extension was dropped).
 pub fn get() -> Result<Catalog> {
-    if let Some(catalog) = CATALOG.get() {
+    if let Some(catalog) = CATALOG.get()
+        // What ALTER EXTENSION UPDATE adds is found as soon as it is there.
+        && catalog.reset != pg_sys::InvalidOid
+    {
         return Ok(catalog);
     }
     let catalog = look_up()?;
@@ -69,9 +75,10 @@ pub fn get() -> Result<Catalog> {
 fn look_up() -> Result<Catalog> {
     // SAFETY: a syscache look-up by a constant name, within a transaction.
     let schema = unsafe { pg_sys::get_namespace_oid(c"idempotent".as_ptr(), true) };
+    // SAFETY: as above; an invalid schema has no relations.
+    let look_up = |name: &CStr| unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
     let relation = |name: &CStr| -> Result<pg_sys::Oid> {
-        // SAFETY: as above; an invalid schema has no relations.
-        let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
+        let oid = look_up(name);
         if oid == pg_sys::InvalidOid {
             return Err(Error::new(
                 Code::UndefinedTable,
@@ -86,6 +93,7 @@ fn look_up() -> Result<Catalog> {
         logged: relation(c"record_logged")?,
         operation: relation(c"operation")?,
         fence: relation(c"fence")?,
+        reset: look_up(c"reset"),
     })
 }
 

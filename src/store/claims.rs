@@ -35,6 +35,8 @@ pub struct Claim {
     pub checkpoint: Option<Datum>,
     /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
     pub spilled: bool,
+    /// A record that counts as absent may be in the place of the answer.
+    pub over_absent: bool,
 }
 
 struct Remembered {

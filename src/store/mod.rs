@@ -17,6 +17,7 @@ pub mod operations;
 pub mod random;
 pub mod record;
 pub mod relation;
+pub mod reset;
 pub mod snapshot;
 pub mod sql;
 pub mod subtransaction;

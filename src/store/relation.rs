@@ -1,8 +1,10 @@
 //! Open relations and index scans over one key, closed whatever happens.
 
 use crate::domain::error::{Code, Error, Result};
+use crate::raise::Kept;
 use crate::store::catalog::{self, Catalog};
-use crate::store::{columns, uncaught};
+use crate::store::columns::{self, Columns};
+use crate::store::{subtransaction, uncaught};
 use pgrx::{PgList, pg_sys};
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -53,7 +55,7 @@ impl Relation {
     /// Closes the table and gives its lock back at once.
     pub fn give_back(self) {
         // SAFETY: taken by `open`, in this very call; the close itself is left to `drop`.
-        unsafe { pg_sys::UnlockRelationOid((*self.raw).rd_id, self.lock) };
+        unsafe { pg_sys::UnlockRelationOid(self.oid(), self.lock) };
     }
 
     /// Refuses what `CatalogTupleInsert` does not look at (catalog/indexing.c): expressions,
@@ -63,9 +65,7 @@ impl Relation {
             static CHECKED: Cell<[(pg_sys::Oid, u64); 2]> =
                 const { Cell::new([(pg_sys::InvalidOid, 0); 2]) };
         }
-        // SAFETY: the relation is open.
-        let table = unsafe { (*self.raw).rd_id };
-        let now = (table, catalog::generation());
+        let now = (self.oid(), catalog::generation());
         let [latest, other] = CHECKED.get();
         if latest == now || other == now {
             return Ok(());
@@ -80,6 +80,18 @@ impl Relation {
         }
         CHECKED.set([now, latest]);
         Ok(())
+    }
+
+    /// Inserts a row, into every index. Its values must be of their columns' types.
+    pub fn insert(&self, row: &Columns) -> std::result::Result<(), Kept> {
+        let insert = Insert { relation: self.raw, row };
+        // SAFETY: the caller gets the error.
+        unsafe { subtransaction::call_keeping_error(|| insert.run()) }
+    }
+
+    pub fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open.
+        unsafe { (*self.raw).rd_id }
     }
 
     pub fn descriptor(&self) -> pg_sys::TupleDesc {
@@ -138,6 +150,28 @@ impl Drop for Relation {
         if !std::thread::panicking() {
             // SAFETY: see above.
             unsafe { uncaught::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        }
+    }
+}
+
+/// An insert that is about to be done.
+#[derive(Clone, Copy)]
+struct Insert<'a> {
+    relation: pg_sys::Relation,
+    row: &'a Columns,
+}
+
+impl Insert<'_> {
+    /// Nothing here has a destructor: an error jumps over this frame.
+    fn run(self) {
+        // SAFETY: as many values as the table has columns, each of its column's type.
+        // CatalogTupleInsert (catalog/indexing.c) asks for plain, immediate indexes: see
+        // `Relation::check_indexes`.
+        unsafe {
+            let tuple = self.row.form((*self.relation).rd_att);
+            uncaught::CatalogTupleInsert(self.relation, tuple);
+            uncaught::heap_freetuple(tuple);
+            uncaught::CommandCounterIncrement();
         }
     }
 }

@@ -14,7 +14,23 @@ fn key_at(at: Timestamp) -> String {
 }
 
 fn age(first_sent: Option<Timestamp>, key: &str) -> Age {
-    date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW)
+    date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW, Timestamp::MIN)
+}
+
+#[test]
+fn what_was_sent_before_a_loss_may_have_been_lost() {
+    let age = |first_sent, key: &str, lost_before| {
+        date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW, lost_before)
+    };
+    let sent = NOW - HOUR;
+    assert_eq!(age(Some(sent), "k", sent), Age::Fresh(sent));
+    assert_eq!(age(Some(sent), "k", sent + 1), Age::Lost { since: sent });
+    assert_eq!(age(None, &key_at(sent), sent + 1000), Age::Lost { since: sent });
+    assert_eq!(age(None, "k", i64::MAX), Age::Undated);
+    // What is refused anyway is refused for that.
+    let old = NOW - RETENTION - SKEW - 1;
+    assert_eq!(age(Some(old), "k", NOW), Age::TooOld { since: old });
+    assert_eq!(age(Some(NOW + SKEW + 1), "k", i64::MAX), Age::Future);
 }
 
 #[test]
@@ -120,7 +136,7 @@ fn infinities_are_ends_and_nothing_overflows() {
         for first_sent in [None, Some(i64::MIN), Some(0), Some(i64::MAX)] {
             for length in [0, i64::MAX] {
                 let key = "ffffffff-ffff-7fff-bfff-ffffffffffff";
-                let _ = date(first_sent, key.as_bytes(), now, length, length);
+                let _ = date(first_sent, key.as_bytes(), now, length, length, now);
             }
         }
     }

@@ -14,6 +14,8 @@ const RULES: &str = "
     -      *        *           *     *       wrong        lost
     c|f|s  past     *           *     *       null         no_claim
     c|f|s  past     *           *     *       right|wrong  lost
+    a      *        *           *     *       null         no_claim
+    a      *        *           *     *       right|wrong  lost
     p      past     lapsed      *     *       null         no_claim
     p      past     lapsed      *     *       right|wrong  lost
     s      ahead    *           *     *       *            sealed
@@ -63,6 +65,7 @@ fn every_case_is_judged_by_the_rules() {
         (State::Failed, "f"),
         (State::Unknown, "u"),
         (State::Sealed, "s"),
+        (State::Absent, "a"),
     ];
     let leases = [
         (None, "none"),

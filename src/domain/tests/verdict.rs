@@ -2,20 +2,22 @@ use super::super::table::Table;
 use super::*;
 
 const NOW: Timestamp = 789_004_800_000_000;
-const STATES: [(State, &str); 5] = [
+const STATES: [(State, &str); 6] = [
     (State::InProgress, "p"),
     (State::Completed, "c"),
     (State::Failed, "f"),
     (State::Unknown, "u"),
     (State::Sealed, "s"),
+    (State::Absent, "a"),
 ];
 /// An end, and whether it is past: now is.
 const ENDS: [(Timestamp, bool); 4] =
     [(i64::MIN, true), (NOW, true), (NOW + 1, false), (i64::MAX, false)];
-const AGES: [(Age, &str); 4] = [
+const AGES: [(Age, &str); 5] = [
     (Age::Undated, "undated"),
     (Age::Fresh(NOW), "fresh"),
     (Age::TooOld { since: 0 }, "old"),
+    (Age::Lost { since: 0 }, "lost"),
     (Age::Future, "future"),
 ];
 
@@ -45,7 +47,8 @@ const REQUEST: Request = Request {
 /// Every record that makes a difference.
 fn records() -> Vec<(Record, &'static str)> {
     let mut all = Vec::new();
-    let prints = [None, Some(print(1, 1)), Some(print(1, 2)), Some(print(2, 1))];
+    let same = Some(print(1, 1));
+    let prints = [None, same, Some(print(1, 2)), Some(print(2, 1)), Some(Fingerprint::ANY)];
     for (state, name) in STATES {
         for fingerprint in prints {
             for attempt_id in [None, Some([1; 16])] {
@@ -90,12 +93,16 @@ const RULES: &str = "
     ---
     -       *        *           *        *             undated|fresh  *         claim
     -       *        *           *        *             old            *         expired
+    -       *        *           *        *             lost           *         unknown
     -       *        *           *        *             future         *         future
-    c|f|s   past     *           *        *             undated|fresh  *         claim
-    c|f|s   past     *           *        *             old            *         expired
-    c|f|s   past     *           *        *             future         *         future
+    c|f|s|a past     *           *        *             undated|fresh  *         claim
+    c|f|s|a past     *           *        *             old            *         expired
+    c|f|s|a past     *           *        *             lost           *         unknown
+    c|f|s|a past     *           *        *             future         *         future
+    a       ahead    *           *        *             *              *         claim
     p       past     lapsed      *        *             undated|fresh  *         claim
     p       past     lapsed      *        *             old            *         expired
+    p       past     lapsed      *        *             lost           *         unknown
     p       past     lapsed      *        *             future         *         future
     c       ahead    *           same     *             *              *         replay
     f       ahead    *           same     *             *              *         failure
@@ -150,6 +157,7 @@ fn every_case_is_judged_by_the_rules() {
                     facts[3] = match (record.fingerprint, request.fingerprint) {
                         (None, None) => "same",
                         (Some(one), Some(other)) if one == other => "same",
+                        (Some(Fingerprint::ANY), _) => "same",
                         _ => "other",
                     };
                     facts[4] = match (record.mine, record.attempt_id, request.attempt_id) {
@@ -169,8 +177,8 @@ fn every_case_is_judged_by_the_rules() {
         }
     }
     table.assert_all_used();
-    // 5 states, 4 fingerprints, 2 attempts, 5 leases, 4 expiries, mine or not; or no record.
-    assert_eq!(cases, (5 * 4 * 2 * 5 * 4 * 2 + 1) * (4 * 2 * 3) * 2);
+    // 6 states, 5 fingerprints, 2 attempts, 5 leases, 4 expiries, mine or not; or no record.
+    assert_eq!(cases, (6 * 5 * 2 * 5 * 4 * 2 + 1) * (5 * 2 * 3) * 2);
 }
 
 #[test]
@@ -203,7 +211,7 @@ fn states_are_bytes() {
     }
     for byte in 0..=u8::MAX {
         let state = State::from_byte(byte);
-        assert_eq!(state.is_some(), b"pcfus".contains(&byte));
+        assert_eq!(state.is_some(), b"pcfusa".contains(&byte));
         assert!(state.is_none_or(|state| state.to_byte() == byte));
     }
 }

@@ -37,7 +37,7 @@ SELECT outcome FROM idempotent_claim('bezahlen für', 'schlüssel', '{"größe":
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_claim('bezahlen für', 'vergeßen');
 \echo :LAST_ERROR_SQLSTATE
-SELECT operation, scope, key FROM idempotent.record;
+SELECT operation, scope, key FROM idempotent.record WHERE state <> 'e';
 SELECT name, fingerprint_exclude, store_failures FROM idempotent_operation('bezahlen für', fingerprint_exclude => '{größe}', store_failures => '{P0001}');
 CREATE FUNCTION raises(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'zu groß: %', $1 ->> 'größe'; END $$;
 SELECT outcome, failed, response FROM idempotent_run('bezahlen für', 'zu groß', '{"größe": "ü"}', 'raises(jsonb)');

@@ -74,7 +74,7 @@ FROM (VALUES ('idempotent_claim', ''), ('idempotent_claim', ', strict => true'),
              ('idempotent_shard', ', shards => 7')) AS functions (f, rest);
 SELECT pg_temp.state_of($$SELECT idempotent_operation('')$$) AS empty, pg_temp.state_of(format('SELECT idempotent_operation(%L)', repeat('o', 64))) AS long,
        pg_temp.state_of($$SELECT idempotent_operation(E'\b')$$) AS control_character;
-SELECT count(*) FROM idempotent.record WHERE operation IN ('identity', '');
+SELECT count(*) FROM idempotent.record WHERE operation IN ('identity', '') AND state <> 'e';
 
 -- no two identities are one: neither by moving the borders between the parts ...
 BEGIN;

@@ -142,6 +142,8 @@ CLUSTER idempotent.record USING record_pkey;
 SELECT outcome, response FROM idempotent_replay('lifecycle', 'k1');
 DELETE FROM idempotent.record WHERE key = 'k1';
 SELECT outcome FROM idempotent_replay('lifecycle', 'k1');
+-- what it warns of then: regress/reset
+SET client_min_messages = error;
 TRUNCATE idempotent.record;
 SELECT outcome FROM idempotent_replay('lifecycle', 'k2');
 BEGIN;
@@ -149,6 +151,7 @@ SELECT outcome, response FROM idempotent_run('lifecycle', 'k2', '2', 'work(jsonb
 TRUNCATE idempotent.record;
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k2', '3', 'work(jsonb)');
 COMMIT;
+RESET client_min_messages;
 SELECT outcome, response FROM idempotent_replay('lifecycle', 'k2');
 -- indexes and columns of an administrator's own: kept up, or refused
 CREATE UNIQUE INDEX own ON idempotent.record (operation, scope, key);

@@ -1,0 +1,15 @@
+-- How the library knows that records were lost. Each table of records holds one row that is no record, the
+-- marker (state e, record_id of zeros). A table without it was emptied, unless this log says nothing of it yet.
+CREATE TABLE idempotent.reset (
+    durability text COLLATE "C" NOT NULL,
+    noticed_at timestamptz NOT NULL,
+    reset_at   timestamptz,
+    PRIMARY KEY (durability, noticed_at)
+);
+COMMENT ON TABLE idempotent.reset IS 'when the tables of records were found empty';
+COMMENT ON COLUMN idempotent.reset.durability IS 'which table: unlogged or logged';
+COMMENT ON COLUMN idempotent.reset.noticed_at IS 'when it was noticed';
+COMMENT ON COLUMN idempotent.reset.reset_at IS 'dated keys from before then may have had a record; null: the table''s first use, nothing was lost';
+
+-- A dump carries the log and no markers: the restored database knows that it has forgotten its keys.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.reset', '');

@@ -1,0 +1,137 @@
+//! The marker: a row by which a table of records knows that it was emptied.
+//!
+//! Postgres empties the unlogged table after a crash, on promotion and in a restored backup; an
+//! administrator may TRUNCATE either. Whoever opens a table to write and finds it without its
+//! marker makes a new one, and notes in the logged table `idempotent.reset` when the old one went.
+//! A dated key from before that time may have had a record, and nobody can tell (domain/dating.rs).
+
+use crate::domain::Timestamp;
+use crate::domain::error::Result;
+use crate::domain::identity::RecordId;
+use crate::domain::policy::Durability;
+use crate::store::columns::Columns;
+use crate::store::lock::KeyLock;
+use crate::store::record::column;
+use crate::store::record::look::{self, Kind};
+use crate::store::relation::Relation;
+use crate::store::reset::{self, emptied_at};
+use crate::store::{answer, catalog, uncaught};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::cell::Cell;
+
+/// No key has this id: it would have to be the digest of something.
+const MARKER: RecordId = RecordId([0; 16]);
+/// Not one of the states of a record (domain/verdict.rs): nothing reads the marker as one.
+const STATE: u8 = b'e';
+
+/// When nothing was ever lost.
+const NEVER: Timestamp = Timestamp::MIN;
+
+/// What is known of a table, until something about the tables changes: (table, generation, time).
+type Known = (pg_sys::Oid, u64, Timestamp);
+
+thread_local! {
+    static KNOWN: Cell<[Known; 2]> = const { Cell::new([(pg_sys::InvalidOid, 0, NEVER); 2]) };
+}
+
+/// Since when a table, open to be read, has lost no record.
+pub fn lost_before(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    if let Some(known) = remembered(table) {
+        return Ok(known);
+    }
+    match look(table) {
+        Some(seen) => Ok(seen.remember(table)),
+        // Only who writes may note it; the answer is the same.
+        None if reset::is_noted(durability)? => Ok(emptied_at(table)),
+        None => Ok(NEVER),
+    }
+}
+
+/// Since when a table, open to be written, has lost no record. If it has lost its marker, notes
+/// that, once, and warns.
+pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    if let Some(known) = remembered(table) {
+        return Ok(known);
+    }
+    if let Some(seen) = look(table) {
+        return Ok(seen.remember(table));
+    }
+    // Held for the moment of writing: from then on the marker is seen as being inserted, and who
+    // comes second waits for nobody.
+    let _lock = KeyLock::acquire(MARKER);
+    match look(table) {
+        Some(seen) => Ok(seen.remember(table)),
+        None => make(table, durability),
+    }
+}
+
+fn remembered(table: &Relation) -> Option<Timestamp> {
+    let now = (table.oid(), catalog::generation());
+    let known = KNOWN.get().into_iter().find(|(table, seen, _)| (*table, *seen) == now);
+    known.map(|(.., lost_before)| lost_before)
+}
+
+/// A marker that was seen.
+struct Seen {
+    lost_before: Timestamp,
+    /// Committed, and not being deleted.
+    settled: bool,
+}
+
+impl Seen {
+    /// What a running transaction may yet take back is looked at again the next time.
+    fn remember(&self, table: &Relation) -> Timestamp {
+        if self.settled {
+            let [latest, _] = KNOWN.get();
+            KNOWN.set([(table.oid(), catalog::generation(), self.lost_before), latest]);
+        }
+        self.lost_before
+    }
+}
+
+fn look(table: &Relation) -> Option<Seen> {
+    let seen = look::dirty(table, &MARKER);
+    if seen.tuple.is_null() {
+        return None;
+    }
+    // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
+    unsafe {
+        let columns = Columns::of(seen.tuple, table.descriptor());
+        let mine = uncaught::TransactionIdIsCurrentTransactionId(
+            (*(*seen.tuple).t_data).t_choice.t_heap.t_xmin,
+        );
+        Some(Seen {
+            lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
+            settled: seen.kind == Kind::Settled && !mine,
+        })
+    }
+}
+
+/// The table has no marker: the first, or a new one in place of one that was lost.
+fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    if !reset::is_known()? {
+        // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
+        return Ok(NEVER);
+    }
+    // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
+    let lost_at = reset::is_noted(durability)?.then(|| emptied_at(table));
+    reset::note(durability, lost_at)?;
+    insert(table, lost_at);
+    Ok(lost_at.unwrap_or(NEVER))
+}
+
+fn insert(table: &Relation, lost_at: Option<Timestamp>) {
+    let nothing = Some(answer::text(""));
+    let mut row = Columns::null();
+    row.set(column::RECORD_ID, Some(Datum::from(MARKER.0.as_ptr())));
+    row.set(column::FINISHED_AT, lost_at.map(Datum::from));
+    row.set(column::EXPIRES_AT, Some(Datum::from(Timestamp::MAX)));
+    row.set(column::SWEEP_AT, Some(Datum::from(Timestamp::MAX)));
+    row.set(column::STATE, Some(Datum::from(STATE as i8)));
+    row.set(column::EVICTED, Some(Datum::from(false)));
+    for text in [column::OPERATION, column::SCOPE, column::KEY] {
+        row.set(text, nothing);
+    }
+    table.insert(&row).unwrap_or_else(|error| error.resume());
+}

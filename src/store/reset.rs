@@ -1,0 +1,111 @@
+//! The log of resets, `idempotent.reset`: when which table of records was found empty.
+
+use crate::domain::error::Result;
+use crate::domain::policy::Durability;
+use crate::domain::{Micros, Timestamp};
+use crate::store::columns::Columns;
+use crate::store::relation::Relation;
+use crate::store::{answer, catalog, clock};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Columns of the log, in order (sql/15_reset.sql).
+mod column {
+    pub const DURABILITY: usize = 0;
+    pub const NOTICED_AT: usize = 1;
+    pub const RESET_AT: usize = 2;
+    pub const COUNT: usize = 3;
+}
+
+/// Whether there is a log: version 0.1 of the schema had none.
+pub fn is_known() -> Result<bool> {
+    Ok(catalog::get()?.reset != pg_sys::InvalidOid)
+}
+
+/// Whether the log says anything of a table: that it was used, or reset.
+pub fn is_noted(durability: Durability) -> Result<bool> {
+    if !is_known()? {
+        return Ok(false);
+    }
+    let log = Relation::open_to_read(column::COUNT, |catalog| catalog.reset)?;
+    let durability = answer::text(durability.as_str());
+    // SAFETY: text, as the first column of the primary key is.
+    let noted = unsafe { log.scan(pg_sys::F_TEXTEQ, durability, |_| Some(())) };
+    Ok(noted.is_some())
+}
+
+/// Notes that a table was first used, or when it was reset; of that the server log is told, too.
+pub fn note(durability: Durability, reset_at: Option<Timestamp>) -> Result<()> {
+    let log = Relation::open_to_write(column::COUNT, |catalog| catalog.reset)?;
+    let mut row = Columns::null();
+    row.set(column::DURABILITY, Some(answer::text(durability.as_str())));
+    row.set(column::NOTICED_AT, Some(Datum::from(clock::now())));
+    row.set(column::RESET_AT, reset_at.map(Datum::from));
+    log.insert(&row).unwrap_or_else(|error| error.resume());
+    if let Some(reset_at) = reset_at {
+        warn(durability, reset_at);
+    }
+    Ok(())
+}
+
+fn warn(durability: Durability, reset_at: Timestamp) {
+    let reset_at = clock::text(reset_at).unwrap_or_default();
+    let (what, hint) = match durability {
+        Durability::Unlogged => (
+            "A crash of the server, the promotion of a standby, the restore of a backup or TRUNCATE empties the unlogged table.",
+            "Where running twice would hurt, keep the records in the logged table: SELECT idempotent_operation(..., durability => 'logged').",
+        ),
+        Durability::Logged => (
+            "The restore of a dump or TRUNCATE empties the logged table.",
+            "Delete records one by one, with idempotent_forget, and leave the rest to idempotent_sweep.",
+        ),
+    };
+    let message =
+        format!("the {} idempotency records were lost at {reset_at}", durability.as_str());
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "pg_idempotent")
+        .set_detail(format!(
+            "{what} Keys that date themselves from before then and have no record are answered with unknown; keys without a date run again."
+        ))
+        .set_hint(hint)
+        .report(PgLogLevel::WARNING);
+}
+
+/// The kernel stamps files with a clock that ticks: this far behind the real one, at most.
+const TICK: Micros = 10_000;
+
+/// When a table that is empty was made so: Postgres makes a new file for it (storage/file/reinit.c;
+/// TRUNCATE does, too), and nobody has written to that since, because whoever opens it to write
+/// notes the reset first. Where the file cannot be asked, now: too late is safe, too early is not.
+pub fn emptied_at(table: &Relation) -> Timestamp {
+    let now = clock::now();
+    modified_at(table).map_or(now, |modified| modified.saturating_add(TICK).min(now))
+}
+
+fn modified_at(table: &Relation) -> Option<Timestamp> {
+    let modified = std::fs::metadata(file(table)?).and_then(|file| file.modified()).ok()?;
+    timestamp(modified)
+}
+
+/// The path of the table's file, from the data directory, which is where every backend works.
+fn file(table: &Relation) -> Option<PathBuf> {
+    // SAFETY: pg_relation_filepath takes an OID and gives a text, or null.
+    unsafe {
+        let arguments = [Some(Datum::from(table.oid()))];
+        let path = pgrx::direct_function_call_as_datum(pg_sys::pg_relation_filepath, &arguments)?;
+        let path = std::str::from_utf8(crate::store::bytes::slice(path)).ok()?;
+        Some(PathBuf::from(path))
+    }
+}
+
+/// Seconds from 1970-01-01 to 2000-01-01, where Postgres' timestamps begin.
+const EPOCH: Timestamp = 946_684_800;
+
+fn timestamp(time: SystemTime) -> Option<Timestamp> {
+    let since_1970 = time.duration_since(UNIX_EPOCH).ok()?;
+    let micros = Timestamp::try_from(since_1970.as_micros()).ok()?;
+    Some(micros - EPOCH * 1_000_000)
+}
