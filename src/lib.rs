@@ -9,6 +9,8 @@ mod domain;
 mod entry;
 mod raise;
 mod settings;
+#[allow(dead_code, reason = "the first region comes with the counters")]
+mod shared;
 mod store;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
@@ -28,7 +30,11 @@ extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["
 pub extern "C-unwind" fn _PG_init() {
     settings::init();
     store::init();
+    shared::init(&SHARED);
 }
+
+/// What is kept in shared memory.
+static SHARED: [&dyn shared::Piece; 0] = [];
 
 /// What `cargo pgrx test` asks of the crate.
 #[cfg(test)]

@@ -11,6 +11,8 @@ from server import Server
 from suites import run_cargo_test, run_docs, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
+# What needs the server's memory or workers has them here; pg_test and isolation do without, as an installation may.
+PRELOADED = {"shared_preload_libraries": "'pg_idempotent'"}
 LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "docs", "demo")
 
 
@@ -26,7 +28,7 @@ def pg_test(major):
 
 
 def regress(major):
-    with server_for(install(major), f"regress-{major}") as server:
+    with server_for(install(major), f"regress-{major}", PRELOADED) as server:
         return run_regress(server, major, ROOT / "tests" / "pg_regress")
 
 
@@ -37,7 +39,7 @@ def isolation(major):
 
 def client(major):
     prefix, programs = install(major), build_client()
-    with server_for(prefix, f"client-{major}") as server:
+    with server_for(prefix, f"client-{major}", PRELOADED) as server:
         # cargo's settings and the server's; one test at a time, because some of them take the server down.
         env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path())}
         env.setdefault("RUST_TEST_THREADS", "1")
@@ -45,19 +47,19 @@ def client(major):
 
 
 def docs(major):
-    with server_for(install(major), f"docs-{major}") as server:
+    with server_for(install(major), f"docs-{major}", PRELOADED) as server:
         return run_docs(server)
 
 
 def demo(major):
     prefix, programs = install(major), build_client()
-    with server_for(prefix, f"demo-{major}") as server:
+    with server_for(prefix, f"demo-{major}", PRELOADED) as server:
         return run_scripts(server, programs, verbose=False)
 
 
-def server_for(prefix, name, backtrace=True):
+def server_for(prefix, name, settings=None, backtrace=True):
     # With backtraces on, one that leaks to a caller shows in the expected output.
-    return Server(prefix, keep_log=target_dir() / "test-logs" / f"{name}.log", backtrace=backtrace)
+    return Server(prefix, settings, keep_log=target_dir() / "test-logs" / f"{name}.log", backtrace=backtrace)
 
 
 def plan(only, majors):
