@@ -25,6 +25,7 @@ pub mod fingerprint;
 pub mod identity;
 pub mod policy;
 pub mod shard;
+pub mod sweeping;
 pub mod verdict;
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub enum AfterReset {
 }
 
 impl Durability {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Unlogged, Self::Logged];
+
     /// Reads `logged` or `unlogged`, in either case.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod reset;
 pub mod snapshot;
 pub mod sql;
 pub mod subtransaction;
+pub mod sweep;
 pub mod uncaught;
 
 /// Registers the callbacks that keep what this backend remembers true; called once.

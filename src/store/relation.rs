@@ -42,13 +42,56 @@ impl Relation {
                 continue;
             }
             // SAFETY: open and locked.
-            let relation = Self { raw, index: unsafe { primary_key(raw) }, lock };
-            // SAFETY: the relation's own descriptor.
-            return if unsafe { columns::fits(relation.descriptor(), known) } {
-                Ok(relation)
-            } else {
-                Err(columns::do_not_fit())
-            };
+            return unsafe { Self::opened(raw, lock, known) };
+        }
+    }
+
+    /// As `open_to_write`, but only if nobody holds a lock that keeps writers out.
+    ///
+    /// # Errors
+    /// As `open_to_read`.
+    pub fn open_to_write_if_free(
+        known: usize,
+        which: impl Fn(&Catalog) -> pg_sys::Oid,
+    ) -> Result<Option<Self>> {
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        loop {
+            let table = which(&catalog::get()?);
+            // SAFETY: any OID may be locked; the lock goes with the transaction.
+            if !unsafe { pg_sys::ConditionalLockRelationOid(table, lock) } {
+                return Ok(None);
+            }
+            // SAFETY: locked just now; null for a table that is gone, as above.
+            let raw = unsafe { pg_sys::try_table_open(table, pg_sys::NoLock as pg_sys::LOCKMODE) };
+            if raw.is_null() {
+                catalog::forget();
+                continue;
+            }
+            // SAFETY: open and locked.
+            return unsafe { Self::opened(raw, lock, known) }.map(Some);
+        }
+    }
+
+    /// # Safety
+    /// The relation must be open, and locked in this mode.
+    unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let relation = Self { raw, index: unsafe { primary_key(raw) }, lock };
+        // SAFETY: the relation's own descriptor.
+        if unsafe { columns::fits(relation.descriptor(), known) } {
+            Ok(relation)
+        } else {
+            Err(columns::do_not_fit())
+        }
+    }
+
+    /// A plain B-tree that begins with this column, if there is one.
+    pub fn index_on(&self, column: usize) -> Option<Index> {
+        // SAFETY: the relation is open and locked, so its indexes stay; those not wanted are
+        // closed at once.
+        unsafe {
+            let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
+            indexes.iter_oid().map(|index| Index::open(index)).find(|index| index.orders_by(column))
         }
     }
 
@@ -87,6 +130,14 @@ impl Relation {
         let insert = Insert { relation: self.raw, row };
         // SAFETY: the caller gets the error.
         unsafe { subtransaction::call_keeping_error(|| insert.run()) }
+    }
+
+    /// As `insert`, for who catches what it raises.
+    ///
+    /// # Safety
+    /// As for everything in `uncaught` that may raise an error.
+    pub unsafe fn insert_uncaught(&self, row: &Columns) {
+        Insert { relation: self.raw, row }.run();
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
@@ -215,6 +266,42 @@ fn unfit_index(index: pg_sys::Oid) -> Error {
     Error::new(Code::ObjectNotReady, format!("index \"{name}\" cannot be maintained"))
         .detail("Records are written past the executor, into plain indexes only: no expressions, no WHERE, nothing deferred.")
         .hint(format!("DROP INDEX idempotent.{name}; or index the columns themselves."))
+}
+
+/// An open index.
+pub struct Index {
+    pub raw: pg_sys::Relation,
+}
+
+impl Index {
+    /// # Safety
+    /// The index must exist, and its table be locked.
+    unsafe fn open(index: pg_sys::Oid) -> Self {
+        // SAFETY: as the caller says. The lock is kept, as that of a scan would be.
+        let raw = unsafe { pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+        Self { raw }
+    }
+
+    fn orders_by(&self, column: usize) -> bool {
+        // SAFETY: the index is open; it has at least one column. Attributes count from 1.
+        unsafe {
+            let first = (*(*self.raw).rd_index).indkey.values.as_slice(1).first().copied();
+            (*(*self.raw).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && (*(*self.raw).rd_index).indisvalid
+                && pg_sys::RelationGetIndexPredicate(self.raw).is_null()
+                && first.is_some_and(|attribute| usize::try_from(attribute) == Ok(column + 1))
+        }
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // As for `Relation`.
+        if !std::thread::panicking() {
+            // SAFETY: see above.
+            unsafe { pg_sys::index_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        }
+    }
 }
 
 struct Scan(pg_sys::SysScanDesc);

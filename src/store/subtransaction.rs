@@ -87,7 +87,7 @@ pub fn within_lock_timeout<T: Copy>(
 ///
 /// # Safety
 /// As for `call_keeping_error`.
-unsafe fn serve_interrupts() {
+pub unsafe fn serve_interrupts() {
     // SAFETY: a flag that signal handlers set.
     if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
         // SAFETY: at a point where an error may be raised.

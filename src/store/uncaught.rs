@@ -10,8 +10,8 @@
 
 use pgrx::pg_sys::{
     CommandId, Datum, FmgrInfo, HeapTuple, ItemPointer, LOCKMODE, LOCKTAG, LockAcquireResult, Oid,
-    RegProcedure, Relation, ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc,
-    TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper,
+    RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId,
+    SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper,
 };
 use std::ffi::c_int;
 
@@ -55,6 +55,16 @@ unsafe extern "C-unwind" {
     ) -> SysScanDesc;
     pub fn systable_getnext(scan: SysScanDesc) -> HeapTuple;
     pub fn systable_endscan(scan: SysScanDesc);
+    pub fn systable_beginscan_ordered(
+        relation: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        keys: c_int,
+        key: ScanKey,
+    ) -> SysScanDesc;
+    pub fn systable_getnext_ordered(scan: SysScanDesc, direction: ScanDirection::Type)
+    -> HeapTuple;
+    pub fn systable_endscan_ordered(scan: SysScanDesc);
     // access/htup_details.h
     pub fn heap_copytuple(tuple: HeapTuple) -> HeapTuple;
     pub fn heap_freetuple(tuple: HeapTuple);

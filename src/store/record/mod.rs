@@ -1,7 +1,7 @@
 //! Records: what a row of theirs holds, and the tables that they are in.
 
 mod look;
-mod marker;
+pub mod marker;
 mod row;
 mod table;
 

@@ -86,6 +86,10 @@ impl Row {
         self.0.get(column)
     }
 
+    pub fn columns(&self) -> &Columns {
+        &self.0
+    }
+
     fn int8(&self, column: usize) -> Option<i64> {
         self.get(column).map(|datum| datum.value() as i64)
     }
@@ -106,8 +110,8 @@ pub struct Found {
 
 impl Found {
     /// # Safety
-    /// `tuple` must be a copy of a tuple of a table of records, of that descriptor, and outlive
-    /// what is read from it.
+    /// `tuple` must be of a table of records, of that descriptor, and as it is (a copy, or pinned)
+    /// outlive what is read from it.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
         // SAFETY: as the caller says; the columns are read as they are declared.
         unsafe {
@@ -147,9 +151,18 @@ impl Found {
     /// Whether the body is gone: too large to keep, or past `response_retention` as of `now`, swept
     /// or not.
     pub fn evicted(&self, now: Timestamp) -> bool {
-        let sweep_at = self.row.int8(column::SWEEP_AT).unwrap_or(Timestamp::MAX);
+        let sweep_at = self.sweep_at();
+        self.is_marked_evicted() || (sweep_at < self.record.expires_at && sweep_at <= now)
+    }
+
+    /// Whether the body was left out or cleared.
+    pub fn is_marked_evicted(&self) -> bool {
         self.row.get(column::EVICTED).is_some_and(|datum| datum.value() != 0)
-            || (sweep_at < self.record.expires_at && sweep_at <= now)
+    }
+
+    /// When a sweep is to look at the record.
+    pub fn sweep_at(&self) -> Timestamp {
+        self.row.int8(column::SWEEP_AT).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -1,0 +1,237 @@
+//! Sweeping a table: deleting records that have expired, clearing bodies past `response_retention`.
+//!
+//! Past the executor, as look-ups and inserts are, and in the order of the index on `sweep_at`. A
+//! row that somebody is writing, and a table that somebody has locked (DROP EXTENSION, TRUNCATE),
+//! is left for the next time: a sweep waits for nobody.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::policy::Durability;
+use crate::domain::sweeping::{Due, due};
+use crate::domain::{Micros, Timestamp};
+use crate::store::record::{Found, column, marker};
+use crate::store::relation::{Index, Relation};
+use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::collections::HashMap;
+
+/// What to sweep, and how much of it at most.
+#[derive(Clone, Copy)]
+pub struct Portion {
+    pub durability: Durability,
+    /// Rows due before then were looked at by the portion before.
+    pub from: Timestamp,
+    pub rows: u64,
+    /// Ends the portion early, after at least one row.
+    pub time: Micros,
+}
+
+/// What a sweep did.
+#[derive(Default)]
+pub struct Swept {
+    pub deleted: u64,
+    pub evicted: u64,
+    /// Where the next portion goes on; `None`: nothing more is due.
+    pub resume: Option<Timestamp>,
+    /// Deleted and evicted rows by operation, as the server spells it.
+    pub operations: HashMap<Box<[u8]>, (u64, u64)>,
+}
+
+impl Swept {
+    pub fn rows(&self) -> u64 {
+        self.deleted + self.evicted
+    }
+
+    fn count(&mut self, operation: &[u8], deleted: u64, evicted: u64) {
+        self.deleted += deleted;
+        self.evicted += evicted;
+        // Rows that expire together are mostly of one operation, but a name is no more than 63
+        // bytes to hash.
+        match self.operations.get_mut(operation) {
+            Some(counts) => *counts = (counts.0 + deleted, counts.1 + evicted),
+            None => {
+                self.operations.insert(operation.into(), (deleted, evicted));
+            }
+        }
+    }
+}
+
+/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out.
+///
+/// # Errors
+/// 55000 without an index on `sweep_at`, which an administrator must have dropped.
+pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
+    let table = Relation::open_to_write_if_free(column::COUNT, |catalog| {
+        catalog.records(portion.durability)
+    })?;
+    let Some(table) = table else { return Ok(None) };
+    table.check_indexes()?;
+    marker::keep(&table, portion.durability)?;
+    let Some(index) = table.index_on(column::SWEEP_AT) else {
+        return Err(no_index(portion.durability));
+    };
+    let mut swept = Swept::default();
+    let mut snapshot = snapshot::current();
+    let now = clock::now();
+    let walk = Walk {
+        table: &table,
+        index: &index,
+        snapshot: &raw mut snapshot,
+        // SAFETY: within a transaction that may write.
+        command: unsafe { pg_sys::GetCurrentCommandId(true) },
+        now,
+        until: now.saturating_add(portion.time),
+        portion,
+        swept: &raw mut swept,
+    };
+    // SAFETY: an error goes on to the caller.
+    let done = unsafe { subtransaction::call_keeping_error(|| walk.run()) };
+    done.unwrap_or_else(|error| error.resume());
+    Ok(Some(swept))
+}
+
+fn no_index(durability: Durability) -> Error {
+    let table = match durability {
+        Durability::Unlogged => "record",
+        Durability::Logged => "record_logged",
+    };
+    Error::new(Code::ObjectNotReady, format!("idempotent.{table} has no index on sweep_at"))
+        .detail("Without it a sweep would read the whole table each time.")
+        .hint(format!("CREATE INDEX {table}_sweep_at_idx ON idempotent.{table} (sweep_at);"))
+}
+
+/// A walk along the index. Nothing in its methods has a destructor where Postgres is called: an
+/// error jumps over their frames.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    table: &'a Relation,
+    index: &'a Index,
+    snapshot: pg_sys::Snapshot,
+    command: pg_sys::CommandId,
+    now: Timestamp,
+    until: Timestamp,
+    portion: &'a Portion,
+    /// Outlives the walk, and is its caller's alone.
+    swept: *mut Swept,
+}
+
+impl Walk<'_> {
+    fn run(self) {
+        // SAFETY: table and index are open and locked; the snapshot outlives the scan, which is
+        // ended; each tuple is pinned until the next one is asked for.
+        unsafe {
+            let scan = self.begin();
+            let mut resume = None;
+            loop {
+                let tuple = uncaught::systable_getnext_ordered(
+                    scan,
+                    pg_sys::ScanDirection::ForwardScanDirection,
+                );
+                if tuple.is_null() {
+                    resume = None;
+                    break;
+                }
+                let enough = (*self.swept).rows() >= self.portion.rows
+                    || resume.is_some() && clock::now() >= self.until;
+                if enough {
+                    break;
+                }
+                resume = Some(self.visit(tuple));
+                subtransaction::serve_interrupts();
+            }
+            uncaught::systable_endscan_ordered(scan);
+            uncaught::CommandCounterIncrement();
+            (*self.swept).resume = resume;
+        }
+    }
+
+    /// # Safety
+    /// The scan must be ended.
+    unsafe fn begin(self) -> pg_sys::SysScanDesc {
+        let attribute = column::SWEEP_AT as i16 + 1;
+        let bounds = [
+            (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
+            (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
+        ];
+        // SAFETY: all-zero scan keys are initialised before use, and copied by the scan (genam.c).
+        unsafe {
+            let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
+            for (key, (strategy, compare, bound)) in keys.iter_mut().zip(bounds) {
+                uncaught::ScanKeyInit(
+                    key,
+                    attribute,
+                    strategy as pg_sys::StrategyNumber,
+                    pg_sys::RegProcedure::from(compare),
+                    Datum::from(bound),
+                );
+            }
+            uncaught::systable_beginscan_ordered(
+                self.table.raw,
+                self.index.raw,
+                self.snapshot,
+                2,
+                keys.as_mut_ptr(),
+            )
+        }
+    }
+
+    /// Does what is due of a row, unless somebody else is writing it; its `sweep_at`.
+    ///
+    /// # Safety
+    /// The tuple must be of the table, and pinned.
+    unsafe fn visit(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says; operation is a text that is short enough never to be
+        // compressed or stored out of line.
+        unsafe {
+            let found = Found::of(tuple, self.table.descriptor());
+            let has_body = !found.is_marked_evicted();
+            let done = match due(&found.record, has_body, self.now) {
+                Due::Nothing => None,
+                Due::Delete => self.delete(tuple).then_some((1, 0)),
+                Due::Evict => self.delete(tuple).then(|| {
+                    self.insert_without_body(&found);
+                    (0, 1)
+                }),
+            };
+            if let Some((deleted, evicted)) = done
+                && let Some(operation) = found.row.get(column::OPERATION)
+            {
+                (*self.swept).count(bytes::slice(operation), deleted, evicted);
+            }
+            found.sweep_at()
+        }
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
+        // SAFETY: the tuple is there, if only as somebody else's delete; not to wait is asked for.
+        unsafe {
+            let mut tid = (*tuple).t_self;
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            let result = uncaught::heap_delete(
+                self.table.raw,
+                &mut tid,
+                self.command,
+                std::ptr::null_mut(),
+                false,
+                &mut failure,
+                false,
+            );
+            result == pg_sys::TM_Result::TM_Ok
+        }
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn insert_without_body(self, found: &Found) {
+        let mut row = found.row.clone();
+        for column in [column::RESPONSE, column::HEADERS, column::BODY] {
+            row.set(column, None);
+        }
+        row.set(column::EVICTED, Some(Datum::from(true)));
+        row.set_time(column::SWEEP_AT, found.record.expires_at);
+        // SAFETY: the values point into the pinned tuple, and are copied.
+        unsafe { self.table.insert_uncaught(row.columns()) };
+    }
+}
