@@ -9,8 +9,8 @@ mod domain;
 mod entry;
 mod raise;
 mod settings;
-#[allow(dead_code, reason = "the first region comes with the counters")]
 mod shared;
+mod stats;
 mod store;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
@@ -23,6 +23,7 @@ extension_sql_file!("../sql/10_tables.sql", name = "tables", bootstrap);
 extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]);
 extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
+extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]
@@ -34,7 +35,7 @@ pub extern "C-unwind" fn _PG_init() {
 }
 
 /// What is kept in shared memory.
-static SHARED: [&dyn shared::Piece; 0] = [];
+static SHARED: [&dyn shared::Piece; 1] = [&stats::TABLE];
 
 /// What `cargo pgrx test` asks of the crate.
 #[cfg(test)]

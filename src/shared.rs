@@ -97,6 +97,11 @@ pub fn init(pieces: &'static [&'static dyn Piece]) {
     }
 }
 
+/// Whether the library was loaded when the server started.
+pub fn preloaded() -> bool {
+    PIECES.get().is_some()
+}
+
 fn pieces() -> impl Iterator<Item = &'static dyn Piece> {
     PIECES.get().into_iter().flat_map(|pieces| pieces.iter().copied())
 }

@@ -4,6 +4,8 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::Identity;
 use crate::domain::policy::{Durability, Policy};
 use crate::entry::Text;
+use crate::stats::{Counter, Tally};
+use crate::store::operations::Operation;
 use crate::store::record::{Owner, Records};
 use crate::store::{catalog, operations, snapshot};
 use std::rc::Rc;
@@ -12,6 +14,8 @@ use std::rc::Rc;
 pub struct Call<'a> {
     pub owner: Owner<'a>,
     pub policy: Rc<Policy>,
+    /// The operation's counters.
+    pub tally: Rc<Tally>,
     generation: u64,
 }
 
@@ -33,10 +37,10 @@ impl<'a> Call<'a> {
         };
         let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
         let generation = catalog::generation();
-        let policy = operations::policy(&operation)?;
+        let Operation { policy, tally } = operations::get(&operation)?;
         check_role(&policy, &identity)?;
         policy.check_scope(&identity)?;
-        Ok(Self { owner, policy, generation })
+        Ok(Self { owner, policy, tally, generation })
     }
 
     /// Opens the operation's table for writing, which also holds off a change of durability until
@@ -72,10 +76,17 @@ impl<'a> Call<'a> {
             return Ok(true);
         }
         self.generation = generation;
-        self.policy = operations::policy(&self.owner.operation)?;
+        self.policy = operations::get(&self.owner.operation)?.policy;
         check_role(&self.policy, &self.owner.identity)?;
         self.policy.check_scope(&self.owner.identity)?;
         Ok(false)
+    }
+
+    /// Counts an answer that is about to be given.
+    pub fn count_answer(&self, outcome: &str) {
+        if let Some(counter) = Counter::of_outcome(outcome) {
+            self.tally.add(counter, 1);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
 use crate::settings;
+use crate::stats::Counter;
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
 use crate::store::lock::KeyLock;
@@ -100,8 +101,12 @@ impl Decision {
         Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
     }
 
-    /// The row to return, or under `strict` the exception.
+    /// The row to return, or under `strict` the exception. An answer is counted either way; asking
+    /// for one's own claim again is not a claim.
     pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
+        if self.verdict != Verdict::Held {
+            call.count_answer(self.answer.outcome);
+        }
         if strict && let Some(error) = verdict::strict_error(self.verdict, &call.owner.identity) {
             return Err(error);
         }
@@ -136,7 +141,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
     if let Some(decision) = held_by_this_transaction(call, request) {
         return Ok(decision);
     }
-    let mut waiting = Waiting::for_up_to(request.wait);
+    let mut waiting = Waiting::for_up_to(request.wait, &call.tally);
     loop {
         let found = records.find(&call.owner)?;
         let verdict = call.judge(records, found.as_ref(), request)?;
@@ -225,7 +230,7 @@ pub fn lease_expiry(policy: &Policy, lease_until: Timestamp) -> Timestamp {
 
 /// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
 /// `None`: somebody still may, and the wait is over.
-pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting) -> Option<bool> {
+pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting<'_>) -> Option<bool> {
     before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
 }
 
@@ -258,7 +263,7 @@ impl Place {
         self,
         records: &Records,
         before: Option<&Found>,
-        waiting: &Waiting,
+        waiting: &Waiting<'_>,
     ) -> Option<bool> {
         match self {
             Self::Lock { .. } => Some(true),
@@ -282,6 +287,9 @@ fn take(
     let checkpoint =
         before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
     let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
+    if attempt > 1 {
+        call.tally.add(Counter::Lapsed, 1);
+    }
     let answer = match place {
         // From here on the row stands for the claim, seen by others as being inserted.
         Place::Lease(lease) => grant_lease(call, records, request, lease, taken)?,

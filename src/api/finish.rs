@@ -5,6 +5,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::verdict::{FenceVerdict, State, check_fence, fence_error, other_answer_error};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
+use crate::stats::{Counter, pending};
 use crate::store::claims::{self, Status};
 use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Locked, Records, Row, column};
@@ -55,6 +56,12 @@ pub struct Kept {
     pub evicted: bool,
 }
 
+impl Stored {
+    fn counter(&self) -> Counter {
+        if self.failed { Counter::Failed } else { Counter::Completed }
+    }
+}
+
 /// Stores the answer of a key that the caller has claimed.
 pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
     let records = call.open_to_write()?;
@@ -74,6 +81,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         }
         records.insert(&call.owner, &row)?;
         claims::close(id, Status::Finished);
+        pending::count(&call.tally, stored.counter());
         return Ok(kept);
     }
     let kept = match take_by_fence(call, &records, fence)? {
@@ -90,6 +98,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
                 row.set(column, found.row.get(column));
             }
             records.insert(&call.owner, &row)?;
+            pending::count(&call.tally, stored.counter());
             kept
         }
         Held::Finished(found) if is_same_answer(&found, stored) => {
@@ -113,10 +122,14 @@ pub fn idempotent_release(args: &Args) -> Returned {
         }
         // The lock stays: what this transaction wrote for the key is not yet undone.
         claims::close(id, Status::Released);
+        pending::count(&call.tally, Counter::Released);
         return Ok(Some(Datum::from(true)));
     }
     let released = match take_by_fence(&call, &records, fence)? {
-        Held::Leased(..) => true,
+        Held::Leased(..) => {
+            pending::count(&call.tally, Counter::Released);
+            true
+        }
         Held::Finished(_) => false,
     };
     Ok(Some(Datum::from(released)))

@@ -11,6 +11,7 @@ mod operation;
 mod replay;
 mod run;
 mod settle;
+mod statistics;
 mod sweep;
 mod waiting;
 
@@ -36,4 +37,7 @@ crate::entry::sql_functions! {
     idempotent_sweep => sweep::idempotent_sweep,
     idempotent_grant => grants::idempotent_grant,
     idempotent_revoke => grants::idempotent_revoke,
+    idempotent_counters => statistics::idempotent_counters,
+    idempotent_library => statistics::idempotent_library,
+    idempotent_stats_reset => statistics::idempotent_stats_reset,
 }

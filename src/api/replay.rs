@@ -13,7 +13,9 @@ use crate::store::{claims, clock, lock};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
     let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    look(&mut call)?.into_datum(args.function())
+    let answer = look(&mut call)?;
+    call.count_answer(answer.outcome);
+    answer.into_datum(args.function())
 }
 
 fn look(call: &mut Call<'_>) -> Result<Answer> {

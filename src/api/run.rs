@@ -8,6 +8,7 @@ use crate::domain::identity::RecordId;
 use crate::domain::verdict::{State, Verdict};
 use crate::entry::{Args, Returned};
 use crate::raise::Kept;
+use crate::stats::{Counter, pending};
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
 use crate::store::encoding::to_utf8;
@@ -49,6 +50,7 @@ fn execute(
     claimed: Answer,
 ) -> Result<Answer> {
     let stored = call_handler(call, handler, request)?;
+    pending::count(&call.tally, Counter::Executed);
     let executed = Answer {
         outcome: "executed",
         fence: claimed.fence,

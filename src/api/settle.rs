@@ -32,7 +32,7 @@ fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
     if claims::get(call.owner.id).is_some_and(|claim| claim.status == Status::Open) {
         return Ok(Decision::in_progress());
     }
-    let mut waiting = Waiting::for_up_to(wait(None, &call.policy));
+    let mut waiting = Waiting::for_up_to(wait(None, &call.policy), &call.tally);
     loop {
         let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
             return Ok(Decision::in_progress());

@@ -3,15 +3,20 @@
 use crate::domain::error::Result;
 use crate::domain::identity::RecordId;
 use crate::domain::{Micros, Timestamp};
+use crate::stats::{Counter, Tally};
 use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Locked, Owner, Records};
 use crate::store::{clock, lock};
 use pgrx::pg_sys;
+use std::cell::Cell;
 
 /// The time that a claim may still wait, over all the waits it takes.
-pub struct Waiting {
+pub struct Waiting<'a> {
     until: Timestamp,
     nap: Micros,
+    /// When the first wait began, if there was one.
+    began: Cell<Option<Timestamp>>,
+    tally: &'a Tally,
 }
 
 /// Between looks at a lease: short at first, so that quick work is answered quickly.
@@ -19,11 +24,15 @@ const FIRST_NAP: Micros = 2_000;
 const LONGEST_NAP: Micros = 100_000;
 const SWEEP: Micros = 100_000;
 
-impl Waiting {
-    pub fn for_up_to(wait: Micros) -> Self {
+impl<'a> Waiting<'a> {
+    pub fn for_up_to(wait: Micros, tally: &'a Tally) -> Self {
         // Without a wait there is no need to read the clock.
         let until = if wait > 0 { clock::now().saturating_add(wait) } else { Timestamp::MIN };
-        Self { until, nap: FIRST_NAP }
+        Self { until, nap: FIRST_NAP, began: Cell::new(None), tally }
+    }
+
+    fn begin(&self) {
+        self.began.set(self.began.get().or_else(|| Some(clock::now())));
     }
 
     pub fn remaining(&self) -> Micros {
@@ -66,21 +75,41 @@ impl Waiting {
 
     fn acquire(&self, id: RecordId) -> Option<KeyLock> {
         let remaining = self.remaining();
-        if remaining > 0 { KeyLock::acquire_within(id, remaining) } else { None }
+        if remaining == 0 {
+            return None;
+        }
+        self.begin();
+        KeyLock::acquire_within(id, remaining)
     }
 
     fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
         let remaining = self.remaining();
-        remaining > 0 && lock::transaction_ends_within(xid, remaining)
+        if remaining == 0 {
+            return false;
+        }
+        self.begin();
+        lock::transaction_ends_within(xid, remaining)
     }
 
     /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
     /// for, so this polls, with back-off.
     pub fn for_leased(&mut self, found: Option<&Found>) {
+        self.begin();
         let lapse = found.and_then(|found| found.record.lease_until).unwrap_or(Timestamp::MAX);
         let to_lapse = lapse.saturating_sub(clock::now()).max(0);
         let nap = self.nap.min(self.remaining()).min(to_lapse);
         self.nap = (self.nap * 2).min(LONGEST_NAP);
         clock::sleep(nap);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    /// Also when an error ended the wait: counting cannot raise another.
+    fn drop(&mut self) {
+        if let Some(began) = self.began.get() {
+            let waited = clock::now().saturating_sub(began);
+            self.tally.add(Counter::Waits, 1);
+            self.tally.add(Counter::WaitMicros, u64::try_from(waited).unwrap_or(0));
+        }
     }
 }

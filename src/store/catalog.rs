@@ -97,6 +97,20 @@ fn look_up() -> Result<Catalog> {
     })
 }
 
+/// Whether there is a database of this OID.
+pub fn database_exists(database: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up by an OID, within a transaction; a name that is not null is a copy
+    // of ours.
+    unsafe {
+        let name = pg_sys::get_database_name(database);
+        if name.is_null() {
+            return false;
+        }
+        pg_sys::pfree(name.cast());
+        true
+    }
+}
+
 /// Forgets where the tables are: one that was looked up is gone.
 pub fn forget() {
     CATALOG.set(None);

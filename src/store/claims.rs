@@ -8,11 +8,12 @@ use crate::domain::error::{Code, Error};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
 use crate::raise;
-use crate::store::uncaught;
+use crate::stats::{self, Counter, pending};
+use crate::store::journal::{Journal, current_subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +49,10 @@ struct Remembered {
 }
 
 impl Remembered {
+    fn operation(&self) -> &[u8] {
+        &self.identity[..self.operation_length]
+    }
+
     fn describe(&self) -> String {
         let (operation, rest) = self.identity.split_at(self.operation_length);
         let (scope, key) = rest.split_at(self.scope_length);
@@ -74,7 +79,6 @@ impl Hasher for IdHasher {
 
 /// A change to undo when the subtransaction that made it is rolled back.
 struct Change {
-    made_in: SubTransactionId,
     id: RecordId,
     /// What was remembered before; `None`: nothing.
     before: Option<Claim>,
@@ -83,7 +87,7 @@ struct Change {
 #[derive(Default)]
 struct Claims {
     by_id: HashMap<RecordId, Remembered, BuildHasherDefault<IdHasher>>,
-    journal: Vec<Change>,
+    journal: Journal<Change>,
     /// Claims held by a lock of their own.
     locked: usize,
 }
@@ -120,7 +124,7 @@ pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) {
     };
     CLAIMS.with_borrow_mut(|claims| {
         let before = claims.by_id.insert(id, remembered).map(|remembered| remembered.claim);
-        claims.journal.push(Change { made_in, id, before });
+        claims.journal.note(made_in, Change { id, before });
         claims.count(before, Some(claim));
     });
 }
@@ -142,7 +146,7 @@ pub fn close(id: RecordId, status: Status) {
         if let Some(remembered) = claims.by_id.get_mut(&id) {
             let before = Some(remembered.claim);
             remembered.claim.status = status;
-            claims.journal.push(Change { made_in, id, before });
+            claims.journal.note(made_in, Change { id, before });
         }
     });
 }
@@ -153,14 +157,9 @@ pub fn must_spill(fair_share: usize) -> bool {
     CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
 }
 
-fn current_subtransaction() -> SubTransactionId {
-    // SAFETY: reads this backend's transaction state.
-    unsafe { uncaught::GetCurrentSubTransactionId() }
-}
-
 impl Claims {
     fn roll_back(&mut self, subtransaction: SubTransactionId) {
-        while let Some(change) = self.journal.pop_if(|change| change.made_in >= subtransaction) {
+        while let Some(change) = self.journal.pop_since(subtransaction) {
             let now = match change.before {
                 Some(before) => self
                     .by_id
@@ -178,19 +177,17 @@ impl Claims {
         self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 
-    fn merge(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
-        let tail = self.journal.iter_mut().rev();
-        for change in tail.take_while(|change| change.made_in >= subtransaction) {
-            change.made_in = parent;
-        }
-    }
-
     /// The commit guard: a claim that is still open is a completion that was forgotten.
     fn check(&self) -> Result<(), Error> {
         let open = |remembered: &&Remembered| remembered.claim.status == Status::Open;
         let Some(forgotten) = self.by_id.values().find(open) else {
             return Ok(());
         };
+        let operations: BTreeSet<&[u8]> =
+            self.by_id.values().filter(open).map(Remembered::operation).collect();
+        for operation in operations {
+            stats::add(operation, Counter::GuardRefused, 1);
+        }
         let others = self.by_id.values().filter(open).count() - 1;
         let mut detail = format!("Claimed and not finished: {}", forgotten.describe());
         if others > 0 {
@@ -216,6 +213,8 @@ unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut
         XactEvent::XACT_EVENT_COMMIT
         | XactEvent::XACT_EVENT_ABORT
         | XactEvent::XACT_EVENT_PREPARE => {
+            // PREPARE is the last that this backend learns of a transaction.
+            pending::end(event != XactEvent::XACT_EVENT_ABORT);
             CLAIMS.with_borrow_mut(|claims| {
                 if !claims.journal.is_empty() {
                     *claims = Claims::default();
@@ -233,8 +232,14 @@ unsafe extern "C-unwind" fn on_subtransaction_event(
     _: *mut std::ffi::c_void,
 ) {
     CLAIMS.with_borrow_mut(|claims| match event {
-        SubXactEvent::SUBXACT_EVENT_ABORT_SUB => claims.roll_back(subtransaction),
-        SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => claims.merge(subtransaction, parent),
+        SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            claims.roll_back(subtransaction);
+            pending::roll_back(subtransaction);
+        }
+        SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            claims.journal.hand_over(subtransaction, parent);
+            pending::hand_over(subtransaction, parent);
+        }
         _ => {}
     });
 }

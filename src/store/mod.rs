@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod fence;
 pub mod function;
 pub mod handler;
+pub mod journal;
 pub mod json;
 pub mod lock;
 pub mod operations;

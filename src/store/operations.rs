@@ -6,6 +6,7 @@ use crate::domain::policy::{
     AfterReset, Durability, Exclusions, OnLapse, Policy, StoreFailures, interval_micros,
 };
 use crate::entry::Text;
+use crate::stats::Tally;
 use crate::store::catalog;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
@@ -36,8 +37,16 @@ mod column {
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
 const CACHE_LIMIT: usize = 1024;
 
+/// What this backend keeps of an operation.
+#[derive(Clone)]
+pub struct Operation {
+    pub policy: Rc<Policy>,
+    /// Its counters.
+    pub tally: Rc<Tally>,
+}
+
 thread_local! {
-    static CACHE: RefCell<HashMap<Box<[u8]>, Rc<Policy>>> = RefCell::new(HashMap::new());
+    static CACHE: RefCell<HashMap<Box<[u8]>, Operation>> = RefCell::new(HashMap::new());
 }
 
 /// Called when the table may have changed.
@@ -58,14 +67,17 @@ pub fn is_member(role: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) }
 }
 
-/// The policy of an operation: its own, or the defaults if nobody configured it.
-pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
-    if let Some(policy) = CACHE.with_borrow(|cache| cache.get(name.server).cloned()) {
-        return Ok(policy);
+/// An operation, with its own policy, or the defaults if nobody configured it.
+pub fn get(name: &Text<'_>) -> Result<Operation> {
+    if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server).cloned()) {
+        return Ok(operation);
     }
     let table = Relation::open_to_read(column::COUNT, |catalog| catalog.operation)?;
     let generation = catalog::generation();
-    let policy = Rc::new(read(&table, name)?.unwrap_or_default());
+    let operation = Operation {
+        policy: Rc::new(read(&table, name)?.unwrap_or_default()),
+        tally: Rc::new(Tally::new(name.utf8)),
+    };
     CACHE.with_borrow_mut(|cache| {
         // What was invalidated while it was read is good for this call, not for the next.
         if generation != catalog::generation() {
@@ -74,9 +86,9 @@ pub fn policy(name: &Text<'_>) -> Result<Rc<Policy>> {
         if cache.len() >= CACHE_LIMIT {
             cache.clear();
         }
-        cache.insert(name.server.into(), Rc::clone(&policy));
+        cache.insert(name.server.into(), operation.clone());
     });
-    Ok(policy)
+    Ok(operation)
 }
 
 /// The row of a configured operation, as a datum of its row type.

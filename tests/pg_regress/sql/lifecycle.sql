@@ -112,8 +112,8 @@ DROP EXTENSION pg_idempotent CASCADE;
 SELECT count(*) FROM pg_class WHERE relname = 'depends';
 -- a table that is missing is said to be
 CREATE EXTENSION pg_idempotent;
-ALTER EXTENSION pg_idempotent DROP TABLE idempotent.record_logged;
-DROP TABLE idempotent.record_logged;
+ALTER EXTENSION pg_idempotent DROP SEQUENCE idempotent.fence;
+DROP SEQUENCE idempotent.fence;
 SELECT outcome FROM idempotent_replay('lifecycle', 'k1');
 \echo :LAST_ERROR_SQLSTATE
 DROP EXTENSION pg_idempotent;

@@ -1,0 +1,55 @@
+//! What the views `idempotent.stats` and `idempotent.health` are made of, and
+//! `idempotent_stats_reset`.
+
+use crate::domain::error::{Code, Error};
+use crate::entry::{Args, Returned};
+use crate::shared;
+use crate::stats::{self, Counter};
+use crate::store::{catalog, json};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The counters of the current database: an array of objects, one an operation.
+pub fn idempotent_counters(_: &Args) -> Returned {
+    let rows: Vec<Map<String, Value>> = stats::of_this_database()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, counts)| {
+            let operation = String::from_utf8_lossy(&name).into_owned();
+            let mut row = Map::from_iter([("operation".to_owned(), operation.into())]);
+            for ((_, counter), count) in Counter::ALL.iter().zip(counts) {
+                row.insert((*counter).to_owned(), count.into());
+            }
+            row
+        })
+        .collect();
+    json::of(&rows)
+}
+
+/// What the library says of itself.
+#[derive(Serialize)]
+struct Library {
+    version: &'static str,
+    /// Whether there are counters.
+    preloaded: bool,
+}
+
+pub fn idempotent_library(_: &Args) -> Returned {
+    let version = env!("CARGO_PKG_VERSION");
+    json::of(&Library { version, preloaded: shared::preloaded() })
+}
+
+/// Also for databases that are gone: nobody else gives their rows back.
+pub fn idempotent_stats_reset(_: &Args) -> Returned {
+    if !shared::preloaded() {
+        return Err(Error::new(Code::ObjectNotReady, "no statistics are kept")
+            .detail("The library was not loaded when the server started.")
+            .hint("Add pg_idempotent to shared_preload_libraries, and restart the server."));
+    }
+    // SAFETY: a global, constant for the backend.
+    let mine = unsafe { pg_sys::MyDatabaseId };
+    stats::forget(|database| database == mine || !catalog::database_exists(database));
+    Ok(Some(Datum::from(0)))
+}

@@ -1,0 +1,69 @@
+//! Counts of what a transaction did, added when it commits; what is rolled back is not counted.
+//!
+//! PREPARE TRANSACTION counts as a commit: a backend never learns of the end of what it prepared.
+
+use super::{Counter, TABLE, Tally};
+use crate::store::journal::{Journal, current_subtransaction};
+use pgrx::pg_sys::SubTransactionId;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+struct Done {
+    tally: Rc<Tally>,
+    counter: Counter,
+    n: u64,
+}
+
+/// How far back to look for an entry to add to, so that a transaction which finishes a million keys
+/// keeps a few entries and not a million.
+const LOOK_BACK: usize = 16;
+
+thread_local! {
+    static PENDING: RefCell<Journal<Done>> = RefCell::new(Journal::default());
+}
+
+/// Counts once the transaction has committed.
+pub fn count(tally: &Rc<Tally>, counter: Counter) {
+    if TABLE.get().is_some() {
+        let done = Done { tally: Rc::clone(tally), counter, n: 1 };
+        PENDING.with_borrow_mut(|pending| note(pending, current_subtransaction(), done));
+    }
+}
+
+fn note(pending: &mut Journal<Done>, made_in: SubTransactionId, done: Done) {
+    let same = |earlier: &&mut Done| {
+        earlier.counter == done.counter && Rc::ptr_eq(&earlier.tally, &done.tally)
+    };
+    let earlier = pending.latest_of(made_in).take(LOOK_BACK).find(same);
+    if let Some(earlier) = earlier {
+        earlier.n += done.n;
+    } else {
+        pending.note(made_in, done);
+    }
+}
+
+/// A subtransaction is rolled back.
+pub fn roll_back(subtransaction: SubTransactionId) {
+    PENDING.with_borrow_mut(|pending| while pending.pop_since(subtransaction).is_some() {});
+}
+
+/// A subtransaction ended well.
+pub fn hand_over(subtransaction: SubTransactionId, parent: SubTransactionId) {
+    PENDING.with_borrow_mut(|pending| {
+        let done = std::iter::from_fn(|| pending.pop_since(subtransaction));
+        for done in done.collect::<Vec<_>>() {
+            note(pending, parent, done);
+        }
+    });
+}
+
+/// The transaction is over.
+pub fn end(committed: bool) {
+    PENDING.with_borrow_mut(|pending| {
+        for done in pending.drain() {
+            if committed {
+                done.tally.add(done.counter, done.n);
+            }
+        }
+    });
+}

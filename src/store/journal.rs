@@ -1,0 +1,53 @@
+//! What a transaction did, by savepoint: rolling one back takes back what was done since.
+
+use crate::store::uncaught;
+use pgrx::pg_sys::SubTransactionId;
+
+/// Changes in the order in which they were made, each with the subtransaction that made it.
+pub struct Journal<T>(Vec<(SubTransactionId, T)>);
+
+impl<T> Default for Journal<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// The subtransaction in which a change is being made now.
+pub fn current_subtransaction() -> SubTransactionId {
+    // SAFETY: reads this backend's transaction state.
+    unsafe { uncaught::GetCurrentSubTransactionId() }
+}
+
+impl<T> Journal<T> {
+    pub fn note(&mut self, made_in: SubTransactionId, change: T) {
+        self.0.push((made_in, change));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes out the last change, if it was made in the subtransaction or in one within it.
+    pub fn pop_since(&mut self, subtransaction: SubTransactionId) -> Option<T> {
+        self.0.pop_if(|(made_in, _)| *made_in >= subtransaction).map(|(_, change)| change)
+    }
+
+    /// The changes of a subtransaction that ended well are its parent's from now on.
+    pub fn hand_over(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+        let tail = self.0.iter_mut().rev();
+        for (made_in, _) in tail.take_while(|(made_in, _)| *made_in >= subtransaction) {
+            *made_in = parent;
+        }
+    }
+
+    /// The last changes made in this very subtransaction, last first.
+    pub fn latest_of(&mut self, subtransaction: SubTransactionId) -> impl Iterator<Item = &mut T> {
+        let tail = self.0.iter_mut().rev();
+        tail.take_while(move |(made_in, _)| *made_in == subtransaction).map(|(_, change)| change)
+    }
+
+    /// Everything, first first.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.0.drain(..).map(|(_, change)| change)
+    }
+}
