@@ -10,6 +10,8 @@ mod counter;
 pub mod pending;
 pub mod table;
 mod tally;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
 
 pub use counter::Counter;
 pub use tally::{Tally, add};

@@ -78,6 +78,17 @@ impl Name {
     }
 }
 
+/// The database of a tag.
+fn owner(tag: u64) -> u32 {
+    (tag >> 32) as u32
+}
+
+/// Where an operation's row is, or else where it could be.
+struct Look {
+    found: Option<usize>,
+    free: Option<usize>,
+}
+
 #[repr(C, align(64))]
 struct Row {
     name: [AtomicU64; WORDS],
@@ -129,51 +140,48 @@ impl Table {
     /// The row of an operation, or of `(other)` if there is no room for it; `None` if there is none
     /// for that either.
     pub fn row(&self, database: u32, name: &Name) -> Option<usize> {
-        let other = Name::new(OTHER);
-        self.find(database, name)
-            .or_else(|| self.take(database, name))
-            .or_else(|| self.find(database, &other))
-            .or_else(|| self.take(database, &other))
+        self.find_or_take(database, name).or_else(|| self.find_or_take(database, &Name::new(OTHER)))
     }
 
-    /// A row that is freed and taken anew during the look may be taken for another: a count that
-    /// was about to vanish then goes astray.
-    fn find(&self, database: u32, name: &Name) -> Option<usize> {
-        let tag = name.tag(database);
-        name.rows().find(|row| {
-            self.tags[*row].load(Ordering::Acquire) == tag && self.rows[*row].name() == *name
-        })
-    }
-
-    fn take(&self, database: u32, name: &Name) -> Option<usize> {
-        // A glance without the lock: callers who invent names must not queue for it.
-        self.free_row(database, name)?;
+    fn find_or_take(&self, database: u32, name: &Name) -> Option<usize> {
+        // Without the lock: callers who invent names must not queue for it.
+        let look = self.look(database, name);
+        if look.found.is_some() || look.free.is_none() {
+            return look.found;
+        }
         let _lock = self.lock();
         // Somebody may have been faster.
-        if let Some(row) = self.find(database, name) {
-            return Some(row);
+        let look = self.look(database, name);
+        if look.found.is_some() {
+            return look.found;
         }
-        let row = self.free_row(database, name)?;
+        let row = look.free?;
         self.rows[row].begin(name);
         self.tags[row].store(name.tag(database), Ordering::Release);
         Some(row)
     }
 
-    /// A free row, if the database may have one more.
-    fn free_row(&self, database: u32, name: &Name) -> Option<usize> {
+    /// Without the lock, a row that is freed and taken anew during the look may be taken for
+    /// another: then a count that was about to vanish goes astray.
+    fn look(&self, database: u32, name: &Name) -> Look {
+        let tag = name.tag(database);
         let (mut free, mut taken) = (None, 0);
         for row in name.rows() {
-            match self.owner(row) {
+            let there = self.tags[row].load(Ordering::Acquire);
+            if there == tag && self.rows[row].name() == *name {
+                return Look { found: Some(row), free: None };
+            }
+            match owner(there) {
                 0 => free = free.or(Some(row)),
                 owner => taken += usize::from(owner == database),
             }
         }
-        free.filter(|_| taken < ROWS_PER_DATABASE)
+        Look { found: None, free: free.filter(|_| taken < ROWS_PER_DATABASE) }
     }
 
     /// Of which database a row is; 0 for a free one.
     fn owner(&self, row: usize) -> u32 {
-        (self.tags[row].load(Ordering::Acquire) >> 32) as u32
+        owner(self.tags[row].load(Ordering::Acquire))
     }
 
     /// The databases that have rows.

@@ -25,7 +25,13 @@ impl Tally {
     /// Counts: one atomic addition, once the row is known.
     #[inline]
     pub fn add(&self, counter: Counter, n: u64) {
-        let Some(table) = TABLE.get() else { return };
+        if let Some(table) = TABLE.get() {
+            self.add_in(table, counter, n);
+        }
+    }
+
+    #[inline]
+    pub(super) fn add_in(&self, table: &Table, counter: Counter, n: u64) {
         let epoch = table.epoch();
         match self.place.get() {
             Some((row, then)) if then == epoch => table.count(row, counter, n),

@@ -10,4 +10,5 @@ mod lease_races;
 mod lifecycle;
 mod many_keys;
 mod prepared;
+mod statistics;
 mod waiting;

@@ -1,0 +1,166 @@
+//! A table of counters of one's own, filled to the brim; and a server that has none.
+
+#[pgrx::pg_schema]
+mod tests {
+    use crate::shared::Shareable;
+    use crate::stats::table::{Counts, Name, OTHER, ROWS_PER_DATABASE, Table};
+    use crate::stats::{Counter, Tally};
+    use pgrx::prelude::*;
+    use std::time::Instant;
+
+    const MINE: u32 = 1;
+
+    /// As the server sets it aside.
+    fn zeroed<T: Shareable>() -> Box<T> {
+        // SAFETY: all-zero is a valid value, says `Shareable`.
+        unsafe { Box::<T>::new_zeroed().assume_init() }
+    }
+
+    fn count(table: &Table, database: u32, name: &str) {
+        let row = table.row(database, &Name::new(name.as_bytes()));
+        table.count(row.expect("there is room"), Counter::Claimed, 1);
+    }
+
+    fn claimed(table: &Table, database: u32, name: &[u8]) -> Option<u64> {
+        let rows = table.of_database(database);
+        let row = rows.iter().find(|(there, _)| there == name);
+        row.map(|(_, counts): &(_, Counts)| counts[Counter::Claimed as usize])
+    }
+
+    #[pg_test]
+    fn a_name_beyond_the_room_of_its_database_is_counted_as_other() {
+        let table = zeroed::<Table>();
+        for n in 0..ROWS_PER_DATABASE {
+            count(&table, MINE, &format!("op {n}"));
+        }
+        assert_eq!(claimed(&table, MINE, OTHER), None);
+        count(&table, MINE, "one more");
+        count(&table, MINE, "and another");
+        count(&table, MINE, "op 0");
+        assert_eq!(claimed(&table, MINE, OTHER), Some(2));
+        assert_eq!(claimed(&table, MINE, b"one more"), None);
+        assert_eq!(claimed(&table, MINE, b"op 0"), Some(2));
+        // Others have room.
+        count(&table, MINE + 1, "one more");
+        assert_eq!(claimed(&table, MINE + 1, b"one more"), Some(1));
+        assert_eq!(claimed(&table, MINE + 1, OTHER), None);
+    }
+
+    #[pg_test]
+    fn in_a_full_table_databases_are_counted_as_other_until_that_is_full_too() {
+        let table = zeroed::<Table>();
+        let mut databases = 0;
+        while table.row(MINE + databases, &Name::new(OTHER)).is_some() {
+            let names = if databases < 10 { ROWS_PER_DATABASE } else { 1 };
+            for n in 0..names {
+                count(&table, MINE + databases, &format!("op {n}"));
+            }
+            databases += 1;
+        }
+        assert!(databases > 100, "only {databases} databases have a row");
+        assert_eq!(table.row(MINE + databases, &Name::new(b"op 0")), None);
+        // What is given back is there for the next.
+        table.free(&[MINE]);
+        count(&table, MINE + databases, "op 0");
+        assert_eq!(claimed(&table, MINE + databases, b"op 0"), Some(1));
+    }
+
+    #[pg_test]
+    fn freed_rows_are_counted_anew_from_zero() {
+        let table = zeroed::<Table>();
+        count(&table, MINE, "kept");
+        count(&table, MINE + 1, "freed");
+        assert_eq!(table.databases(), [MINE, MINE + 1]);
+        table.free(&[MINE + 1]);
+        assert_eq!(table.databases(), [MINE]);
+        assert_eq!(claimed(&table, MINE + 1, b"freed"), None);
+        assert_eq!(claimed(&table, MINE, b"kept"), Some(1));
+        count(&table, MINE + 1, "freed");
+        assert_eq!(claimed(&table, MINE + 1, b"freed"), Some(1));
+    }
+
+    #[pg_test]
+    fn who_remembers_a_freed_row_looks_for_it_anew() {
+        let table = zeroed::<Table>();
+        let (first, second) = (Tally::new(b"first"), Tally::new(b"second"));
+        first.add_in(&table, Counter::Claimed, 1);
+        let mine = table.databases();
+        table.free(&mine);
+        // Takes the row that the first had.
+        second.add_in(&table, Counter::Claimed, 10);
+        first.add_in(&table, Counter::Claimed, 100);
+        assert_eq!(claimed(&table, mine[0], b"first"), Some(100));
+        assert_eq!(claimed(&table, mine[0], b"second"), Some(10));
+    }
+
+    #[pg_test]
+    fn names_are_told_apart_in_full() {
+        let table = zeroed::<Table>();
+        let names = ["a", "ab", "a\0", &"x".repeat(63), &"x".repeat(62), &"ü".repeat(31)];
+        for (n, name) in (1..).zip(names) {
+            for _ in 0..n {
+                count(&table, MINE, name);
+            }
+        }
+        for (n, name) in (1..).zip(names) {
+            assert_eq!(claimed(&table, MINE, name.as_bytes()), Some(n), "{name:?}");
+        }
+    }
+
+    #[pg_test]
+    fn every_counter_has_its_own_place() {
+        for (place, (counter, name)) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, place, "{name}");
+        }
+    }
+
+    /// Says in the server's log what it costs; how fast the machine is, is no matter of tests.
+    #[pg_test]
+    fn a_million_counts_cost_what_the_log_says() {
+        const TIMES: u64 = 1_000_000;
+        let nanos =
+            |began: Instant, times: usize| began.elapsed().as_secs_f64() * 1e9 / times as f64;
+        let table = zeroed::<Table>();
+        let tally = Tally::new(b"op");
+        tally.add_in(&table, Counter::Claimed, 1);
+        let began = Instant::now();
+        for _ in 0..TIMES {
+            std::hint::black_box(&tally).add_in(&table, Counter::Claimed, 1);
+        }
+        let known = nanos(began, TIMES as usize);
+        let began = Instant::now();
+        for n in 1..ROWS_PER_DATABASE {
+            Tally::new(n.to_string().as_bytes()).add_in(&table, Counter::Claimed, 1);
+        }
+        let new = nanos(began, ROWS_PER_DATABASE);
+        let began = Instant::now();
+        for n in 0..ROWS_PER_DATABASE {
+            Tally::new(format!("other {n}").as_bytes()).add_in(&table, Counter::Claimed, 1);
+        }
+        let other = nanos(began, ROWS_PER_DATABASE);
+        pgrx::log!(
+            "nanoseconds a count: {known:.1}; first of an operation {new:.0}, without room {other:.0}"
+        );
+        let mine = table.databases();
+        assert_eq!(claimed(&table, mine[0], b"op"), Some(TIMES + 1));
+    }
+
+    #[pg_test]
+    fn without_preload_nothing_is_counted_and_everything_else_works() {
+        Spi::run("SELECT idempotent_claim('t', 'k'), idempotent_complete('t', 'k', '1')")
+            .expect("runs");
+        let rows = Spi::get_one::<i64>("SELECT count(*) FROM idempotent.stats");
+        assert_eq!(rows.expect("runs"), Some(0));
+        let preloaded = Spi::get_one::<bool>("SELECT preloaded FROM idempotent.health");
+        assert_eq!(preloaded.expect("runs"), Some(false));
+        let held = "SELECT count(*) FROM idempotent.in_flight WHERE pid = pg_backend_pid()";
+        assert_eq!(Spi::get_one::<i64>(held).expect("runs"), Some(1));
+        let backlog = Spi::get_one::<i64>("SELECT count(*) FROM idempotent.backlog");
+        assert_eq!(backlog.expect("runs"), Some(2));
+    }
+
+    #[pg_test(error = "no statistics are kept")]
+    fn without_preload_there_is_nothing_to_reset() {
+        Spi::run("SELECT idempotent_stats_reset()").expect("runs");
+    }
+}
