@@ -6,7 +6,7 @@ from pathlib import Path
 
 from build import install, prepare
 from common import EXTENSION, MAIN_MAJOR, checkout_dir, run_main, say, step
-from server import Server
+from server import PRELOADED, Server
 
 
 def state_file():
@@ -33,7 +33,7 @@ def start():
     server = running()
     if server is None:
         with step(f"starting a Postgres {MAIN_MAJOR}"):
-            server = Server(prefix).start()
+            server = Server(prefix, PRELOADED).start()
             server.must(f"CREATE EXTENSION {EXTENSION}")
             state_file().write_text(json.dumps({"prefix": str(prefix), "base": str(server.base), "port": server.port}))
     say(f"Postgres {MAIN_MAJOR} is running on port {server.port}, through the unix socket in {server.base}. To reach it:\n\n"

@@ -8,7 +8,7 @@ import sys
 from build import build_client, install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, run_main, step
 from fetch import cdnow_path
-from server import Server
+from server import PRELOADED, Server
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     prepare()
     prefix, programs = install(MAIN_MAJOR), build_client()
     # As durable as a real server: a commit that costs nothing would flatter whatever commits.
-    server = Server(prefix, fast=False, settings={"shared_buffers": "'512MB'", "max_wal_size": "'8GB'"})
+    server = Server(prefix, fast=False, settings={**PRELOADED, "shared_buffers": "'512MB'", "max_wal_size": "'8GB'"})
     with step(f"starting a Postgres {MAIN_MAJOR}"):
         server.start()
     try:

@@ -6,7 +6,7 @@ import time
 from build import build_client, install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, run_main, say, step
 from fetch import cdnow_path
-from server import Server
+from server import PRELOADED, Server
 from suites import indent, report
 
 
@@ -45,7 +45,7 @@ def main():
     prefix = install(MAIN_MAJOR)
     programs = build_client()
     with step(f"starting a Postgres {MAIN_MAJOR} with its data in a throw-away directory"):
-        server = Server(prefix).start()
+        server = Server(prefix, PRELOADED).start()
     try:
         say(f"    on port {server.port}, through the unix socket in {server.base}\n")
         run_scripts(server, programs, verbose=True)

@@ -7,12 +7,10 @@ from build import build_client, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
 from fetch import cdnow_path
 from run_demo import run_scripts
-from server import Server
+from server import PRELOADED, Server
 from suites import run_cargo_test, run_docs, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
-# What needs the server's memory or workers has them here; pg_test and isolation do without, as an installation may.
-PRELOADED = {"shared_preload_libraries": "'pg_idempotent'"}
 LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "docs", "demo")
 
 
@@ -57,6 +55,7 @@ def demo(major):
         return run_scripts(server, programs, verbose=False)
 
 
+# pg_test and isolation do without preload, as an installation may.
 def server_for(prefix, name, settings=None, backtrace=True):
     # With backtraces on, one that leaks to a caller shows in the expected output.
     return Server(prefix, settings, keep_log=target_dir() / "test-logs" / f"{name}.log", backtrace=backtrace)

@@ -10,12 +10,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from common import Failure
+from common import EXTENSION, Failure
 
 # Durability is of no use to a cluster that is deleted in a minute.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 SETTINGS = {"max_connections": "150", "max_prepared_transactions": "20", "listen_addresses": "''",
             "log_line_prefix": "'%m [%p] %q%a '", "max_wal_size": "'2GB'"}
+# For what needs the server's memory or workers.
+PRELOADED = {"shared_preload_libraries": f"'{EXTENSION}'"}
 SOCKET_LIMIT = 100  # bytes; the kernel allows 107 for the whole name
 
 

@@ -8,7 +8,7 @@ use pgrx::pg_sys::SubTransactionId;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-struct Done {
+pub(super) struct Done {
     tally: Rc<Tally>,
     counter: Counter,
     n: u64,
@@ -22,23 +22,39 @@ thread_local! {
     static PENDING: RefCell<Journal<Done>> = RefCell::new(Journal::default());
 }
 
-/// Counts once the transaction has committed.
-pub fn count(tally: &Rc<Tally>, counter: Counter) {
-    if TABLE.get().is_some() {
-        let done = Done { tally: Rc::clone(tally), counter, n: 1 };
-        PENDING.with_borrow_mut(|pending| note(pending, current_subtransaction(), done));
+impl Done {
+    pub(super) fn once(tally: &Rc<Tally>, counter: Counter) -> Self {
+        Self { tally: Rc::clone(tally), counter, n: 1 }
     }
 }
 
-fn note(pending: &mut Journal<Done>, made_in: SubTransactionId, done: Done) {
-    let same = |earlier: &&mut Done| {
-        earlier.counter == done.counter && Rc::ptr_eq(&earlier.tally, &done.tally)
-    };
-    let earlier = pending.latest_of(made_in).take(LOOK_BACK).find(same);
-    if let Some(earlier) = earlier {
-        earlier.n += done.n;
-    } else {
-        pending.note(made_in, done);
+/// Counts once the transaction has committed.
+pub fn count(tally: &Rc<Tally>, counter: Counter) {
+    if TABLE.get().is_some() {
+        let done = Done::once(tally, counter);
+        PENDING.with_borrow_mut(|pending| pending.add(current_subtransaction(), done));
+    }
+}
+
+impl Journal<Done> {
+    pub(super) fn add(&mut self, made_in: SubTransactionId, done: Done) {
+        let same = |earlier: &&mut Done| {
+            earlier.counter == done.counter && Rc::ptr_eq(&earlier.tally, &done.tally)
+        };
+        let earlier = self.latest_of(made_in).take(LOOK_BACK).find(same);
+        if let Some(earlier) = earlier {
+            earlier.n += done.n;
+        } else {
+            self.note(made_in, done);
+        }
+    }
+
+    /// What a subtransaction did is its parent's from now on, and is added to what that did.
+    pub(super) fn add_up(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+        let done: Vec<Done> = std::iter::from_fn(|| self.pop_since(subtransaction)).collect();
+        for done in done {
+            self.add(parent, done);
+        }
     }
 }
 
@@ -49,12 +65,7 @@ pub fn roll_back(subtransaction: SubTransactionId) {
 
 /// A subtransaction ended well.
 pub fn hand_over(subtransaction: SubTransactionId, parent: SubTransactionId) {
-    PENDING.with_borrow_mut(|pending| {
-        let done = std::iter::from_fn(|| pending.pop_since(subtransaction));
-        for done in done.collect::<Vec<_>>() {
-            note(pending, parent, done);
-        }
-    });
+    PENDING.with_borrow_mut(|pending| pending.add_up(subtransaction, parent));
 }
 
 /// The transaction is over.

@@ -3,9 +3,12 @@
 #[pgrx::pg_schema]
 mod tests {
     use crate::shared::Shareable;
+    use crate::stats::pending::Done;
     use crate::stats::table::{Counts, Name, OTHER, ROWS_PER_DATABASE, Table};
     use crate::stats::{Counter, Tally};
+    use crate::store::journal::Journal;
     use pgrx::prelude::*;
+    use std::rc::Rc;
     use std::time::Instant;
 
     const MINE: u32 = 1;
@@ -105,6 +108,21 @@ mod tests {
         for (n, name) in (1..).zip(names) {
             assert_eq!(claimed(&table, MINE, name.as_bytes()), Some(n), "{name:?}");
         }
+    }
+
+    /// A block with an exception handler in a loop is a subtransaction for each key.
+    #[pg_test]
+    fn a_transaction_of_many_subtransactions_keeps_few_entries() {
+        let tallies = ["one", "another"].map(|name| Rc::new(Tally::new(name.as_bytes())));
+        let mut pending = Journal::default();
+        for subtransaction in 2..1_000 {
+            for tally in &tallies {
+                pending.add(subtransaction, Done::once(tally, Counter::Completed));
+                pending.add(subtransaction, Done::once(tally, Counter::Executed));
+            }
+            pending.add_up(subtransaction, 1);
+        }
+        assert_eq!(pending.drain().count(), 4);
     }
 
     #[pg_test]

@@ -240,13 +240,15 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
+SELECT outcome FROM idempotent_claim('stats', 'not in flight', lease => '1 hour');
+UPDATE idempotent.record SET state = 'u' WHERE key = 'not in flight';
 SET ROLE regress_idempotent_nobody;
 SELECT * FROM looks();
 SET ROLE regress_idempotent_monitor;
 SELECT * FROM looks();
 \set VERBOSITY terse
 -- nor at other keys, through a function that tells what it is shown
-CREATE FUNCTION pg_temp.tell(key text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE '%', key; RETURN true; END $$;
+CREATE FUNCTION pg_temp.tell(key text) RETURNS boolean LANGUAGE plpgsql STABLE STRICT COST 0.0001 AS $$ BEGIN RAISE NOTICE '%', key; RETURN true; END $$;
 SELECT key FROM idempotent.in_flight WHERE pg_temp.tell(key);
 RESET ROLE;
 \set VERBOSITY sqlstate
