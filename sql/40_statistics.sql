@@ -44,16 +44,19 @@ COMMENT ON COLUMN idempotent.stats.wait_time IS 'how long they waited, in all';
 COMMENT ON COLUMN idempotent.stats.swept IS 'expired records deleted by the sweeper';
 COMMENT ON COLUMN idempotent.stats.evicted IS 'bodies past response_retention dropped by the sweeper';
 
--- A barrier, so that no function in a reader's WHERE sees the keys of other records.
-CREATE VIEW idempotent.in_flight WITH (security_barrier) AS
+-- Materialized: no function in a reader's WHERE gets to see the keys of other records. (A security_barrier does not
+-- keep a condition out of the arms of a UNION ALL.)
+CREATE VIEW idempotent.in_flight AS
+WITH lease AS MATERIALIZED (
+    SELECT u.operation, u.scope, u.key, u.fence, u.attempt, u.claimed_at, u.lease_until FROM idempotent.record AS u
+    WHERE u.state OPERATOR(pg_catalog.=) 'p'::"char" AND u.lease_until IS NOT NULL
+    UNION ALL
+    SELECT l.operation, l.scope, l.key, l.fence, l.attempt, l.claimed_at, l.lease_until FROM idempotent.record_logged AS l
+    WHERE l.state OPERATOR(pg_catalog.=) 'p'::"char" AND l.lease_until IS NOT NULL
+)
 SELECT r.operation, r.scope, r.key, 'lease' AS held_by, NULL::integer AS pid, r.fence, r.attempt, r.claimed_at, r.lease_until,
        r.lease_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS lapsed, NULL::bigint AS waiters
-FROM (SELECT u.operation, u.scope, u.key, u.fence, u.attempt, u.claimed_at, u.lease_until FROM idempotent.record AS u
-      WHERE u.state OPERATOR(pg_catalog.=) 'p'::"char"
-      UNION ALL
-      SELECT l.operation, l.scope, l.key, l.fence, l.attempt, l.claimed_at, l.lease_until FROM idempotent.record_logged AS l
-      WHERE l.state OPERATOR(pg_catalog.=) 'p'::"char") AS r
-WHERE r.lease_until IS NOT NULL
+FROM lease AS r
 UNION ALL
 SELECT NULL, NULL, NULL, 'transaction', pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
        false, pg_catalog.count(*) FILTER (WHERE NOT k.granted)
@@ -79,20 +82,20 @@ COMMENT ON COLUMN idempotent.in_flight.waiters IS 'backends that wait for the tr
 CREATE VIEW idempotent.backlog AS
 WITH clock AS MATERIALIZED (SELECT pg_catalog.clock_timestamp() AS now),
 due AS (
-    SELECT 'unlogged' AS durability, u.sweep_at, u.expires_at OPERATOR(pg_catalog.<=) c.now AS is_expired,
-           u.state, u.finished_at, u.lease_until, c.now
-    FROM clock AS c, idempotent.record AS u WHERE u.sweep_at OPERATOR(pg_catalog.<=) (SELECT now FROM clock)
+    SELECT 'unlogged' AS durability, u.sweep_at, u.expires_at, u.lease_until, u.state, u.evicted
+    FROM idempotent.record AS u WHERE u.sweep_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
     UNION ALL
-    SELECT 'logged', l.sweep_at, l.expires_at OPERATOR(pg_catalog.<=) c.now, l.state, l.finished_at, l.lease_until, c.now
-    FROM clock AS c, idempotent.record_logged AS l WHERE l.sweep_at OPERATOR(pg_catalog.<=) (SELECT now FROM clock)
+    SELECT 'logged', l.sweep_at, l.expires_at, l.lease_until, l.state, l.evicted
+    FROM idempotent.record_logged AS l WHERE l.sweep_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
 ),
--- as the sweeper sees it
+-- as the sweeper sorts them (src/domain/sweeping.rs)
 sorted AS (
-    SELECT r.durability, r.sweep_at, r.is_expired
-    FROM due AS r
-    WHERE r.state OPERATOR(pg_catalog.<>) ALL ('{u,e}'::"char"[])
-      AND CASE WHEN r.is_expired THEN r.lease_until IS NULL OR r.lease_until OPERATOR(pg_catalog.<=) r.now
-               ELSE r.finished_at IS NOT NULL END
+    SELECT r.durability, r.sweep_at, r.expires_at OPERATOR(pg_catalog.<=) c.now AS is_expired
+    FROM due AS r, clock AS c
+    WHERE CASE WHEN r.expires_at OPERATOR(pg_catalog.<=) c.now
+               THEN r.state OPERATOR(pg_catalog.<>) 'u'::"char"
+                    AND (r.lease_until IS NULL OR r.lease_until OPERATOR(pg_catalog.<=) c.now)
+               ELSE r.state OPERATOR(pg_catalog.=) ANY ('{c,f}'::"char"[]) AND NOT r.evicted END
 )
 SELECT t.durability, pg_catalog.count(s.sweep_at) AS due,
        pg_catalog.count(*) FILTER (WHERE s.is_expired) AS expired,
@@ -109,10 +112,13 @@ COMMENT ON COLUMN idempotent.backlog.evictable IS 'of these, records of which on
 COMMENT ON COLUMN idempotent.backlog.oldest IS 'since when the oldest of them is due';
 
 CREATE VIEW idempotent.health AS
-SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, t.records, t.bytes
+SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep,
+       (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r) AS last_reset, t.records, t.bytes
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz),
      pg_catalog.pg_extension AS e,
-     (SELECT pg_catalog.sum(CASE WHEN c.reltuples OPERATOR(pg_catalog.>=) 0::real THEN c.reltuples END)::bigint AS records,
+     -- without the marker, the row of each table that is no record
+     (SELECT pg_catalog.sum(CASE WHEN c.reltuples OPERATOR(pg_catalog.>=) 0::real
+                                 THEN GREATEST(c.reltuples OPERATOR(pg_catalog.-) 1::real, 0::real) END)::bigint AS records,
              pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint AS bytes
       FROM pg_catalog.pg_class AS c
       WHERE c.oid OPERATOR(pg_catalog.=) ANY ('{idempotent.record,idempotent.record_logged}'::regclass[]::oid[])) AS t
@@ -122,6 +128,7 @@ COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session
 COMMENT ON COLUMN idempotent.health.schema_version IS 'of the extension in this database; if it is another, ALTER EXTENSION pg_idempotent UPDATE';
 COMMENT ON COLUMN idempotent.health.preloaded IS 'whether the library is in shared_preload_libraries; without, there are no counters';
 COMMENT ON COLUMN idempotent.health.last_sweep IS 'when the sweeper was last done with this database; null: not since the server started';
+COMMENT ON COLUMN idempotent.health.last_reset IS 'when a table of records was last found emptied, by a crash or by hand; null: never';
 COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as VACUUM and ANALYZE estimate; null: they have not looked yet';
 COMMENT ON COLUMN idempotent.health.bytes IS 'size of both tables of records, with indexes and TOAST';
 

@@ -216,13 +216,17 @@ SELECT finish('stats', 'body'), finish('stats logged', 'lives'), finish('stats l
 SELECT finish('stats', 'expired ' || n, '1 microsecond') FROM generate_series(1, 3) AS n;
 SELECT outcome FROM idempotent_seal('stats', 'sealed');
 SELECT outcome FROM idempotent_claim('stats', 'lapsed', lease => '1 microsecond');
+-- too large to be kept in the first place, an answer has no body to lose
+SELECT max_response_bytes FROM idempotent_operation('stats large', max_response_bytes => 0, response_retention => '1 microsecond');
+SELECT finish('stats large', 'large');
 SELECT durability, due, expired, evictable, oldest = (SELECT min(sweep_at) FROM idempotent.record) AS oldest_unlogged FROM idempotent.backlog ORDER BY durability DESC;
 SELECT idempotent_sweep();
 SELECT * FROM idempotent.backlog ORDER BY durability DESC;
 
 -- health
 ANALYZE idempotent.record, idempotent.record_logged;
-SELECT version = schema_version AS fits, preloaded, records > 0 AS records, bytes = pg_total_relation_size('idempotent.record') + pg_total_relation_size('idempotent.record_logged') AS bytes FROM idempotent.health;
+SELECT count(*) FROM (SELECT operation FROM idempotent.record UNION ALL SELECT operation FROM idempotent.record_logged) AS r WHERE operation <> '';
+SELECT version = schema_version AS fits, preloaded, last_reset, records, bytes = pg_total_relation_size('idempotent.record') + pg_total_relation_size('idempotent.record_logged') AS bytes FROM idempotent.health;
 
 -- who may look: pg_monitor, at numbers and not at answers
 CREATE ROLE regress_idempotent_monitor IN ROLE pg_monitor;
