@@ -112,9 +112,9 @@ COMMENT ON COLUMN idempotent.backlog.evictable IS 'of these, records of which on
 COMMENT ON COLUMN idempotent.backlog.oldest IS 'since when the oldest of them is due';
 
 CREATE VIEW idempotent.health AS
-SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep,
+SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.sweep_failures,
        (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r) AS last_reset, t.records, t.bytes
-FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz),
+FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
      -- without the marker, the row of each table that is no record
      (SELECT pg_catalog.sum(CASE WHEN c.reltuples OPERATOR(pg_catalog.>=) 0::real
@@ -126,8 +126,9 @@ WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
 COMMENT ON VIEW idempotent.health IS 'one row: is everything as it should be';
 COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session runs';
 COMMENT ON COLUMN idempotent.health.schema_version IS 'of the extension in this database; if it is another, ALTER EXTENSION pg_idempotent UPDATE';
-COMMENT ON COLUMN idempotent.health.preloaded IS 'whether the library is in shared_preload_libraries; without, there are no counters';
+COMMENT ON COLUMN idempotent.health.preloaded IS 'whether the library is in shared_preload_libraries; without, there are no counters and no sweeper';
 COMMENT ON COLUMN idempotent.health.last_sweep IS 'when the sweeper was last done with this database; null: not since the server started';
+COMMENT ON COLUMN idempotent.health.sweep_failures IS 'visits of the sweeper that have failed since; the server log says why. Null where the library is not preloaded';
 COMMENT ON COLUMN idempotent.health.last_reset IS 'when a table of records was last found emptied, by a crash or by hand; null: never';
 COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as VACUUM and ANALYZE estimate; null: they have not looked yet';
 COMMENT ON COLUMN idempotent.health.bytes IS 'size of both tables of records, with indexes and TOAST';

@@ -14,6 +14,7 @@ mod stats;
 mod store;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+mod worker;
 
 use pgrx::prelude::*;
 
@@ -32,10 +33,11 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     store::init();
     shared::init(&SHARED);
+    worker::init();
 }
 
 /// What is kept in shared memory.
-static SHARED: [&dyn shared::Piece; 1] = [&stats::TABLE];
+static SHARED: [&dyn shared::Piece; 2] = [&stats::TABLE, &worker::visits::VISITS];
 
 /// What `cargo pgrx test` asks of the crate.
 #[cfg(test)]

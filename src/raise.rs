@@ -7,10 +7,11 @@
 //! destructors.
 
 use crate::domain::error::Error;
-use crate::store::encoding::to_server;
+use crate::store::encoding::{to_server, to_utf8};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgLogLevel, pg_sys};
 use std::any::Any;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 unsafe extern "C-unwind" {
@@ -72,6 +73,22 @@ fn describe(describe: impl FnOnce() -> Raised) -> Raised {
 }
 
 impl Raised {
+    /// SQLSTATE and message, for a log.
+    pub fn describe(self) -> (String, String) {
+        let (Self::New(edata) | Self::Again(edata)) = self;
+        // SAFETY: error data built or copied by this module; a message is null or NUL-terminated.
+        unsafe {
+            let message = (*edata).message;
+            let message = if message.is_null() {
+                String::new()
+            } else {
+                let bytes = CStr::from_ptr(message).to_bytes();
+                String::from_utf8_lossy(to_utf8(bytes)).into_owned()
+            };
+            (unpack((*edata).sqlerrcode), message)
+        }
+    }
+
     /// Leaves for the nearest error handler of Postgres.
     ///
     /// # Safety

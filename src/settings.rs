@@ -7,6 +7,10 @@ const MICROS_PER_MILLI: Micros = 1_000;
 
 static DEFAULT_WAIT: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+static SWEEPER_ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
+static SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static SWEEP_BATCH: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+static SWEEPER_MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
 
 /// How long a claim waits for the holder when neither the call nor its operation says so.
 pub fn default_wait() -> Micros {
@@ -16,6 +20,26 @@ pub fn default_wait() -> Micros {
 /// How far the clock that dated a key may be off from the database's.
 pub fn clock_skew() -> Micros {
     Micros::from(CLOCK_SKEW.get()) * MICROS_PER_MILLI
+}
+
+/// Whether the background worker sweeps.
+pub fn sweeper_enabled() -> bool {
+    SWEEPER_ENABLED.get()
+}
+
+/// How long the background worker leaves a database alone between two visits.
+pub fn sweep_interval() -> Micros {
+    Micros::from(SWEEP_INTERVAL.get()) * MICROS_PER_MILLI
+}
+
+/// How many rows the background worker sweeps in one transaction, at most.
+pub fn sweep_batch() -> u64 {
+    SWEEP_BATCH.get().unsigned_abs().into()
+}
+
+/// How many databases are swept at the same time, at most.
+pub fn sweeper_max_workers() -> usize {
+    SWEEPER_MAX_WORKERS.get().unsigned_abs() as usize
 }
 
 /// Defines the settings; called once, from `_PG_init`.
@@ -39,6 +63,44 @@ pub fn init() {
         i32::MAX,
         GucContext::Suset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"idempotent.sweeper_enabled",
+        c"Whether a background worker deletes expired records.",
+        c"Needs pg_idempotent in shared_preload_libraries. Without it, call idempotent_sweep().",
+        &SWEEPER_ENABLED,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"idempotent.sweep_interval",
+        c"How long the background worker leaves a database alone between two visits.",
+        c"Expired records count as absent at once, whether they are swept or not.",
+        &SWEEP_INTERVAL,
+        100,
+        24 * 3600 * 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"idempotent.sweep_batch",
+        c"How many rows the background worker sweeps in one transaction, at most.",
+        c"A transaction also ends after 10 milliseconds.",
+        &SWEEP_BATCH,
+        1,
+        1_000_000,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"idempotent.sweeper_max_workers",
+        c"How many databases are swept at the same time, at most.",
+        c"Each takes one of max_worker_processes while it is swept; the launcher always has one.",
+        &SWEEPER_MAX_WORKERS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
     );
     // SAFETY: a constant, NUL-terminated prefix; Postgres copies it.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"idempotent".as_ptr()) };

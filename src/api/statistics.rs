@@ -5,7 +5,8 @@ use crate::domain::error::{Code, Error};
 use crate::entry::{Args, Returned};
 use crate::shared;
 use crate::stats::{self, Counter};
-use crate::store::{catalog, json};
+use crate::store::{catalog, clock, json};
+use crate::worker::visits::{self, Visit};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use serde::Serialize;
@@ -32,13 +33,21 @@ pub fn idempotent_counters(_: &Args) -> Returned {
 #[derive(Serialize)]
 struct Library {
     version: &'static str,
-    /// Whether there are counters.
+    /// Whether there are counters, and a sweeper.
     preloaded: bool,
+    last_sweep: Option<String>,
+    sweep_failures: Option<u32>,
 }
 
 pub fn idempotent_library(_: &Args) -> Returned {
     let version = env!("CARGO_PKG_VERSION");
-    json::of(&Library { version, preloaded: shared::preloaded() })
+    let visit = visits::here();
+    json::of(&Library {
+        version,
+        preloaded: shared::preloaded(),
+        last_sweep: visit.and_then(Visit::last_success).and_then(clock::text),
+        sweep_failures: visit.map(Visit::failures),
+    })
 }
 
 /// Also for databases that are gone: nobody else gives their rows back.

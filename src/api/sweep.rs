@@ -29,7 +29,10 @@ fn sweep_both(limit: u64) -> Result<u64> {
             break;
         }
         let portion = Portion { durability, from: i64::MIN, rows, time: Micros::MAX };
-        done += sweep(&portion)?.map_or(0, |swept| swept.rows());
+        if let Some(swept) = sweep(&portion)? {
+            swept.report();
+            done += swept.rows();
+        }
     }
     Ok(done)
 }

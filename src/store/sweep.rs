@@ -8,6 +8,8 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::policy::Durability;
 use crate::domain::sweeping::{Due, due};
 use crate::domain::{Micros, Timestamp};
+use crate::stats::{self, Counter};
+use crate::store::encoding::to_utf8;
 use crate::store::record::{Found, column, marker};
 use crate::store::relation::{Index, Relation};
 use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
@@ -40,6 +42,16 @@ pub struct Swept {
 impl Swept {
     pub fn rows(&self) -> u64 {
         self.deleted + self.evicted
+    }
+
+    /// Adds to the statistics what was done.
+    pub fn report(&self) {
+        for (operation, (deleted, evicted)) in &self.operations {
+            // SAFETY: used at once.
+            let operation = unsafe { to_utf8(operation) };
+            stats::add(operation, Counter::Swept, *deleted);
+            stats::add(operation, Counter::Evicted, *evicted);
+        }
     }
 
     fn count(&mut self, operation: &[u8], deleted: u64, evicted: u64) {

@@ -16,6 +16,7 @@ use crate::store::record::look::{self, Kind};
 use crate::store::relation::Relation;
 use crate::store::reset::{self, emptied_at};
 use crate::store::{answer, catalog, uncaught};
+use crate::worker::visits;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::cell::Cell;
@@ -54,6 +55,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
     if let Some(known) = remembered(table) {
         return Ok(known);
     }
+    visits::is_in_use();
     if let Some(seen) = look(table) {
         return Ok(seen.remember(table));
     }

@@ -1,0 +1,136 @@
+//! The launcher: starts sweepers, and knows nothing of what they do.
+
+use crate::settings;
+use crate::store::clock;
+use crate::worker::LIBRARY;
+use crate::worker::databases::{self, Database};
+use crate::worker::signals::{self, OnTerminate};
+use crate::worker::visits::{VISITS, Visit, Visits};
+use pgrx::bgworkers::BackgroundWorkerBuilder;
+use pgrx::prelude::*;
+use std::collections::HashSet;
+
+/// A sweeper that was started, and what it reports to.
+struct Sweeper {
+    worker: Handle,
+    visit: &'static Visit,
+    database: pg_sys::Oid,
+}
+
+/// By which the server tells whether a worker still runs. (That of pgrx is never freed, and the
+/// launcher lives as long as the server.)
+struct Handle(*mut pg_sys::BackgroundWorkerHandle);
+
+impl Handle {
+    fn has_stopped(&self) -> bool {
+        let mut pid = 0;
+        // SAFETY: as RegisterDynamicBackgroundWorker made it.
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &mut pid) };
+        status == pg_sys::BgwHandleStatus::BGWH_STOPPED
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: as above, in a context that lives as long as the process.
+        unsafe { pg_sys::pfree(self.0.cast()) };
+    }
+}
+
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
+    signals::set_up(&OnTerminate::Leave);
+    // SAFETY: connected to no database: what it reads is shared by all of them.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            pg_sys::InvalidOid,
+            pg_sys::InvalidOid,
+            0,
+        );
+    }
+    if let Some(visits) = VISITS.get() {
+        launch_until_told_to_leave(visits);
+    }
+    // Not 0, which would mean never to be started again: pg_terminate_backend is no reason for that.
+    // SAFETY: nothing of Rust's is left.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+fn launch_until_told_to_leave(visits: &'static Visits) {
+    let mut running: Vec<Sweeper> = Vec::new();
+    let mut has_warned = false;
+    while !signals::is_told_to_leave() {
+        signals::reload();
+        running.retain(|sweeper| !has_ended(sweeper));
+        if settings::sweeper_enabled() {
+            match launch(visits, &mut running) {
+                Ok(()) => has_warned = false,
+                Err(NoRoom) if has_warned => {}
+                Err(NoRoom) => {
+                    has_warned = true;
+                    warn_of_no_room();
+                }
+            }
+        }
+        // Until the next tick, or until a sweeper has ended or the configuration has changed.
+        clock::sleep(settings::sweep_interval());
+    }
+}
+
+/// Schedules the next visit of one that has ended.
+fn has_ended(sweeper: &Sweeper) -> bool {
+    let ended = sweeper.worker.has_stopped();
+    if ended {
+        sweeper.visit.schedule(settings::sweep_interval());
+    }
+    ended
+}
+
+/// The server has no room for another worker.
+struct NoRoom;
+
+fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoRoom> {
+    let databases = databases::list();
+    let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
+    visits.keep_only(|database| exists.contains(&database));
+    for database in &databases {
+        if running.len() >= settings::sweeper_max_workers() {
+            break;
+        }
+        let is_running = running.iter().any(|sweeper| sweeper.database == database.oid);
+        let visit = visits.of(database.oid).filter(|visit| visit.is_due(clock::now()));
+        if let Some(visit) = visit.filter(|_| !is_running) {
+            visit.begin();
+            let worker = start(database)?;
+            running.push(Sweeper { worker, visit, database: database.oid });
+        }
+    }
+    Ok(())
+}
+
+fn start(database: &Database) -> Result<Handle, NoRoom> {
+    // SAFETY: a global of this process, which is told when the sweeper has ended.
+    let me = unsafe { pg_sys::MyProcPid };
+    let builder = BackgroundWorkerBuilder::new(&format!("pg_idempotent sweeper {}", database.name))
+        .set_library(LIBRARY)
+        .set_function("pg_idempotent_sweeper")
+        .set_argument(Some(pg_sys::Datum::from(database.oid)))
+        .enable_spi_access()
+        .set_notify_pid(me);
+    let mut worker = pg_sys::BackgroundWorker::from(&builder);
+    let mut handle = std::ptr::null_mut();
+    // SAFETY: the worker is copied; the handle is made in the current context, which outside of
+    // transactions is that of the process.
+    let registered = unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) };
+    if registered { Ok(Handle(handle)) } else { Err(NoRoom) }
+}
+
+fn warn_of_no_room() {
+    ereport!(
+        PgLogLevel::WARNING,
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "could not start a sweeper of idempotency records",
+        "All slots for background workers are taken. Raise max_worker_processes, or sweep by hand with idempotent_sweep()."
+    );
+}

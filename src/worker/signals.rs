@@ -1,0 +1,62 @@
+//! Signals of a worker, set up as Postgres' own background processes do.
+
+use pgrx::pg_sys;
+use std::ffi::c_int;
+
+unsafe extern "C-unwind" {
+    // The functions themselves: pgrx's wrappers are not made to run within a signal handler.
+    // tcop/tcopprot.h
+    fn die(signal: c_int);
+    // postmaster/interrupt.h
+    fn SignalHandlerForConfigReload(signal: c_int);
+    fn SignalHandlerForShutdownRequest(signal: c_int);
+}
+
+/// What SIGTERM does.
+pub enum OnTerminate {
+    /// Ends the process at the next point where it may be interrupted, waits included.
+    Die,
+    /// Sets a flag, for a loop that looks at it.
+    Leave,
+}
+
+pub fn set_up(on_terminate: &OnTerminate) {
+    let terminate = match on_terminate {
+        OnTerminate::Die => die,
+        OnTerminate::Leave => SignalHandlerForShutdownRequest,
+    };
+    // SAFETY: before signals are unblocked; handlers of Postgres' own, made for this.
+    unsafe {
+        handle(pg_sys::SIGTERM, terminate);
+        handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(c_int)) {
+    // SAFETY: as the caller says. Postgres 18 has two functions behind the name.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(signal as c_int, Some(handler));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(signal as c_int, Some(handler));
+    }
+}
+
+/// Whether somebody asked the process to leave.
+pub fn is_told_to_leave() -> bool {
+    // SAFETY: a flag that a signal handler sets.
+    unsafe { (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
+}
+
+/// Reads the configuration anew if somebody asked for it.
+pub fn reload() {
+    // SAFETY: a flag that a signal handler sets; the file is read outside of any transaction.
+    unsafe {
+        let pending = &raw mut pg_sys::ConfigReloadPending;
+        if pending.read_volatile() != 0 {
+            pending.write_volatile(0);
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+}

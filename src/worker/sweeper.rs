@@ -1,0 +1,167 @@
+//! A sweeper: one visit to one database.
+
+use crate::domain::error::Result;
+use crate::domain::policy::Durability;
+use crate::domain::{Micros, Timestamp};
+use crate::raise;
+use crate::settings;
+use crate::store::sweep::{Portion, Swept, sweep};
+use crate::store::{catalog, clock};
+use crate::worker::signals::{self, OnTerminate};
+use crate::worker::visits::{self, Report};
+use pgrx::prelude::*;
+use std::ffi::CString;
+
+/// A transaction of a sweep takes no longer than this: who waits for it waits for no longer.
+const TRANSACTION: Micros = 10_000;
+/// How much longer a sweeper rests than it works: it takes a ninth of one core at most. At about a
+/// microsecond a row a backlog of five million is gone within a minute all the same.
+const REST: Micros = 8;
+/// After that others get their turn, if there are more databases than sweepers.
+const VISIT: Micros = 30 * 1_000_000;
+
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub extern "C-unwind" fn pg_idempotent_sweeper(database: pg_sys::Datum) {
+    signals::set_up(&OnTerminate::Die);
+    let database = pg_sys::Oid::from(database.value() as u32);
+    // SAFETY: as the bootstrap superuser; if the database is gone meanwhile, this is the end.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
+    }
+    configure();
+    let report = match raise::catch(visit) {
+        Ok(report) => report,
+        Err(raised) => {
+            let (sqlstate, message) = raised.describe();
+            // SAFETY: whatever was begun is undone, and the error goes with it.
+            unsafe { pg_sys::AbortCurrentTransaction() };
+            log_once(&sqlstate, &message);
+            Report::Failed
+        }
+    };
+    if let Some(visit) = visits::here() {
+        visit.end(report);
+    }
+}
+
+/// Whatever the server's or the database's settings say to sessions.
+fn configure() {
+    for (name, value) in [
+        // What a crash brings back is deleted again.
+        ("synchronous_commit", "off"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_isolation", "read committed"),
+        ("lock_timeout", "0"),
+    ] {
+        let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { continue };
+        // SAFETY: settings that exist, and values that they take.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+}
+
+/// Sweeps both tables, in short transactions with pauses between them.
+fn visit() -> Result<Report> {
+    let until = clock::now().saturating_add(VISIT);
+    for durability in Durability::ALL {
+        let mut from = Timestamp::MIN;
+        loop {
+            let began = clock::now();
+            let Some(swept) = in_transaction(|| step(durability, from))? else {
+                return Ok(Report::NoExtension);
+            };
+            let Some(resume) = swept.resume else { break };
+            from = resume;
+            if is_to_leave() {
+                return Ok(Report::Done);
+            }
+            if clock::now() >= until {
+                return Ok(Report::More);
+            }
+            rest(clock::now().saturating_sub(began));
+        }
+    }
+    Ok(Report::Done)
+}
+
+/// One portion; `None` without the extension, or while somebody is creating or dropping it.
+fn step(durability: Durability, from: Timestamp) -> Result<Option<Swept>> {
+    if !is_installed() {
+        return Ok(None);
+    }
+    let portion = Portion { durability, from, rows: settings::sweep_batch(), time: TRANSACTION };
+    // A table that somebody has locked is left alone.
+    let swept = sweep(&portion)?.unwrap_or_default();
+    swept.report();
+    Ok(Some(swept))
+}
+
+fn is_installed() -> bool {
+    catalog::refresh();
+    // SAFETY: a look-up in pg_extension by a constant name, within a transaction.
+    unsafe { pg_sys::get_extension_oid(c"pg_idempotent".as_ptr(), true) != pg_sys::InvalidOid }
+}
+
+fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: begun and ended in pairs; after an error the caller aborts. Deleting what is stored
+    // out of line wants an active snapshot (access/common/toast_internals.c).
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+    let result = body()?;
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+    }
+    Ok(result)
+}
+
+/// A multiple of what the work took, so that a backlog leaves the machine to those who work on it.
+fn rest(worked: Micros) {
+    clock::sleep(worked.saturating_mul(REST));
+}
+
+/// Whether the sweeper was switched off, or somebody wants the database for himself: DROP DATABASE
+/// or CREATE DATABASE ... TEMPLATE, which hold its lock and wait for us.
+fn is_to_leave() -> bool {
+    signals::reload();
+    if !settings::sweeper_enabled() {
+        return true;
+    }
+    let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: the lock that a session takes when it connects (utils/init/postinit.c), given back at
+    // once; outside of a transaction it needs none.
+    unsafe {
+        pg_sys::StartTransactionCommand();
+        let database = pg_sys::MyDatabaseId;
+        let free =
+            pg_sys::ConditionalLockSharedObject(pg_sys::DatabaseRelationId, database, 0, lock);
+        pg_sys::CommitTransactionCommand();
+        !free
+    }
+}
+
+/// The first of a row of failures is logged.
+fn log_once(sqlstate: &str, message: &str) {
+    if visits::here().is_some_and(|visit| visit.has_failed()) {
+        return;
+    }
+    ereport!(
+        PgLogLevel::WARNING,
+        PgSqlErrorCode::ERRCODE_WARNING,
+        format!("could not sweep the idempotency records of this database: {message}"),
+        format!(
+            "SQLSTATE {sqlstate}. Further attempts become rarer, and are not logged until one succeeds."
+        )
+    );
+}

@@ -1,0 +1,172 @@
+//! Which database is swept when, in memory that launcher, sweepers and sessions share.
+//!
+//! | last visit said | next visit |
+//! |---|---|
+//! | nothing yet, or the extension was used since | now |
+//! | done | after `sweep_interval` |
+//! | more is due | now |
+//! | no extension here | after `sweep_interval`, at least a minute |
+//! | it failed, or never spoke | after `sweep_interval` doubled with each failure, at most an hour |
+
+use crate::domain::{Micros, Timestamp};
+use crate::shared::{Region, Shareable};
+use crate::store::clock;
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+
+/// More databases than these are swept by hand.
+const CAPACITY: usize = 512;
+
+const WITHOUT_EXTENSION: Micros = 60 * 1_000_000;
+const LONGEST_BACK_OFF: Micros = 3600 * 1_000_000;
+
+pub static VISITS: Region<Visits> = Region::new(c"pg_idempotent visits");
+
+pub struct Visits([Visit; CAPACITY]);
+
+// SAFETY: atomics only; zeros are places that are free.
+unsafe impl Shareable for Visits {}
+
+/// What is known of one database.
+pub struct Visit {
+    /// 0: free.
+    database: AtomicU32,
+    /// One of [`Report`].
+    report: AtomicU32,
+    /// Failures since the last visit that went well.
+    failures: AtomicU32,
+    /// 0: never.
+    last_success: AtomicI64,
+    /// 0: at once.
+    next: AtomicI64,
+}
+
+/// What a sweeper said last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Nothing yet.
+    Nothing = 0,
+    /// Everything that was due is done.
+    Done = 1,
+    /// More is due.
+    More = 2,
+    /// There is no extension in this database.
+    NoExtension = 3,
+    /// It failed, and told the server log why.
+    Failed = 4,
+}
+
+impl Report {
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Done,
+            2 => Self::More,
+            3 => Self::NoExtension,
+            4 => Self::Failed,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+impl Visits {
+    /// The place of a database, taken for it if it has none; `None` if all are taken.
+    pub fn of(&self, database: pg_sys::Oid) -> Option<&Visit> {
+        let database = u32::from(database);
+        let taken = || self.0.iter().find(|visit| visit.database.load(Relaxed) == database);
+        taken().or_else(|| {
+            self.0.iter().find(|visit| {
+                let before = visit.database.compare_exchange(0, database, Relaxed, Relaxed);
+                before.is_ok() || before == Err(database)
+            })
+        })
+    }
+
+    /// Frees the places of databases that are gone.
+    pub fn keep_only(&self, exists: impl Fn(pg_sys::Oid) -> bool) {
+        for visit in &self.0 {
+            let database = visit.database.load(Relaxed);
+            if database != 0 && !exists(pg_sys::Oid::from(database)) {
+                for number in [&visit.report, &visit.failures] {
+                    number.store(0, Relaxed);
+                }
+                for time in [&visit.last_success, &visit.next] {
+                    time.store(0, Relaxed);
+                }
+                visit.database.store(0, Relaxed);
+            }
+        }
+    }
+}
+
+impl Visit {
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next.load(Relaxed) <= now
+    }
+
+    /// A sweeper is on its way; if it never speaks, that counts as a failure.
+    pub fn begin(&self) {
+        self.report.store(Report::Nothing as u32, Relaxed);
+    }
+
+    /// How the visit went; the sweeper's last word.
+    pub fn end(&self, report: Report) {
+        self.report.store(report as u32, Relaxed);
+        if matches!(report, Report::Done | Report::More) {
+            self.last_success.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// Sets the time of the next visit; the launcher's answer to the sweeper's last word.
+    pub fn schedule(&self, interval: Micros) {
+        let report = Report::from(self.report.load(Relaxed));
+        let failures = match report {
+            Report::Failed | Report::Nothing => self.failures.load(Relaxed).saturating_add(1),
+            Report::Done | Report::More | Report::NoExtension => 0,
+        };
+        self.failures.store(failures, Relaxed);
+        let pause = match report {
+            Report::Done => interval,
+            Report::More => 0,
+            Report::NoExtension => interval.max(WITHOUT_EXTENSION),
+            Report::Failed | Report::Nothing => back_off(interval, failures),
+        };
+        self.next.store(clock::now().saturating_add(pause), Relaxed);
+    }
+
+    /// Whether the last visit failed, so that the log knows already.
+    pub fn has_failed(&self) -> bool {
+        self.failures.load(Relaxed) > 0
+    }
+
+    /// When the database was last swept.
+    pub fn last_success(&self) -> Option<Timestamp> {
+        Some(self.last_success.load(Relaxed)).filter(|at| *at != 0)
+    }
+
+    /// How many visits have failed since.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+}
+
+fn back_off(interval: Micros, failures: u32) -> Micros {
+    let factor = 1_i64.checked_shl(failures).unwrap_or(i64::MAX);
+    interval.saturating_mul(factor).clamp(0, LONGEST_BACK_OFF.max(interval))
+}
+
+/// The extension is used in this database: the next tick visits it, if the last visit found none.
+pub fn is_in_use() {
+    // SAFETY: a global of this backend.
+    let visit = VISITS.get().and_then(|visits| visits.of(unsafe { pg_sys::MyDatabaseId }));
+    if let Some(visit) = visit
+        && Report::from(visit.report.load(Relaxed)) == Report::NoExtension
+    {
+        visit.next.store(0, Relaxed);
+    }
+}
+
+/// What is known of this database; `None` where the library was not preloaded.
+pub fn here() -> Option<&'static Visit> {
+    // SAFETY: a global of this backend.
+    VISITS.get()?.of(unsafe { pg_sys::MyDatabaseId })
+}
