@@ -49,4 +49,4 @@ SELECT pg_describe_object('pg_trigger'::regclass, oid, 0) FROM pg_trigger WHERE 
 
 -- settings
 SELECT outcome FROM idempotent_replay('objects', 'k');
-SELECT name, setting, unit, context, vartype, short_desc <> '' AS described FROM pg_settings WHERE name LIKE 'idempotent.%' ORDER BY name COLLATE "C";
+SELECT name, setting, unit, context, vartype, short_desc <> '' AS described FROM pg_settings WHERE name LIKE 'idempotent.%' AND name <> 'idempotent.sweeper_enabled' ORDER BY name COLLATE "C";
