@@ -9,6 +9,9 @@ from fetch import cdnow_path
 from server import PRELOADED, Server
 from suites import indent, report
 
+# So that nobody has to watch for ten seconds.
+SETTINGS = {**PRELOADED, "idempotent.sweep_interval": "'500ms'"}
+
 
 def scripts():
     return sorted((ROOT / "sql" / "demo").glob("[0-9][0-9]_*.sql"))
@@ -24,7 +27,7 @@ def run_scripts(server, programs, verbose):
     env.update(DEMO_BIN=str(programs), CDNOW=str(cdnow_path()), PAGER="cat")
     for number, script in enumerate(found):
         began = time.monotonic()
-        command = [str(server.prefix / "bin" / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-f", str(script)]
+        command = [str(server.prefix / "bin" / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-v", "crash=yes", "-f", str(script)]
         if not verbose:
             command.insert(2, "-q")
         done = subprocess.run(command, env=env, cwd=str(ROOT), stdin=subprocess.DEVNULL, universal_newlines=True, errors="replace",
@@ -45,7 +48,7 @@ def main():
     prefix = install(MAIN_MAJOR)
     programs = build_client()
     with step(f"starting a Postgres {MAIN_MAJOR} with its data in a throw-away directory"):
-        server = Server(prefix, PRELOADED).start()
+        server = Server(prefix, SETTINGS).start()
     try:
         say(f"    on port {server.port}, through the unix socket in {server.base}\n")
         run_scripts(server, programs, verbose=True)

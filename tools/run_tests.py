@@ -6,7 +6,7 @@ import time
 from build import build_client, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
 from fetch import cdnow_path
-from run_demo import run_scripts
+from run_demo import SETTINGS, run_scripts
 from server import PRELOADED, Server
 from suites import run_cargo_test, run_docs, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
@@ -53,7 +53,7 @@ def docs(major):
 
 def demo(major):
     prefix, programs = install(major), build_client()
-    with server_for(prefix, f"demo-{major}", PRELOADED) as server:
+    with server_for(prefix, f"demo-{major}", SETTINGS) as server:
         return run_scripts(server, programs, verbose=False)
 
 
