@@ -58,7 +58,10 @@ mod tests {
         assert_eq!(number("SELECT count(*) FROM idempotent.record WHERE state <> 'e'"), 0);
         assert_eq!(status("t", "k"), Some(Status::Open));
         run("SELECT idempotent_complete('t', 'k', '1')");
-        assert_eq!(number("SELECT count(*) FROM idempotent.record WHERE xmax = 0 AND state <> 'e'"), 1);
+        assert_eq!(
+            number("SELECT count(*) FROM idempotent.record WHERE xmax = 0 AND state <> 'e'"),
+            1
+        );
         assert_eq!(status("t", "k"), Some(Status::Finished));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::policy::Durability;
+use crate::store::encoding::to_utf8;
 use crate::store::operations;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -97,18 +98,26 @@ fn look_up() -> Result<Catalog> {
     })
 }
 
-/// Whether there is a database of this OID.
-pub fn database_exists(database: pg_sys::Oid) -> bool {
+/// The name of a database; `None` if there is none of this OID.
+pub fn database_name(database: pg_sys::Oid) -> Option<String> {
     // SAFETY: a syscache look-up by an OID, within a transaction; a name that is not null is a copy
     // of ours.
     unsafe {
         let name = pg_sys::get_database_name(database);
         if name.is_null() {
-            return false;
+            return None;
         }
+        let copy = to_utf8(CStr::from_ptr(name).to_bytes());
+        let copy = String::from_utf8_lossy(copy).into_owned();
         pg_sys::pfree(name.cast());
-        true
+        Some(copy)
     }
+}
+
+/// The name of the current database.
+pub fn this_database() -> String {
+    // SAFETY: a global, constant for the backend.
+    database_name(unsafe { pg_sys::MyDatabaseId }).unwrap_or_default()
 }
 
 /// Forgets where the tables are: one that was looked up is gone.

@@ -64,8 +64,11 @@ fn warn(durability: Durability, reset_at: Timestamp) {
             "Delete records one by one, with idempotent_forget, and leave the rest to idempotent_sweep.",
         ),
     };
-    let message =
-        format!("the {} idempotency records were lost at {reset_at}", durability.as_str());
+    let message = format!(
+        "the {} idempotency records of database \"{}\" were lost at {reset_at}",
+        durability.as_str(),
+        catalog::this_database()
+    );
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "pg_idempotent")
         .set_detail(format!(
             "{what} Keys that date themselves from before then and have no record are answered with unknown; keys without a date run again."

@@ -156,10 +156,12 @@ fn log_once(sqlstate: &str, message: &str) {
     if visits::here().is_some_and(|visit| visit.has_failed()) {
         return;
     }
+    let name = raise::catch(|| in_transaction(|| Ok(catalog::this_database())));
+    let database = name.unwrap_or_default();
     ereport!(
         PgLogLevel::WARNING,
         PgSqlErrorCode::ERRCODE_WARNING,
-        format!("could not sweep the idempotency records of this database: {message}"),
+        format!("could not sweep the idempotency records of database \"{database}\": {message}"),
         format!(
             "SQLSTATE {sqlstate}. Further attempts become rarer, and are not logged until one succeeds."
         )
