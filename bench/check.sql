@@ -2,7 +2,7 @@
 -- where both were given the same keys.
 DO $$
 DECLARE
-    ours_open   bigint := (SELECT count(*) FROM idempotent.record WHERE state <> 'c');
+    ours_open   bigint := (SELECT count(*) FROM idempotent.record WHERE state NOT IN ('c', 'e'));
     rivals_open bigint := (SELECT count(*) FROM bench.idempotency_key WHERE finished_at IS NULL);
     only_one    bigint := (SELECT count(*) FROM idempotent.record AS r FULL JOIN bench.idempotency_key AS k USING (key)
                             WHERE key LIKE '%-%' AND (r.record_id IS NULL OR k.key IS NULL));
