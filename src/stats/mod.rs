@@ -34,7 +34,10 @@ pub fn forget(gone: impl Fn(pg_sys::Oid) -> bool) {
     if let Some(table) = TABLE.get() {
         let databases = table.databases();
         let databases = databases.into_iter().filter(|oid| gone(pg_sys::Oid::from(*oid)));
-        table.free(&databases.collect::<Vec<_>>());
+        let databases: Vec<_> = databases.collect();
+        if !databases.is_empty() {
+            table.free(&databases);
+        }
     }
 }
 

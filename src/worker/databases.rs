@@ -7,13 +7,15 @@ use std::ffi::CStr;
 pub struct Database {
     pub oid: pg_sys::Oid,
     pub name: String,
+    /// Whether a sweeper may connect to it. Not to templates: nobody works in one, and whoever is
+    /// connected to it keeps CREATE DATABASE waiting.
+    pub is_open: bool,
 }
 
 /// Half-dropped by a DROP DATABASE that was interrupted (catalog/pg_database.h).
 const INVALID: i32 = -2;
 
-/// Those that a sweeper may connect to. Not templates: nobody works in one, and whoever is connected
-/// to it keeps CREATE DATABASE waiting.
+/// All of them.
 pub fn list() -> Vec<Database> {
     let mut databases = Vec::new();
     // SAFETY: a transaction of our own around a scan of a shared catalog, which is read as it is
@@ -36,11 +38,14 @@ pub fn list() -> Vec<Database> {
                 break;
             }
             let row: *const pg_sys::FormData_pg_database = pg_sys::GETSTRUCT(tuple).cast();
-            if (*row).datallowconn && !(*row).datistemplate && (*row).datconnlimit != INVALID {
-                let name = CStr::from_ptr((*row).datname.data.as_ptr());
-                databases
-                    .push(Database { oid: (*row).oid, name: name.to_string_lossy().into_owned() });
-            }
+            let name = CStr::from_ptr((*row).datname.data.as_ptr());
+            databases.push(Database {
+                oid: (*row).oid,
+                name: name.to_string_lossy().into_owned(),
+                is_open: (*row).datallowconn
+                    && !(*row).datistemplate
+                    && (*row).datconnlimit != INVALID,
+            });
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(table, lock);

@@ -1,6 +1,7 @@
 //! The launcher: starts sweepers, and knows nothing of what they do.
 
 use crate::settings;
+use crate::stats;
 use crate::store::clock;
 use crate::worker::LIBRARY;
 use crate::worker::databases::{self, Database};
@@ -94,7 +95,8 @@ fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoR
     let databases = databases::list();
     let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
     visits.keep_only(|database| exists.contains(&database));
-    for database in &databases {
+    stats::forget(|database| !exists.contains(&database));
+    for database in databases.iter().filter(|database| database.is_open) {
         if running.len() >= settings::sweeper_max_workers() {
             break;
         }
