@@ -1,0 +1,118 @@
+"""What the background sweeper costs those who work: claims per second with a backlog being swept and without, in turns.
+
+One server, one run: a table with expired and live records; round after round the sweeper is switched off and on while
+four clients claim, work and complete. It ends when the backlog is gone. Commits are asynchronous, so that the processor is
+what everybody fights for, and not the disk. The figures: the median of the rounds' ratios, and how long the sweeper was
+at work. Also how many rows a second idempotent_sweep() deletes by hand, against how many were inserted a second by a plain
+INSERT ... SELECT. Written to bench/sweep.json. Exits with 1 if claims fall below 0.95 or the backlog lasts for longer than a minute.
+
+Environment: as for run.py; the library must be preloaded. QUICK=1 takes a tenth of the records.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+
+from run import CLIENTS, DATABASE, HERE, QUICK, Failure, machine, pgbench, prepare, psql
+
+EXPIRED = 500_000 if QUICK else 5_000_000
+LIVE = 100_000 if QUICK else 1_000_000
+# Of the expired ones, left for idempotent_sweep() by hand.
+BY_HAND = EXPIRED // 10
+# Without a backlog there is nothing to compare.
+ROUNDS = 40
+PROMISED = {"ratio": 0.95, "seconds": 60.0}
+
+
+def switch(sweeper):
+    psql(f"ALTER SYSTEM SET idempotent.sweeper_enabled = {sweeper}")
+    psql("SELECT pg_reload_conf()")
+    running = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'pg_idempotent sweeper %'"
+    while (psql(running) == "0") == (sweeper == "on") and backlog() > 0:
+        time.sleep(0.05)
+
+
+def backlog():
+    """Roughly: 0 only if nothing is left."""
+    return int(psql("SELECT count(*) FROM (SELECT FROM idempotent.record WHERE sweep_at < clock_timestamp() LIMIT 1) AS due"))
+
+
+def claims():
+    return pgbench(HERE / "client" / "run_ours.sql")
+
+
+def fill():
+    began = time.monotonic()
+    psql((HERE / "fill.sql").read_text(), expired=EXPIRED + BY_HAND, live=LIVE)
+    return (EXPIRED + BY_HAND + LIVE) / (time.monotonic() - began)
+
+
+def by_hand():
+    began = time.monotonic()
+    rows = int(psql(f"SELECT idempotent_sweep({BY_HAND})"))
+    return rows / (time.monotonic() - began)
+
+
+def take_turns():
+    """(claims per second without, with), and for how long the sweeper was at work."""
+    claims()
+    without, beside, seconds = [], [], 0.0
+    for _ in range(ROUNDS):
+        switch("off")
+        off = claims()
+        switch("on")
+        began = time.monotonic()
+        on = claims()
+        seconds += time.monotonic() - began
+        if backlog() == 0:
+            return without, beside, seconds
+        without.append(off)
+        beside.append(on)
+    raise Failure(f"after {ROUNDS} rounds there is still a backlog")
+
+
+def main():
+    prepare()
+    try:
+        psql("ALTER SYSTEM SET idempotent.sweep_interval = '100ms'")
+        switch("off")
+        facts = machine()
+        inserted = fill()
+        deleted = by_hand()
+        os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
+        without, beside, seconds = take_turns()
+    finally:
+        os.environ.pop("PGOPTIONS", None)
+        psql("ALTER SYSTEM RESET idempotent.sweep_interval", "postgres")
+        psql("ALTER SYSTEM RESET idempotent.sweeper_enabled", "postgres")
+        psql("SELECT pg_reload_conf()", "postgres")
+        psql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", "postgres")
+    ratios = [on / off for on, off in zip(beside, without)]
+    if not ratios:
+        raise Failure("the backlog was gone within one round: take more records")
+    ratio = statistics.median(ratios)
+    print(f"\n{facts['date']}: pg_idempotent {facts['extension']}, Postgres {facts['server_version']}, {facts['processors']} processors; "
+          f"{EXPIRED:,} expired and {LIVE:,} live records.\n")
+    print("| what | figure | promised |")
+    print("|---|---:|---:|")
+    print(f"| claims per second without the sweeper, {CLIENTS} clients, median of {len(ratios)} rounds | {statistics.median(without):,.0f} | |")
+    print(f"| beside it | {statistics.median(beside):,.0f} | |")
+    print(f"| ratio, median of the rounds' ({min(ratios):.2f} to {max(ratios):.2f}) | **{ratio:.2f}** | {PROMISED['ratio']} |")
+    print(f"| seconds until the backlog was gone, beside the claims | **{seconds:.0f}** | {PROMISED['seconds']:.0f} |")
+    print(f"| rows a second, swept by hand | {deleted:,.0f} | |")
+    print(f"| rows a second, inserted by INSERT ... SELECT | {inserted:,.0f} | |")
+    (HERE / "sweep.json").write_text(json.dumps({"machine": facts, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
+                                                 "swept_by_hand": deleted, "inserted": inserted}, indent=1) + "\n")
+    if ratio < PROMISED["ratio"] or seconds > PROMISED["seconds"]:
+        raise Failure("less than promised")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Failure, OSError) as failure:
+        sys.stdout.flush()
+        print(f"\nerror: {failure}", file=sys.stderr)
+        sys.exit(1)
