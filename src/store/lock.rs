@@ -149,6 +149,26 @@ pub fn is_held_by_another(id: RecordId) -> bool {
     count > 0
 }
 
+/// Whether somebody holds this database's lock against those who connect, and so waits for us to
+/// leave: DROP DATABASE, or CREATE DATABASE with this one as its template.
+pub fn database_is_wanted() -> bool {
+    let tag = pg_sys::LOCKTAG {
+        // An object that is shared by all databases.
+        locktag_field1: 0,
+        locktag_field2: u32::from(pg_sys::DatabaseRelationId),
+        // SAFETY: a global, constant for the backend.
+        locktag_field3: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: a valid tag, in the mode that a session takes when it connects
+    // (utils/init/postinit.c); released with the transaction.
+    let result = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
+    result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
 /// How many keys one transaction may hold by locks: its share of the lock table
 /// (max_locks_per_transaction).
 pub fn fair_share() -> usize {

@@ -6,7 +6,7 @@ use crate::domain::{Micros, Timestamp};
 use crate::raise;
 use crate::settings;
 use crate::store::sweep::{Portion, Swept, sweep};
-use crate::store::{catalog, clock};
+use crate::store::{catalog, clock, lock};
 use crate::worker::signals::{self, OnTerminate};
 use crate::worker::visits::{self, Report};
 use pgrx::prelude::*;
@@ -79,7 +79,7 @@ fn visit() -> Result<Report> {
             };
             let Some(resume) = swept.resume else { break };
             from = resume;
-            if is_to_leave() {
+            if is_to_leave()? {
                 return Ok(Report::Done);
             }
             if clock::now() >= until {
@@ -131,24 +131,10 @@ fn rest(worked: Micros) {
     clock::sleep(worked.saturating_mul(REST));
 }
 
-/// Whether the sweeper was switched off, or somebody wants the database for himself: DROP DATABASE
-/// or CREATE DATABASE ... TEMPLATE, which hold its lock and wait for us.
-fn is_to_leave() -> bool {
+/// Whether the sweeper was switched off, or somebody wants the database for himself.
+fn is_to_leave() -> Result<bool> {
     signals::reload();
-    if !settings::sweeper_enabled() {
-        return true;
-    }
-    let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: the lock that a session takes when it connects (utils/init/postinit.c), given back at
-    // once; outside of a transaction it needs none.
-    unsafe {
-        pg_sys::StartTransactionCommand();
-        let database = pg_sys::MyDatabaseId;
-        let free =
-            pg_sys::ConditionalLockSharedObject(pg_sys::DatabaseRelationId, database, 0, lock);
-        pg_sys::CommitTransactionCommand();
-        !free
-    }
+    Ok(!settings::sweeper_enabled() || in_transaction(|| Ok(lock::database_is_wanted()))?)
 }
 
 /// The first of a row of failures is logged.
