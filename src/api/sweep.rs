@@ -29,7 +29,7 @@ fn sweep_both(limit: u64) -> Result<u64> {
             break;
         }
         let portion = Portion { durability, from: i64::MIN, rows, time: Micros::MAX };
-        if let Some(swept) = sweep(&portion)? {
+        if let Some(mut swept) = sweep(&portion)? {
             swept.report();
             done += swept.rows();
         }

@@ -17,6 +17,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::collections::HashMap;
 
+/// Between looks at the clock, which take a part of the time that a row does.
+const ROWS_PER_LOOK: u32 = 32;
+
 /// What to sweep, and how much of it at most.
 #[derive(Clone, Copy)]
 pub struct Portion {
@@ -24,7 +27,7 @@ pub struct Portion {
     /// Rows due before then were looked at by the portion before.
     pub from: Timestamp,
     pub rows: u64,
-    /// Ends the portion early, after at least one row.
+    /// Ends the portion early, after at least some rows.
     pub time: Micros,
 }
 
@@ -35,9 +38,15 @@ pub struct Swept {
     pub evicted: u64,
     /// Where the next portion goes on; `None`: nothing more is due.
     pub resume: Option<Timestamp>,
-    /// Deleted and evicted rows by operation, as the server spells it.
-    pub operations: HashMap<Box<[u8]>, (u64, u64)>,
+    /// What was done by operation, as the server spells it.
+    operations: HashMap<Box<[u8]>, Counts>,
+    /// The operation of the latest row, not yet added to the others: rows that expire together are
+    /// mostly of one.
+    latest: (Box<[u8]>, Counts),
 }
+
+/// Deleted and evicted rows.
+type Counts = (u64, u64);
 
 impl Swept {
     pub fn rows(&self) -> u64 {
@@ -45,7 +54,8 @@ impl Swept {
     }
 
     /// Adds to the statistics what was done.
-    pub fn report(&self) {
+    pub fn report(&mut self) {
+        self.add_latest();
         for (operation, (deleted, evicted)) in &self.operations {
             // SAFETY: used at once.
             let operation = unsafe { to_utf8(operation) };
@@ -57,14 +67,18 @@ impl Swept {
     fn count(&mut self, operation: &[u8], deleted: u64, evicted: u64) {
         self.deleted += deleted;
         self.evicted += evicted;
-        // Rows that expire together are mostly of one operation, but a name is no more than 63
-        // bytes to hash.
-        match self.operations.get_mut(operation) {
-            Some(counts) => *counts = (counts.0 + deleted, counts.1 + evicted),
-            None => {
-                self.operations.insert(operation.into(), (deleted, evicted));
-            }
+        if *self.latest.0 != *operation {
+            self.add_latest();
+            self.latest.0 = operation.into();
         }
+        self.latest.1.0 += deleted;
+        self.latest.1.1 += evicted;
+    }
+
+    fn add_latest(&mut self) {
+        let (operation, counts) = std::mem::take(&mut self.latest);
+        let sum = self.operations.entry(operation).or_default();
+        *sum = (sum.0 + counts.0, sum.1 + counts.1);
     }
 }
 
@@ -133,7 +147,7 @@ impl Walk<'_> {
         // ended; each tuple is pinned until the next one is asked for.
         unsafe {
             let scan = self.begin();
-            let mut resume = None;
+            let (mut resume, mut visited) = (None, 0_u32);
             loop {
                 let tuple = uncaught::systable_getnext_ordered(
                     scan,
@@ -143,18 +157,24 @@ impl Walk<'_> {
                     resume = None;
                     break;
                 }
-                let enough = (*self.swept).rows() >= self.portion.rows
-                    || resume.is_some() && clock::now() >= self.until;
-                if enough {
+                if self.is_enough(visited) {
                     break;
                 }
                 resume = Some(self.visit(tuple));
+                visited += 1;
                 subtransaction::serve_interrupts();
             }
             uncaught::systable_endscan_ordered(scan);
             uncaught::CommandCounterIncrement();
             (*self.swept).resume = resume;
         }
+    }
+
+    fn is_enough(self, visited: u32) -> bool {
+        // SAFETY: the walk's own.
+        let rows = unsafe { (*self.swept).rows() };
+        let is_time_to_look = visited % ROWS_PER_LOOK == ROWS_PER_LOOK - 1;
+        rows >= self.portion.rows || is_time_to_look && clock::now() >= self.until
     }
 
     /// # Safety
