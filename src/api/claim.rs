@@ -350,6 +350,7 @@ fn remember(call: &Call<'_>, request: &Request, taken: &Answer, spilled: bool, o
         attempt: taken.attempt.unwrap_or(1),
         checkpoint: taken.checkpoint,
         spilled,
+        first_sent: request.first_sent,
         over_absent,
     };
     claims::open(call.owner.id, &call.owner.identity, claim);

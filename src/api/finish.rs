@@ -1,10 +1,14 @@
 //! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
 
 use crate::api::call::Call;
+use crate::domain::dating;
 use crate::domain::error::{Error, Result};
-use crate::domain::verdict::{FenceVerdict, State, check_fence, fence_error, other_answer_error};
+use crate::domain::verdict::{
+    FenceVerdict, State, check_fence, fence_error, finished_before_error, other_answer_error,
+};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
+use crate::settings;
 use crate::stats::{Counter, pending};
 use crate::store::claims::{self, Status};
 use crate::store::lock::KeyLock;
@@ -74,7 +78,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         if claim.over_absent {
             delete_absent(call, &records)?;
         }
-        let (mut row, kept) = answer_row(call, stored);
+        let (mut row, kept) = answer_row(call, stored, claim.first_sent);
         row.set_fingerprint(claim.fingerprint.as_ref());
         if claim.attempt > 1 {
             row.set(column::ATTEMPT, Some(Datum::from(claim.attempt)));
@@ -86,7 +90,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
     }
     let kept = match take_by_fence(call, &records, fence)? {
         Held::Leased(found, _lock) => {
-            let (mut row, kept) = answer_row(call, stored);
+            let (mut row, kept) = answer_row(call, stored, None);
             for column in [
                 column::FINGERPRINT,
                 column::FINGERPRINT_VERSION,
@@ -100,6 +104,9 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
             records.insert(&call.owner, &row)?;
             pending::count(&call.tally, stored.counter());
             kept
+        }
+        Held::Finished(found) if !found.record.mine => {
+            return Err(finished_before_error(&call.owner.identity));
         }
         Held::Finished(found) if is_same_answer(&found, stored) => {
             Kept { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
@@ -232,14 +239,9 @@ pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
 }
 
 /// The row of a finished record; an answer that is too large leaves its body out.
-pub fn answer_row(call: &Call<'_>, stored: &Stored) -> (Row, Kept) {
+pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp>) -> (Row, Kept) {
     let now = clock::now();
-    let retention = stored.retention.unwrap_or(if stored.failed {
-        call.policy.failure_retention
-    } else {
-        call.policy.retention
-    });
-    let expires_at = now.saturating_add(retention);
+    let expires_at = expires_at(call, stored, first_sent, now);
     let mut row = Row::new(&call.owner);
     row.set_state(if stored.failed { State::Failed } else { State::Completed });
     row.set(column::STATUS, stored.status.map(Datum::from));
@@ -255,6 +257,23 @@ pub fn answer_row(call: &Call<'_>, stored: &Stored) -> (Row, Kept) {
         row.set(column::BODY, stored.body);
     }
     (row, Kept { expires_at, evicted })
+}
+
+fn expires_at(
+    call: &Call<'_>,
+    stored: &Stored,
+    first_sent: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    match stored.retention {
+        Some(retention) => now.saturating_add(retention),
+        // A failure is kept for a while, so that the key may run again.
+        None if stored.failed => now.saturating_add(call.policy.failure_retention),
+        None => {
+            let sent = dating::sent(first_sent, call.owner.identity.key(), now);
+            dating::kept_until(sent, now, call.policy.retention, settings::clock_skew())
+        }
+    }
 }
 
 fn sweep_at(call: &Call<'_>, now: Timestamp, expires_at: Timestamp) -> Timestamp {

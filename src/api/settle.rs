@@ -135,7 +135,7 @@ fn resolve(
     // A failure found out about later is as final as an answer: it must not run again in minutes.
     let retention = Some(call.policy.retention);
     let stored = Stored { failed, response, retention, ..Stored::default() };
-    let (mut row, _) = answer_row(call, &stored);
+    let (mut row, _) = answer_row(call, &stored, None);
     // Without the fence: whoever held it comes too late now. What was asked is lost with a record.
     let fingerprint = before.as_ref().map_or(Some(Fingerprint::ANY), |it| it.record.fingerprint);
     row.set_fingerprint(fingerprint.as_ref());

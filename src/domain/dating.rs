@@ -90,6 +90,28 @@ pub fn new_key(unix_micros: i64, random: [u8; 10]) -> String {
     )
 }
 
+/// When a key was first sent, if anybody says: `first_sent`, or else the key itself.
+#[must_use]
+pub fn sent(first_sent: Option<Timestamp>, key: &[u8], now: Timestamp) -> Option<Timestamp> {
+    let plausible = |date: &Timestamp| *date <= now.saturating_add(FURTHEST);
+    first_sent.or_else(|| key_date(key).filter(plausible))
+}
+
+/// Until when the answer of a key is kept that was `sent` then: for the retention, and for a key
+/// with a date until that alone refuses it, so that it never runs in between.
+#[must_use]
+pub fn kept_until(
+    sent: Option<Timestamp>,
+    now: Timestamp,
+    retention: Micros,
+    skew: Micros,
+) -> Timestamp {
+    let retained = now.saturating_add(retention);
+    sent.map_or(retained, |date| {
+        retained.max(date.saturating_add(retention).saturating_add(skew).saturating_add(1))
+    })
+}
+
 /// How old a key is at `now`. `first_sent` wins over the key's own date.
 ///
 /// Too old is a date more than `retention + skew` ago; the future is a date more than `skew`
@@ -109,8 +131,7 @@ pub fn date(
     skew: Micros,
     lost_before: Timestamp,
 ) -> Age {
-    let plausible = |date: &Timestamp| *date <= now.saturating_add(FURTHEST);
-    let Some(date) = first_sent.or_else(|| key_date(key).filter(plausible)) else {
+    let Some(date) = sent(first_sent, key, now) else {
         return Age::Undated;
     };
     if date > now.saturating_add(skew) {

@@ -117,6 +117,20 @@ pub fn fence_error(
     Some(error)
 }
 
+/// The refusal of an answer to a key that an earlier transaction has finished: `ID007`.
+///
+/// Also when it is the same answer. Whoever repeats a transaction because COMMIT went unanswered
+/// repeats the business rows with it, and they would be there twice.
+#[must_use]
+pub fn finished_before_error(identity: &Identity<'_>) -> Error {
+    Error::new(Code::NoClaim, "the key is finished already")
+        .detail(format!("An earlier transaction has stored an answer for {}.", identity.describe()))
+        .hint(format!(
+            "ROLLBACK: what this transaction repeats is done. Read the stored answer: {}.",
+            identity.call("idempotent_replay", "")
+        ))
+}
+
 /// The refusal of a second answer that differs from the first: `ID007`.
 #[must_use]
 pub fn other_answer_error(identity: &Identity<'_>) -> Error {

@@ -8,7 +8,9 @@ use super::identity::Identity;
 use super::policy::OnLapse;
 use super::{Micros, Timestamp};
 
-pub use super::fence::{FenceVerdict, check_fence, fence_error, other_answer_error};
+pub use super::fence::{
+    FenceVerdict, check_fence, fence_error, finished_before_error, other_answer_error,
+};
 
 /// When to ask again while nobody knows when the holder will be done: a claim that is held by a
 /// transaction has no end that could be told.

@@ -4,6 +4,7 @@
 //! here alone. What is remembered follows savepoints: a journal says what to undo when one is
 //! rolled back, like the locks and rows that go with it.
 
+use crate::domain::Timestamp;
 use crate::domain::error::{Code, Error};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
@@ -36,6 +37,8 @@ pub struct Claim {
     pub checkpoint: Option<Datum>,
     /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
     pub spilled: bool,
+    /// When the key was first sent, if the caller said so.
+    pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
     pub over_absent: bool,
 }

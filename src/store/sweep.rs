@@ -77,6 +77,9 @@ impl Swept {
 
     fn add_latest(&mut self) {
         let (operation, counts) = std::mem::take(&mut self.latest);
+        if counts == Counts::default() {
+            return;
+        }
         let sum = self.operations.entry(operation).or_default();
         *sum = (sum.0 + counts.0, sum.1 + counts.1);
     }

@@ -110,6 +110,22 @@ fn a_key_dates_itself_to_the_millisecond() {
 }
 
 #[test]
+fn a_dated_key_is_known_until_its_date_refuses_it() {
+    let done = NOW;
+    let kept = |sent| kept_until(sent, done, RETENTION, SKEW);
+    assert_eq!(kept(None), done + RETENTION);
+    for sent in [NOW, NOW - 1, NOW - SKEW, NOW + SKEW] {
+        let until = kept(Some(sent));
+        assert!(until >= done + RETENTION);
+        let age = |now| date(Some(sent), b"k", now, RETENTION, SKEW, Timestamp::MIN);
+        assert_eq!(age(until), Age::TooOld { since: sent }, "{sent}");
+    }
+    // Long worked on: the retention counts from when it was done.
+    assert_eq!(kept(Some(NOW - HOUR)), done + RETENTION);
+    assert_eq!(kept(Some(i64::MAX)), i64::MAX);
+}
+
+#[test]
 fn first_sent_wins_over_the_key() {
     let (old, new) = (key_at(NOW - 2 * RETENTION), key_at(NOW));
     assert_eq!(age(Some(NOW), &old), Age::Fresh(NOW));

@@ -157,8 +157,10 @@ fn a_stale_fence_is_named_beside_the_current_one() {
 
 #[test]
 fn another_answer_is_refused() {
-    let error = other_answer_error(&identity());
-    assert_eq!(error.code, Code::NoClaim);
-    assert_well_formed(&error);
-    assert!(error.hint.unwrap().contains("SELECT idempotent_replay('charge', 'k', scope => 't1')"));
+    for error in [other_answer_error(&identity()), finished_before_error(&identity())] {
+        assert_eq!(error.code, Code::NoClaim);
+        assert_well_formed(&error);
+        let hint = error.hint.unwrap();
+        assert!(hint.contains("SELECT idempotent_replay('charge', 'k', scope => 't1')"), "{hint}");
+    }
 }

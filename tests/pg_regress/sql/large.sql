@@ -44,12 +44,13 @@ SELECT outcome, failed, length(response::text), evicted FROM idempotent_run('lar
 SELECT count(*) FROM large.effect;
 -- with a lease
 SELECT fence FROM idempotent_claim('large', 'lease', lease => '1 hour') \gset
+BEGIN;
 SELECT length(idempotent_complete('large', 'lease', to_jsonb(repeat('x', 5000000)), fence => :fence)::text);
-SELECT outcome, response, evicted FROM idempotent_claim('large', 'lease');
 -- complete again: nobody can compare, so it is taken for the same
-SET client_min_messages = warning;
+SET LOCAL client_min_messages = warning;
 SELECT length(idempotent_complete('large', 'lease', to_jsonb(repeat('x', 5000000)), fence => :fence)::text);
-RESET client_min_messages;
+COMMIT;
+SELECT outcome, response, evicted FROM idempotent_claim('large', 'lease');
 
 -- the limit is the operation's
 SELECT max_response_bytes FROM idempotent_operation('large_kept', max_response_bytes => 10000000);

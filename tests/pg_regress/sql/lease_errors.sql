@@ -84,8 +84,16 @@ SELECT idempotent_complete('lease_errors', 'k3', '"of the taker"', fence => :tak
 SELECT f, pg_temp.refusal(format('SELECT %s(''lease_errors'', ''k3'' %s, fence => %s)', f, rest, :'lapsed')) AS finished_by_another
 FROM (VALUES (1, 'idempotent_complete', ', ''1'''), (2, 'idempotent_fail', ', ''1'''), (3, 'idempotent_release', ''), (4, 'idempotent_extend', ', ''1 hour'''), (5, 'idempotent_checkpoint', ', ''1''')) AS functions (m, f, rest)
 ORDER BY m;
--- complete twice: the same answer is harmless, in another transaction too; anything else is not
+-- complete again, in another transaction: even with the same answer it is refused, as the rows that a retry of the whole
+-- transaction brings along would be there twice
 SELECT idempotent_complete('lease_errors', 'k3', '"of the taker"', fence => :taker);
+-- in the same transaction the same answer is harmless, and anything else is not
+BEGIN;
+SELECT fence AS twice FROM idempotent_claim('lease_errors', 'twice', lease => '1 hour') \gset
+SELECT idempotent_complete('lease_errors', 'twice', '1', fence => :twice);
+SELECT idempotent_complete('lease_errors', 'twice', '1.0', fence => :twice);
+SELECT idempotent_complete('lease_errors', 'twice', '2', fence => :twice);
+ROLLBACK;
 SELECT what, pg_temp.refusal(statement) FROM (VALUES
     (1, 'another answer', format('SELECT idempotent_complete(''lease_errors'', ''k3'', ''"another"'', fence => %s)', :'taker')),
     (2, 'another status', format('SELECT idempotent_complete(''lease_errors'', ''k3'', ''"of the taker"'', 200, fence => %s)', :'taker')),
