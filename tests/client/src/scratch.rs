@@ -28,7 +28,11 @@ impl Scratch {
 
     /// Without it. `options` is what follows CREATE DATABASE name, e.g. an encoding.
     pub fn bare(options: &str) -> Self {
-        let home = Server::from_env();
+        Self::bare_on(Server::from_env(), options)
+    }
+
+    /// Without it, on a server of the caller's own.
+    pub fn bare_on(home: Server, options: &str) -> Self {
         let name = format!("client_{}_{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         home.client()
             .and_then(|mut client| {
