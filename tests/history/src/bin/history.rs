@@ -1,0 +1,112 @@
+//! `history`: runs clients and faults and checks what they were told. See `history --help` and docs/reliability.md.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use history::fault::cluster::Cluster;
+use history::figures::Figures;
+use history::history::{History, Line, write};
+use history::options::{Options, USAGE};
+use history::{Result, check, round};
+
+/// Long enough for much to happen, short enough for a history to be held in memory.
+const ROUND: Duration = Duration::from_secs(60);
+/// Of each violation's history, and of the violations of a round.
+const SHOWN: usize = 3;
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    match Options::parse(std::env::args().skip(1)).and_then(|options| run(&options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("history: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all promises were kept.
+fn run(options: &Options) -> Result<bool> {
+    let mut figures = Figures::default();
+    if let Some(file) = &options.check {
+        judge(&History::read(file)?, options, &mut figures)?;
+        println!("{figures}");
+        return Ok(figures.violations == 0);
+    }
+    println!(
+        "  seed {}, {} clients, {} keys at a time, {} s, {} faults",
+        options.seed,
+        options.clients,
+        options.keys,
+        options.seconds,
+        if options.faults { "all" } else { "no" }
+    );
+    let cluster = Cluster::start()?;
+    let (began, length) = (Instant::now(), Duration::from_secs(options.seconds));
+    let mut seed = options.seed;
+    while began.elapsed() < length || figures.rounds == 0 {
+        let file = options.directory.join(format!("history-{seed}.jsonl"));
+        let left = length.saturating_sub(began.elapsed());
+        let round = round::run(&cluster, options, seed, left.min(ROUND), &file);
+        let round = round.map_err(|error| format!("round with seed {seed}: {error}"))?;
+        if judge(&round, options, &mut figures)? {
+            std::fs::remove_file(&file)?;
+        } else {
+            let log = options.directory.join(format!("history-{seed}.log"));
+            std::fs::copy(cluster.log(), &log)?;
+            println!("  whole history: {}, server's log: {}", file.display(), log.display());
+        }
+        seed += 1;
+        // One round is the whole of a bounded number of operations.
+        if options.operations.is_some() {
+            break;
+        }
+        if options.seconds > 2 * ROUND.as_secs() {
+            println!(
+                "  after {} s: {} statements, {} violations",
+                began.elapsed().as_secs(),
+                figures.operations,
+                figures.violations
+            );
+        }
+    }
+    println!("{figures}");
+    let missing = if options.seconds >= 20 { figures.missing(options.faults) } else { Vec::new() };
+    for what in &missing {
+        println!("  never seen, so nothing was proved of it: {what}");
+    }
+    Ok(figures.violations == 0 && missing.is_empty())
+}
+
+/// Checks a history and shows what is wrong with it.
+fn judge(history: &History, options: &Options, figures: &mut Figures) -> Result<bool> {
+    let options = check::Options { reset_detection: options.reset_detection };
+    let violations = check::check(history, options);
+    figures.add(history, violations.len());
+    for (at, violation) in violations.iter().enumerate() {
+        println!("VIOLATION {violation}");
+        if at < SHOWN {
+            println!(
+                "  seed {}; the shortest part of the history that shows it:",
+                history.setup.seed
+            );
+            show(&check::shrink(history, violation, options))?;
+        }
+    }
+    Ok(violations.is_empty())
+}
+
+fn show(part: &History) -> Result<()> {
+    let lines = (part.keys.iter().cloned().map(Line::Key))
+        .chain(part.events.iter().cloned().map(Line::Call))
+        .chain(part.effects.iter().cloned().map(Line::Effect));
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        write(&mut out, &line)?;
+    }
+    Ok(())
+}

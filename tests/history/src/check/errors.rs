@@ -1,0 +1,39 @@
+//! No other errors than the contract's, and those where they belong.
+
+use super::facts::Facts;
+use super::{Rule, Violation};
+use crate::history::{Call, Outcome};
+
+/// May befall any statement: retry, deadlock, our own statement_timeout.
+const ANYWHERE: [&str; 3] = ["40001", "40P01", "57014"];
+const UNDER_STRICT: [&str; 5] = ["ID001", "ID002", "ID004", "ID005", "ID008"];
+
+pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
+    for event in &facts.history.events {
+        let Outcome::Refused(code) = &event.outcome else { continue };
+        let code = code.as_str();
+        let of_call = match &event.call {
+            Call::Claim { strict, .. } => *strict && UNDER_STRICT.contains(&code),
+            Call::Run { strict, declined, key, .. } => {
+                let stored = facts.keys.get(key).is_some_and(|key| key.operation.stores_failures);
+                *strict && UNDER_STRICT.contains(&code) || code == "P0001" && *declined && !stored
+            }
+            Call::Complete { .. } | Call::Release { .. } => ["ID003", "ID007"].contains(&code),
+            Call::Extend { .. } | Call::Checkpoint { .. } => ["ID003", "ID007"].contains(&code),
+            Call::Commit => code == "ID009",
+            // 53400: as many as the server can remember are prepared already.
+            Call::Prepare { .. } => ["ID009", "53400"].contains(&code),
+            // Settled already, or by somebody else at this moment.
+            Call::CommitPrepared { .. } | Call::RollbackPrepared { .. } => {
+                ["42704", "55000"].contains(&code)
+            }
+            Call::Resolve { .. } => code == "55000",
+            _ => false,
+        };
+        if !of_call && !ANYWHERE.contains(&code) {
+            let what = format!("{:?} was refused with {code}", event.call);
+            let keys = event.call.key().into_iter().collect();
+            found.push(Violation { rule: Rule::WrongError, keys, what });
+        }
+    }
+}

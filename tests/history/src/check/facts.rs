@@ -1,0 +1,287 @@
+//! What a history says about each key: who was given it, what was done, and what was answered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::MS;
+use super::transactions::{self, Fate, Transaction};
+use crate::answer;
+use crate::history::{
+    Call, Dating, Effect, Event, History, Key, KeyId, Nanos, Operation, Outcome, TxnId,
+};
+
+pub struct Facts<'a> {
+    pub history: &'a History,
+    pub txns: BTreeMap<TxnId, Transaction>,
+    pub keys: BTreeMap<KeyId, KeyFacts<'a>>,
+}
+
+/// One key's part of the history.
+pub struct KeyFacts<'a> {
+    pub key: &'a Key,
+    pub operation: &'a Operation,
+    /// The calls about it, in order: indexes into the history's events.
+    pub calls: Vec<usize>,
+    pub grants: Vec<Grant>,
+    pub answers: Vec<Answer>,
+    pub effects: Vec<&'a Effect>,
+}
+
+/// Somebody was told `claimed` or `executed`.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The first event that said so.
+    pub event: usize,
+    pub key: KeyId,
+    pub txn: TxnId,
+    pub epoch: i64,
+    /// Since when it may have been granted: earlier than the event if its name was used before.
+    pub asked: Nanos,
+    pub told: Nanos,
+    /// `None`: held by the transaction.
+    pub fence: Option<i64>,
+    pub lease_ms: u64,
+    pub attempt: i64,
+    pub request: u32,
+    pub attempt_id: Option<String>,
+    pub undone_at: Option<Nanos>,
+    pub fate: Fate,
+}
+
+/// An answer that somebody stored, or may have.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub number: u64,
+    pub event: usize,
+    pub txn: TxnId,
+    pub epoch: i64,
+    pub fence: Option<i64>,
+    pub response: Value,
+    pub failed: bool,
+    pub status: Option<i64>,
+    /// The request that the key was claimed with, if that is known.
+    pub request: Option<u32>,
+    pub undone: bool,
+    pub fate: Fate,
+}
+
+impl Answer {
+    pub fn is_committed(&self) -> bool {
+        self.fate.is_committed() && !self.undone
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub fn of(history: &'a History) -> Self {
+        let mut txns = transactions::of(&history.events);
+        find_out_fates(history, &mut txns);
+        let mut effects: HashMap<KeyId, Vec<&Effect>> = HashMap::new();
+        for effect in &history.effects {
+            effects.entry(effect.key).or_default().push(effect);
+        }
+        let mut calls: HashMap<KeyId, Vec<usize>> = HashMap::new();
+        for (at, event) in history.events.iter().enumerate() {
+            if let Some(key) = event.call.key() {
+                calls.entry(key).or_default().push(at);
+            }
+        }
+        let mut facts = Self { history, txns, keys: BTreeMap::new() };
+        for key in &history.keys {
+            let calls = calls.remove(&key.id).unwrap_or_default();
+            let mut effects = effects.remove(&key.id).unwrap_or_default();
+            effects.sort_by_key(|effect| effect.at_us);
+            let grants = facts.grants(key.id, &calls);
+            let answers = facts.answers(&calls, &grants);
+            let operation = &history.setup.operations[key.operation];
+            facts.keys.insert(key.id, KeyFacts { key, operation, calls, grants, answers, effects });
+        }
+        facts
+    }
+
+    pub fn event(&self, at: usize) -> &'a Event {
+        &self.history.events[at]
+    }
+
+    pub fn txn(&self, id: TxnId) -> &Transaction {
+        &self.txns[&id]
+    }
+
+    pub fn undone_at(&self, at: usize) -> Option<Nanos> {
+        self.txn(self.event(at).txn).undone_at(at)
+    }
+
+    /// Asking again for what one holds, in the transaction or by the attempt's name, is the same grant.
+    fn grants(&self, key: KeyId, calls: &[usize]) -> Vec<Grant> {
+        let mut grants: Vec<Grant> = Vec::new();
+        for &at in calls {
+            let event = self.event(at);
+            let said = event.outcome.said();
+            let (lease_ms, attempt_id) = match &event.call {
+                Call::Claim { lease_ms, attempt_id, .. } if said == "claimed" => {
+                    (*lease_ms, attempt_id.clone())
+                }
+                Call::Run { .. } if said == "executed" => (None, None),
+                _ => continue,
+            };
+            let Some(row) = event.outcome.row() else { continue };
+            let again = grants.iter().any(|grant| {
+                let mine = grant.txn == event.txn
+                    && grant.undone_at.is_none_or(|undone| undone > event.start);
+                grant.fence == row.fence
+                    && (mine && !self.released(grant, calls, at)
+                        || row.fence.is_some()
+                            && attempt_id.is_some()
+                            && grant.attempt_id == attempt_id)
+            });
+            if again {
+                continue;
+            }
+            let txn = self.txn(event.txn);
+            grants.push(Grant {
+                event: at,
+                key,
+                txn: event.txn,
+                epoch: event.epoch,
+                asked: self.first_asked(calls, at, attempt_id.as_ref()),
+                told: event.end,
+                fence: row.fence,
+                lease_ms: lease_ms.unwrap_or(0),
+                attempt: row.attempt.unwrap_or(1),
+                request: event.call.request().unwrap_or(0),
+                attempt_id,
+                undone_at: txn.undone_at(at),
+                fate: txn.fate,
+            });
+        }
+        grants
+    }
+
+    /// Whether a grant of the transaction was given back, before this event.
+    fn released(&self, grant: &Grant, calls: &[usize], before: usize) -> bool {
+        calls.iter().any(|&at| {
+            let event = self.event(at);
+            at > grant.event
+                && at < before
+                && event.txn == grant.txn
+                && matches!(event.call, Call::Release { .. })
+                && event.outcome.is_done("t")
+                && self.undone_at(at).is_none_or(|undone| undone > self.event(before).start)
+        })
+    }
+
+    fn first_asked(&self, calls: &[usize], at: usize, attempt_id: Option<&String>) -> Nanos {
+        let this = self.event(at).start;
+        let Some(name) = attempt_id else { return this };
+        calls
+            .iter()
+            .map(|at| self.event(*at))
+            .filter(|event| matches!(&event.call, Call::Claim { attempt_id: Some(id), .. } if id == name))
+            .map(|event| event.start)
+            .min()
+            .unwrap_or(this)
+    }
+
+    fn answers(&self, calls: &[usize], grants: &[Grant]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for &at in calls {
+            let event = self.event(at);
+            let txn = self.txn(event.txn);
+            // A statement whose answer was lost stored nothing in a transaction that was still open.
+            if matches!(event.outcome, Outcome::Refused(_))
+                || event.outcome == Outcome::Lost && txn.explicit
+            {
+                continue;
+            }
+            let row = event.outcome.row();
+            let (number, response, failed, status, fence) = match &event.call {
+                Call::Complete { answer: number, effect, failed, fence, .. } => {
+                    let status = Some(answer::status(*number));
+                    (*number, answer::response(*number, *effect), *failed, status, *fence)
+                }
+                Call::Run { effect, declined, .. }
+                    if row.is_none_or(|row| row.outcome == "executed") =>
+                {
+                    let fence = row.and_then(|row| row.fence);
+                    if *declined {
+                        (*effect, answer::declined(*effect), true, None, fence)
+                    } else {
+                        (*effect, answer::response(*effect, Some(*effect)), false, None, fence)
+                    }
+                }
+                Call::Resolve { answer: Some(number), .. } => {
+                    (*number, answer::response(*number, None), false, None, None)
+                }
+                _ => continue,
+            };
+            let request = event.call.request().or_else(|| {
+                grants
+                    .iter()
+                    .rfind(|grant| match fence {
+                        Some(fence) => grant.fence == Some(fence),
+                        None => grant.fence.is_none() && grant.txn == event.txn && grant.event < at,
+                    })
+                    .map(|grant| grant.request)
+            });
+            answers.push(Answer {
+                number,
+                event: at,
+                txn: event.txn,
+                epoch: event.epoch,
+                fence,
+                response,
+                failed,
+                status,
+                request: if matches!(event.call, Call::Resolve { .. }) { None } else { request },
+                undone: txn.undone_at(at).is_some(),
+                fate: txn.fate,
+            });
+        }
+        answers
+    }
+}
+
+impl KeyFacts<'_> {
+    pub fn id(&self) -> KeyId {
+        self.key.id
+    }
+
+    pub fn retention(&self) -> Nanos {
+        self.operation.retention_ms * MS
+    }
+
+    pub fn is_dated(&self) -> bool {
+        self.key.dating != Dating::None
+    }
+
+    /// Whether what was there in one epoch is there in another.
+    pub fn lasts(&self, one: i64, other: i64) -> bool {
+        self.operation.logged || one == other
+    }
+}
+
+/// The effects in the database tell what became of transactions that nobody was told of.
+fn find_out_fates(history: &History, txns: &mut BTreeMap<TxnId, Transaction>) {
+    let there: std::collections::HashSet<u64> =
+        history.effects.iter().map(|effect| effect.effect).collect();
+    for txn in txns.values_mut().filter(|txn| txn.fate == Fate::Unknown) {
+        for at in &txn.events {
+            let event = &history.events[*at];
+            let (effect, certain) = match &event.call {
+                Call::Effect { effect, .. } => (effect, event.outcome.is_ok()),
+                Call::Run { effect, declined, .. } => {
+                    (effect, event.outcome.said() == "executed" && !declined)
+                }
+                _ => continue,
+            };
+            if txn.undone_at(*at).is_some() {
+                continue;
+            }
+            if there.contains(effect) {
+                txn.fate = Fate::Committed { by: Nanos::MAX };
+            } else if certain {
+                txn.fate = Fate::Aborted;
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Proves from a history that no promise was broken, or shows which one was.
+//!
+//! Nothing here asks a server: the record, the effects that are there in the end, and the contract's rules, each in a
+//! file of its own. What nobody can know (a COMMIT whose answer was lost) is held against nobody: it may have happened,
+//! and it may not have.
+
+mod answers;
+mod attempts;
+mod effects;
+mod errors;
+pub mod facts;
+mod fences;
+mod guard;
+mod holds;
+mod mismatches;
+mod seals;
+mod shrink;
+mod stuck;
+pub mod transactions;
+
+pub use shrink::shrink;
+
+use std::fmt;
+
+use crate::history::{History, KeyId, Nanos};
+use facts::Facts;
+
+/// Two readings of clocks that differ by less say nothing of what came first: one of them is the database's.
+pub(crate) const MARGIN: Nanos = 5_000_000;
+pub(crate) const MS: Nanos = 1_000_000;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether dated keys of unlogged operations are expected to have one effect over resets, too.
+    pub reset_detection: bool,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// More than one effect of a key within its retention.
+    SecondEffect,
+    /// What was acknowledged is not there.
+    LostEffect,
+    /// What was rolled back, refused or never asked for is there.
+    GhostEffect,
+    /// An answer that nobody stored, or that is not as it was stored.
+    WrongReplay,
+    /// The key was answered, and is not any more.
+    ForgottenAnswer,
+    /// An answer past its retention.
+    ExpiredReplay,
+    /// A fence that is not higher than one granted before.
+    FenceOrder,
+    /// The same fence for two claims.
+    FenceReused,
+    /// A write by a holder who was one no more.
+    StaleFence,
+    /// Two holders at once.
+    TwoHolders,
+    /// Another request was let in.
+    MismatchMissed,
+    /// An outcome for which there is no reason.
+    NoReason,
+    /// A takeover without an attempt before it, or with another's checkpoint.
+    WrongAttempt,
+    /// Sealed, and done all the same.
+    SealBroken,
+    /// Committed with an open claim, or refused without one.
+    Guard,
+    /// Completed or released without a claim.
+    Unclaimed,
+    /// An error that is none of the contract's.
+    WrongError,
+    /// No answer within lease and wait.
+    Stuck,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub rule: Rule,
+    /// The keys that it is about.
+    pub keys: Vec<KeyId>,
+    pub what: String,
+}
+
+impl Violation {
+    pub(crate) fn new(rule: Rule, key: KeyId, what: impl Into<String>) -> Self {
+        Self { rule, keys: vec![key], what: what.into() }
+    }
+
+    pub(crate) fn of_two(rule: Rule, keys: [KeyId; 2], what: impl Into<String>) -> Self {
+        let mut keys = keys.to_vec();
+        keys.dedup();
+        Self { rule, keys, what: what.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} {:?}: {}", self.rule, self.keys, self.what)
+    }
+}
+
+pub fn check(history: &History, options: Options) -> Vec<Violation> {
+    let facts = Facts::of(history);
+    let mut found = Vec::new();
+    effects::check(&facts, options, &mut found);
+    answers::check(&facts, &mut found);
+    fences::check(&facts, &mut found);
+    holds::check(&facts, &mut found);
+    mismatches::check(&facts, &mut found);
+    attempts::check(&facts, &mut found);
+    seals::check(&facts, &mut found);
+    guard::check(&facts, &mut found);
+    errors::check(&facts, &mut found);
+    stuck::check(&facts, &mut found);
+    found.sort_by(|a, b| (a.rule, &a.keys).cmp(&(b.rule, &b.keys)));
+    found
+}

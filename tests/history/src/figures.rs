@@ -1,0 +1,146 @@
+//! What happened, in numbers; and whether enough of it happened for the proof to mean something.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::check::facts::Facts;
+use crate::check::transactions::Fate;
+use crate::history::{Call, FaultKind, History, Outcome};
+
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    pub rounds: u64,
+    pub operations: u64,
+    pub commits: u64,
+    /// Transactions whose COMMIT, or only statement, was never answered; and how many of them had committed.
+    pub unanswered: u64,
+    pub unanswered_committed: u64,
+    pub takeovers: u64,
+    pub effects: u64,
+    pub keys: u64,
+    pub violations: u64,
+    faults: BTreeMap<FaultKind, u64>,
+    /// How often each outcome and each error came back.
+    outcomes: BTreeMap<String, u64>,
+}
+
+impl Figures {
+    pub fn add(&mut self, history: &History, violations: usize) {
+        let facts = Facts::of(history);
+        self.rounds += 1;
+        self.violations += violations as u64;
+        self.operations += history.events.len() as u64;
+        self.effects += history.effects.len() as u64;
+        self.keys += history.keys.len() as u64;
+        for fault in &history.faults {
+            *self.faults.entry(fault.kind).or_default() += 1;
+        }
+        for event in &history.events {
+            if let Some(outcome) = outcome(&event.outcome, &event.call) {
+                *self.outcomes.entry(outcome).or_default() += 1;
+            }
+        }
+        for txn in facts.txns.values() {
+            match txn.fate {
+                Fate::Committed { by: u64::MAX } => {
+                    self.unanswered += 1;
+                    self.unanswered_committed += 1;
+                    self.commits += 1;
+                }
+                Fate::Committed { .. } => self.commits += 1,
+                Fate::Unknown => self.unanswered += 1,
+                Fate::Aborted => {}
+            }
+        }
+        self.takeovers += facts
+            .keys
+            .values()
+            .flat_map(|key| &key.grants)
+            .filter(|grant| grant.attempt > 1)
+            .count() as u64;
+    }
+
+    pub fn fault(&self, kind: FaultKind) -> u64 {
+        self.faults.get(&kind).copied().unwrap_or(0)
+    }
+
+    fn came(&self, outcome: &str) -> u64 {
+        self.outcomes.get(outcome).copied().unwrap_or(0)
+    }
+
+    /// What should have happened and never did: without it the proof is of nothing.
+    pub fn missing(&self, with_faults: bool) -> Vec<&'static str> {
+        let outcomes = [
+            "claimed",
+            "executed",
+            "replay",
+            "in_progress",
+            "mismatch",
+            "unknown",
+            "sealed",
+            "expired",
+            "absent",
+            "ID003",
+            "ID007",
+            "ID009",
+            "40001",
+        ];
+        let mut missing: Vec<_> =
+            outcomes.into_iter().filter(|outcome| self.came(outcome) == 0).collect();
+        if self.takeovers == 0 {
+            missing.push("a lapsed lease that was taken over");
+        }
+        if with_faults {
+            let faults = [
+                (FaultKind::Cut, "a socket that was cut"),
+                (FaultKind::Terminate, "a backend that was terminated"),
+                (FaultKind::Kill, "a backend that was killed"),
+                (FaultKind::Immediate, "an immediate stop"),
+            ];
+            missing.extend(
+                faults.iter().filter(|(kind, _)| self.fault(*kind) == 0).map(|(_, words)| *words),
+            );
+            if self.unanswered_committed == 0 {
+                missing.push("a commit whose answer was lost");
+            }
+        }
+        missing
+    }
+}
+
+fn outcome(outcome: &Outcome, call: &Call) -> Option<String> {
+    match outcome {
+        Outcome::Row(row) => Some(row.outcome.clone()),
+        Outcome::Refused(code) => Some(code.clone()),
+        Outcome::Lost => Some("lost".to_owned()),
+        Outcome::Done(_) => matches!(call, Call::Prepare { .. }).then(|| "prepared".to_owned()),
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "  {:>9} statements in {} rounds", self.operations, self.rounds)?;
+        writeln!(
+            out,
+            "  {:>9} commits; {} transactions without an answer, {} of which had committed",
+            self.commits, self.unanswered, self.unanswered_committed
+        )?;
+        writeln!(
+            out,
+            "  {:>9} crashes of the server ({} backends killed, {} immediate stops)",
+            self.fault(FaultKind::Kill) + self.fault(FaultKind::Immediate),
+            self.fault(FaultKind::Kill),
+            self.fault(FaultKind::Immediate)
+        )?;
+        writeln!(out, "  {:>9} backends terminated", self.fault(FaultKind::Terminate))?;
+        writeln!(out, "  {:>9} sockets cut", self.fault(FaultKind::Cut))?;
+        writeln!(out, "  {:>9} lapsed leases taken over", self.takeovers)?;
+        writeln!(out, "  {:>9} keys checked, {} effects", self.keys, self.effects)?;
+        write!(out, "            outcomes:")?;
+        for (outcome, times) in &self.outcomes {
+            write!(out, " {outcome} {times}")?;
+        }
+        writeln!(out)?;
+        write!(out, "  {:>9} violations", self.violations)
+    }
+}

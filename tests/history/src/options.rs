@@ -1,0 +1,66 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::Result;
+
+pub const USAGE: &str = "\
+usage: history [--seconds N] [--operations N] [--clients N] [--keys N] [--seed N] [--faults all|none]
+               [--directory DIR] [--reset-detection]
+       history --check FILE [--reset-detection]
+
+Runs clients and faults against a Postgres of its own (PGBIN: the directory of its programs, with pg_idempotent
+installed), in rounds of at most a minute, and checks what was recorded. A round that breaks a promise leaves its
+history in DIR.";
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seconds: u64,
+    /// Statements a round, if that is reached first.
+    pub operations: Option<u64>,
+    pub clients: u32,
+    pub keys: usize,
+    pub seed: u64,
+    pub faults: bool,
+    pub directory: PathBuf,
+    pub reset_detection: bool,
+    pub check: Option<PathBuf>,
+}
+
+impl Options {
+    pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self {
+            seconds: 60,
+            operations: None,
+            clients: 8,
+            // All five operations in all three ways to date a key.
+            keys: 15,
+            seed: fastrand::u64(..1_000_000_000),
+            faults: true,
+            directory: std::env::temp_dir(),
+            reset_detection: false,
+            check: None,
+        };
+        let mut arguments = arguments;
+        while let Some(option) = arguments.next() {
+            if option == "--reset-detection" {
+                options.reset_detection = true;
+                continue;
+            }
+            let value =
+                arguments.next().ok_or_else(|| format!("{option}: a value is missing\n{USAGE}"))?;
+            match option.as_str() {
+                "--seconds" => options.seconds = value.parse()?,
+                "--operations" => options.operations = Some(value.parse()?),
+                "--clients" => options.clients = value.parse()?,
+                "--keys" => options.keys = value.parse::<usize>()?.max(1),
+                "--seed" => options.seed = value.parse()?,
+                "--faults" if value == "all" || value == "none" => options.faults = value == "all",
+                "--directory" => options.directory = value.into(),
+                "--check" => options.check = Some(value.into()),
+                _ => return Err(format!("{option} {value}: not understood\n{USAGE}").into()),
+            }
+        }
+        Ok(options)
+    }
+}
