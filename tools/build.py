@@ -60,3 +60,11 @@ def build_client():
     with step("building the client programs"):
         run_cargo(["cargo", "build", "--release", "-p", "client", "--locked"], env, "client")
     return target_dir() / "release"
+
+
+def build_history():
+    """Builds the history checker and returns its path."""
+    env = cargo_env()
+    with step("building the history checker"):
+        run_cargo(["cargo", "build", "--release", "-p", "history", "--locked"], env, "history")
+    return target_dir() / "release" / "history"

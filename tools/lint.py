@@ -37,7 +37,7 @@ def main():
             for major in MAJORS]
     done.append(clippy("test functions", ["--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib"], env,
                        "clippy-pg_test", PGRX_FLAGS))
-    done.append(clippy("domain tests and client programs", ["-p", "domain", "-p", "client", "--all-targets"], env, "clippy-client"))
+    done.append(clippy("domain tests and client programs", ["-p", "domain", "-p", "client", "-p", "history", "--all-targets"], env, "clippy-client"))
     if not all(done):
         raise Failure(f"clippy is not content with {done.count(False)} of {len(done)}")
 

@@ -3,15 +3,19 @@
 import os
 import time
 
-from build import build_client, install, prepare
+from build import build_client, build_history, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
 from fetch import cdnow_path
+from history import run_history
 from run_demo import SETTINGS, run_scripts
 from server import PRELOADED, Server
-from suites import run_cargo_test, run_docs, run_pg_test, run_regress
+from suites import SUITE_TIMEOUT, report, run_cargo_test, run_docs, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
-LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "docs", "demo")
+LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "history", "docs", "demo")
+
+# The bounded runs of the history checker: seconds and faults. `make soak` runs it for as long as wanted.
+HISTORIES = ((60, "all"), (20, "none"))
 
 
 def domain(major):
@@ -46,6 +50,17 @@ def client(major):
         return run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
 
 
+def history(major):
+    prefix, program = install(major), build_history()
+    passed, failed = run_cargo_test(["--release", "--locked", "-p", "history"], cargo_env())
+    for seconds_each, faults in HISTORIES:
+        began = time.monotonic()
+        ok = run_history(prefix, program, ["--seconds", str(seconds_each), "--faults", faults], SUITE_TIMEOUT)
+        report(f"history of {seconds_each} s, faults: {faults}", ok, time.monotonic() - began)
+        passed, failed = passed + ok, failed + (not ok)
+    return passed, failed
+
+
 def docs(major):
     with server_for(install(major), f"docs-{major}", PRELOADED) as server:
         return run_docs(server)
@@ -72,7 +87,7 @@ def plan(only, majors):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:
-        for layer, function in (("isolation", isolation), ("client", client), ("docs", docs), ("demo", demo)):
+        for layer, function in (("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo)):
             if layer in only:
                 yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
 

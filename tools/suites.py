@@ -161,16 +161,16 @@ def run_cargo_test(arguments, env):
     return passed, failed
 
 
-def stream(command, env, line_of, cwd):
+def stream(command, env, line_of, cwd, timeout=SUITE_TIMEOUT):
     """Runs a command, hands on its output line by line, ends it when it hangs; returns its exit code."""
     process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                universal_newlines=True, errors="replace", start_new_session=True)
 
     def too_late():
-        say(f"    FAILED: ended after {SUITE_TIMEOUT // 60} minutes: {' '.join(command[:3])}")
+        say(f"    FAILED: ended after {timeout // 60} minutes: {' '.join(command[:3])}")
         end_group(process.pid)
 
-    late = threading.Timer(SUITE_TIMEOUT, too_late)
+    late = threading.Timer(timeout, too_late)
     late.start()
     try:
         for line in process.stdout:
