@@ -16,6 +16,11 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 );
                 found.push(Violation::new(Rule::WrongAttempt, key.id(), what));
             }
+            // It is resolved first, and then starts from one.
+            if grant.attempt > 1 && key.operation.unknown_on_lapse {
+                let what = format!("attempt {} where a lapse leads to unknown", grant.attempt);
+                found.push(Violation::new(Rule::WrongAttempt, key.id(), what));
+            }
             // `run` does not show its handler what was left.
             if matches!(facts.event(grant.event).call, Call::Claim { .. }) {
                 checkpoint(facts, key, grant, found);

@@ -172,6 +172,16 @@ fn a_takeover_continues_the_attempt_before_it() {
 }
 
 #[test]
+fn a_takeover_is_caught_where_a_lapse_leads_to_unknown() {
+    let mut story = Story::new();
+    let key = story.key(WARY);
+    story.lease(key, 10, 1);
+    story.pause(30);
+    story.single(claim(key, 0, Some(100)), claimed(Some(2), 2));
+    story.breaks(Rule::WrongAttempt);
+}
+
+#[test]
 fn a_takeover_gets_the_last_checkpoint() {
     takeover(0, 2, None).breaks(Rule::WrongAttempt);
     takeover(0, 2, Some(8)).breaks(Rule::WrongAttempt);
