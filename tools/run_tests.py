@@ -14,8 +14,8 @@ from toolchain import cargo_env, check_rust
 
 LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "history", "docs", "demo")
 
-# The bounded runs of the history checker: seconds and faults. `make soak` runs it for as long as wanted.
-HISTORIES = ((60, "all"), (20, "none"))
+# The bounded runs of the history checker: seconds, faults, mix. `make soak` runs it for as long as wanted.
+HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", "leases"))
 
 
 def domain(major):
@@ -53,10 +53,10 @@ def client(major):
 def history(major):
     prefix, program = install(major), build_history()
     passed, failed = run_cargo_test(["--release", "--locked", "-p", "history"], cargo_env())
-    for seconds_each, faults in HISTORIES:
+    for length, faults, mix in HISTORIES:
         began = time.monotonic()
-        ok = run_history(prefix, program, ["--seconds", str(seconds_each), "--faults", faults], SUITE_TIMEOUT)
-        report(f"history of {seconds_each} s, faults: {faults}", ok, time.monotonic() - began)
+        ok = run_history(prefix, program, ["--seconds", str(length), "--faults", faults, "--mix", mix], SUITE_TIMEOUT)
+        report(f"history of {length} s, faults: {faults}, mix: {mix}", ok, time.monotonic() - began)
         passed, failed = passed + ok, failed + (not ok)
     return passed, failed
 

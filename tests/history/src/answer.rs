@@ -22,6 +22,11 @@ pub fn number(row: &Row) -> Option<u64> {
     })
 }
 
+/// The number of the business row that belongs to it.
+pub fn effect(row: &Row) -> Option<u64> {
+    row.response.as_ref()?.get("effect")?.as_u64()
+}
+
 /// The failure that is stored of a handler that declined.
 pub fn declined(effect: u64) -> Value {
     json!({"sqlstate": "P0001", "message": format!("declined {effect}")})

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
+use crate::plan::Mix;
 
 /// Nanoseconds since the run began, on the clock of the clients' machine.
 pub type Nanos = u64;
@@ -32,6 +33,7 @@ pub enum Line {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     pub seed: u64,
+    pub mix: Mix,
     pub clients: u32,
     pub operations: Vec<Operation>,
 }
@@ -172,6 +174,11 @@ pub enum Call {
     Replay {
         key: KeyId,
     },
+    /// Reads the business row that belongs to an answer: how many there are.
+    Look {
+        key: KeyId,
+        effect: u64,
+    },
     /// Settles an unknown as completed with this answer, or as absent.
     Resolve {
         key: KeyId,
@@ -192,6 +199,7 @@ impl Call {
             | Self::Checkpoint { key, .. }
             | Self::Seal { key }
             | Self::Replay { key }
+            | Self::Look { key, .. }
             | Self::Resolve { key, .. } => Some(*key),
             _ => None,
         }

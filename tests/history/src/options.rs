@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::plan::Mix;
 
 pub const USAGE: &str = "\
 usage: history [--seconds N] [--operations N] [--clients N] [--keys N] [--seed N] [--faults all|none]
+               [--mix everything|leases]
                [--directory DIR] [--reset-detection]
        history --check FILE [--reset-detection]
 
@@ -22,6 +24,8 @@ pub struct Options {
     pub keys: usize,
     pub seed: u64,
     pub faults: bool,
+    /// `None`: everything, and every fourth round leases alone.
+    pub mix: Option<Mix>,
     pub directory: PathBuf,
     pub reset_detection: bool,
     pub check: Option<PathBuf>,
@@ -37,6 +41,7 @@ impl Options {
             keys: 15,
             seed: fastrand::u64(..1_000_000_000),
             faults: true,
+            mix: None,
             directory: std::env::temp_dir(),
             reset_detection: false,
             check: None,
@@ -56,6 +61,8 @@ impl Options {
                 "--keys" => options.keys = value.parse::<usize>()?.max(1),
                 "--seed" => options.seed = value.parse()?,
                 "--faults" if value == "all" || value == "none" => options.faults = value == "all",
+                "--mix" if value == "everything" => options.mix = Some(Mix::Everything),
+                "--mix" if value == "leases" => options.mix = Some(Mix::Leases),
                 "--directory" => options.directory = value.into(),
                 "--check" => options.check = Some(value.into()),
                 _ => return Err(format!("{option} {value}: not understood\n{USAGE}").into()),

@@ -12,7 +12,7 @@ use crate::fault::injector::Injector;
 use crate::fault::proxy::Proxy;
 use crate::history::{History, Line, Setup};
 use crate::options::Options;
-use crate::plan::{Plan, policies};
+use crate::plan::{Mix, Plan, policies};
 use crate::play::slots::Slots;
 use crate::play::stage::Stage;
 use crate::play::{self, close, sql};
@@ -21,10 +21,14 @@ use crate::play::{self, close, sql};
 const TICK: Duration = Duration::from_millis(20);
 
 /// Runs a round and writes its history.
+///
+/// # Errors
+/// Of the machinery. What the extension does wrong is in the history.
 pub fn run(
     cluster: &Cluster,
     options: &Options,
     seed: u64,
+    mix: Mix,
     length: Duration,
     file: &Path,
 ) -> Result<History> {
@@ -41,7 +45,7 @@ pub fn run(
 
     let (proxy, way) = Proxy::open(cluster.base(), scratch.server())?;
     let stage = Stage::new(way, operations.clone(), file, options.operations)?;
-    let setup = Setup { seed, clients: options.clients, operations };
+    let setup = Setup { seed, mix, clients: options.clients, operations };
     stage.record(&Line::Setup(setup));
     let slots = Slots::new(&stage, options.keys);
     let injector = Injector { cluster, proxy: &proxy, server: scratch.server(), stage: &stage };
@@ -50,7 +54,7 @@ pub fn run(
             .map(|client| {
                 let (stage, slots) = (&stage, &slots);
                 scope.spawn(move || {
-                    play::play(stage, slots, client, Plan::new(seed, client, options.keys))
+                    play::play(stage, slots, client, Plan::new(seed, client, options.keys, mix))
                 })
             })
             .collect();

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use history::fault::cluster::Cluster;
 use history::figures::Figures;
-use history::history::{History, Line, write};
+use history::history::{History, Line, Setup, write};
 use history::options::{Options, USAGE};
+use history::plan::Mix;
 use history::{Result, check, round};
 
 /// Long enough for much to happen, short enough for a history to be held in memory.
 const ROUND: Duration = Duration::from_secs(60);
-/// Of each violation's history, and of the violations of a round.
+/// Of the violations of a kind.
 const SHOWN: usize = 3;
 
 fn main() -> ExitCode {
@@ -50,8 +51,10 @@ fn run(options: &Options) -> Result<bool> {
     let mut seed = options.seed;
     while began.elapsed() < length || figures.rounds == 0 {
         let file = options.directory.join(format!("history-{seed}.jsonl"));
+        let every_fourth = if figures.rounds % 4 == 3 { Mix::Leases } else { Mix::Everything };
+        let mix = options.mix.unwrap_or(every_fourth);
         let left = length.saturating_sub(began.elapsed());
-        let round = round::run(&cluster, options, seed, left.min(ROUND), &file);
+        let round = round::run(&cluster, options, seed, mix, left.min(ROUND), &file);
         let round = round.map_err(|error| format!("round with seed {seed}: {error}"))?;
         if judge(&round, options, &mut figures)? {
             std::fs::remove_file(&file)?;
@@ -75,7 +78,8 @@ fn run(options: &Options) -> Result<bool> {
         }
     }
     println!("{figures}");
-    let missing = if options.seconds >= 20 { figures.missing(options.faults) } else { Vec::new() };
+    let enough = options.seconds >= 20 && options.mix != Some(Mix::Leases);
+    let missing = if enough { figures.missing(options.faults) } else { Vec::new() };
     for what in &missing {
         println!("  never seen, so nothing was proved of it: {what}");
     }
@@ -87,15 +91,17 @@ fn judge(history: &History, options: &Options, figures: &mut Figures) -> Result<
     let options = check::Options { reset_detection: options.reset_detection };
     let violations = check::check(history, options);
     figures.add(history, violations.len());
-    for (at, violation) in violations.iter().enumerate() {
-        println!("VIOLATION {violation}");
-        if at < SHOWN {
-            println!(
-                "  seed {}; the shortest part of the history that shows it:",
-                history.setup.seed
-            );
-            show(&check::shrink(history, violation, options))?;
+    // They are sorted by rule. The first of each is shown, and how many there are.
+    for of_rule in violations.chunk_by(|one, other| one.rule == other.rule) {
+        let Setup { seed, mix, .. } = &history.setup;
+        for violation in of_rule.iter().take(SHOWN) {
+            println!("VIOLATION {violation}");
         }
+        println!(
+            "  {} of this kind with seed {seed}, mix {mix:?}. The shortest part of the history that shows the first:",
+            of_rule.len()
+        );
+        show(&check::shrink(history, &of_rule[0], options))?;
     }
     Ok(violations.is_empty())
 }

@@ -12,7 +12,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
             match event.outcome.row() {
                 Some(row) if row.outcome == "replay" => replay(facts, key, at, row, found),
                 Some(row) if row.outcome == "executed" => executed(key, event, row, found),
-                _ => {}
+                _ => half_seen(key, event, found),
             }
         }
         for answer in key.answers.iter().filter(|answer| answer.is_committed()) {
@@ -56,6 +56,17 @@ fn replay(facts: &Facts<'_>, key: &KeyFacts<'_>, at: usize, row: &Row, found: &m
     if event.start > expired {
         let what = format!("answer {number} was replayed after its retention");
         found.push(Violation::new(Rule::ExpiredReplay, key.id(), what));
+    }
+}
+
+/// Answer and business row are committed together, and seen together, whatever the isolation level.
+fn half_seen(key: &KeyFacts<'_>, event: &Event, found: &mut Vec<Violation>) {
+    if let Call::Look { effect, .. } = event.call
+        && event.outcome.is_done("0")
+    {
+        let what =
+            format!("effect {effect} is not seen by a transaction that was given its answer");
+        found.push(Violation::new(Rule::HalfSeen, key.id(), what));
     }
 }
 

@@ -67,7 +67,8 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
     ended = ended.min(undone);
     for &at in &key.calls {
         let event = facts.event(at);
-        if matches!(event.outcome, Outcome::Refused(_)) {
+        // After a crash the record is gone, and who names its fence then means another claim, or nothing.
+        if matches!(event.outcome, Outcome::Refused(_)) || !key.lasts(grant.epoch, event.epoch) {
             continue;
         }
         match &event.call {

@@ -46,6 +46,8 @@ pub enum Rule {
     GhostEffect,
     /// An answer that nobody stored, or that is not as it was stored.
     WrongReplay,
+    /// An answer without the business row that belongs to it.
+    HalfSeen,
     /// The key was answered, and is not any more.
     ForgottenAnswer,
     /// An answer past its retention.

@@ -3,22 +3,24 @@
 use fastrand::Rng;
 
 use super::{
-    Asked, Beat, End, Ending, LONGEST_LEASE_MS, LONGEST_WAIT_MS, Lease, REQUESTS, Script, Slot,
-    Step,
+    Asked, Beat, End, Ending, LONGEST_LEASE_MS, LONGEST_WAIT_MS, Lease, Mix, REQUESTS, Script,
+    Slot, Step, policies,
 };
 use crate::history::Level;
 
 pub struct Plan {
     rng: Rng,
     slots: usize,
+    mix: Mix,
 }
 
 impl Plan {
-    pub fn new(seed: u64, client: u32, slots: usize) -> Self {
+    pub fn new(seed: u64, client: u32, slots: usize, mix: Mix) -> Self {
         // Any odd number: the clients' seeds must differ, and those of one client over runs too.
         Self {
             rng: Rng::with_seed(seed ^ (u64::from(client) + 1).wrapping_mul(0x9e37_79b9)),
             slots,
+            mix,
         }
     }
 
@@ -150,6 +152,19 @@ impl Plan {
         })
     }
 
+    fn lease_without_effect(&mut self) -> Script {
+        let Script::Lease(lease) = self.lease() else { return self.transaction() };
+        let slot = loop {
+            let slot = self.slot();
+            if !policies::operations()[policies::operation_of(slot)].logged {
+                break slot;
+            }
+        };
+        let claimed_in = self.rng.bool().then(|| (self.level(), End::Rollback));
+        let ending = if self.one_in(3) { Ending::Release } else { Ending::Abandon };
+        Script::Lease(Lease { slot, claimed_in, ending, ..lease })
+    }
+
     fn beat(&mut self) -> Beat {
         match self.rng.u32(..4) {
             0 => Beat::Extend { lease_ms: self.lease_ms() },
@@ -163,6 +178,9 @@ impl Iterator for Plan {
     type Item = Script;
 
     fn next(&mut self) -> Option<Script> {
+        if self.mix == Mix::Leases {
+            return Some(self.lease_without_effect());
+        }
         let slot = self.slot();
         Some(match self.rng.u32(..100) {
             0..38 => self.transaction(),
@@ -183,7 +201,9 @@ mod tests {
 
     #[test]
     fn a_plan_is_a_function_of_the_seed_and_the_client() {
-        let plan = |seed, client| Plan::new(seed, client, 15).take(500).collect::<Vec<_>>();
+        let plan = |seed, client| {
+            Plan::new(seed, client, 15, Mix::Everything).take(500).collect::<Vec<_>>()
+        };
         assert_eq!(plan(7, 0), plan(7, 0));
         assert_ne!(plan(7, 0), plan(7, 1));
         assert_ne!(plan(7, 0), plan(8, 0));
@@ -191,7 +211,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_script_step_and_ending_is_drawn() {
-        let drawn = format!("{:?}", Plan::new(1, 0, 15).take(5_000).collect::<Vec<_>>());
+        let drawn =
+            format!("{:?}", Plan::new(1, 0, 15, Mix::Everything).take(5_000).collect::<Vec<_>>());
         for kind in [
             "Settle",
             "Sweep",

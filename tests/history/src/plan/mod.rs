@@ -5,7 +5,20 @@ pub mod policies;
 
 pub use draw::Plan;
 
+use serde::{Deserialize, Serialize};
+
 use crate::history::Level;
+
+/// What a round is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mix {
+    #[default]
+    Everything,
+    /// Leases of unlogged operations alone, mostly rolled back or left to lapse: hardly anything makes the server write
+    /// its log, so that a crash loses as much as it may.
+    Leases,
+}
 
 /// One of the few keys that are in play; which key that is changes when it is worn out.
 pub type Slot = usize;

@@ -126,6 +126,7 @@ pub fn statement(
         }
         Call::Seal { .. } => format!("SELECT {COLUMNS} FROM idempotent_seal({})", of()),
         Call::Replay { .. } => format!("SELECT {COLUMNS} FROM idempotent_replay({})", of()),
+        Call::Look { effect, .. } => format!("SELECT count(*) FROM effect WHERE id = {effect}"),
         Call::Resolve { answer: None, .. } => {
             format!("SELECT {COLUMNS} FROM idempotent_resolve({}, 'absent')", of())
         }

@@ -4,6 +4,7 @@
 use super::held::{Held, Holding};
 use super::session::Session;
 use super::slots::Slots;
+use crate::answer;
 use crate::history::{Call, Level, Outcome};
 use crate::plan::{Asked, End, Slot, Step};
 
@@ -116,7 +117,15 @@ fn claim(
     let outcome = session.call(call, Some(&key));
     match outcome.row() {
         Some(row) if row.outcome == "claimed" => holding.take(slot, row.fence),
-        _ => slots.wear(slot, &key, outcome.said()),
+        Some(row) => {
+            slots.wear(slot, &key, &row.outcome);
+            // Whoever gets an answer sees what belongs to it; one look in four is enough.
+            let effect = answer::effect(row).filter(|effect| effect % 4 == 0);
+            if let Some(effect) = effect.filter(|_| row.outcome == "replay") {
+                return session.call(Call::Look { key: key.id, effect }, Some(&key));
+            }
+        }
+        None => {}
     }
     outcome
 }

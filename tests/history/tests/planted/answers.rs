@@ -118,6 +118,21 @@ fn an_answer_that_was_acknowledged_and_is_forgotten_is_caught() {
 }
 
 #[test]
+fn an_answer_without_its_business_row_is_caught() {
+    for (seen, clean) in [("1", true), ("0", false)] {
+        let mut story = Story::new();
+        let key = story.key(SAFE);
+        let stored = story.work(key);
+        let txn = story.begin();
+        story.say(txn, claim(key, 0, None), stored.replayed());
+        let effect = stored.effect.unwrap();
+        story.say(txn, Call::Look { key, effect }, done(seen));
+        story.roll_back(txn);
+        if clean { story.is_clean() } else { story.breaks(Rule::HalfSeen) }
+    }
+}
+
+#[test]
 fn an_answer_past_its_retention_is_caught() {
     let mut story = Story::new();
     let key = story.key(BRIEF);

@@ -25,7 +25,7 @@ pub struct Story {
 
 impl Story {
     pub fn new() -> Self {
-        let setup = Setup { seed: 0, clients: 2, operations: operations() };
+        let setup = Setup { clients: 2, operations: operations(), ..Setup::default() };
         let history = History { setup, ..History::default() };
         Self { history, now: 0, epoch: 1, txns: 0, numbers: 0 }
     }
