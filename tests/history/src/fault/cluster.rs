@@ -26,6 +26,8 @@ log_line_prefix = '%m [%p] %q%a '
 log_min_messages = warning
 log_min_error_statement = panic
 restart_after_crash = on
+shared_preload_libraries = 'pg_idempotent'
+idempotent.sweep_interval = 1s
 ";
 
 /// Waits until we are gone, however that came about, and leaves nothing behind.

@@ -86,10 +86,11 @@ impl Injector<'_> {
         kill_process(pid, Signal::KILL).ok()
     }
 
-    /// The process of one of the clients; `None` while the server is down.
+    /// The process of one of the clients, or of the extension's own; `None` while the server is down.
     fn victim(&self, rng: &mut Rng, eyes: &mut Option<Client>) -> Option<i32> {
-        const CLIENTS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
-                                  AND application_name LIKE 'history %' AND pid <> pg_backend_pid() ORDER BY pid";
+        const CLIENTS: &str = "SELECT pid FROM pg_stat_activity
+                                WHERE datname = current_database() AND application_name LIKE 'history %'
+                                   OR backend_type LIKE 'pg_idempotent %' ORDER BY pid";
         // The connection may be one from before a crash.
         if eyes.as_mut().is_none_or(|eyes| eyes.simple_query("").is_err()) {
             *eyes = self.server.client().ok();
