@@ -113,7 +113,10 @@ fn outcome(outcome: &Outcome, call: &Call) -> Option<String> {
         Outcome::Row(row) => Some(row.outcome.clone()),
         Outcome::Refused(code) => Some(code.clone()),
         Outcome::Lost => Some("lost".to_owned()),
-        Outcome::Done(_) => matches!(call, Call::Prepare { .. }).then(|| "prepared".to_owned()),
+        // The tag of a transaction that had failed already is ROLLBACK.
+        Outcome::Done(tag) => (matches!(call, Call::Prepare { .. })
+            && tag == "PREPARE TRANSACTION")
+            .then(|| "prepared".to_owned()),
     }
 }
 
