@@ -52,7 +52,7 @@ fn replay(facts: &Facts<'_>, key: &KeyFacts<'_>, at: usize, row: &Row, found: &m
         let what = format!("request {asked} got answer {number}, which is of request {claimed}");
         found.push(Violation::new(Rule::MismatchMissed, key.id(), what));
     }
-    let expired = facts.event(stored.event).end + key.retention() + MARGIN;
+    let expired = facts.event(stored.event).end + key.kept_at_most() + MARGIN;
     if event.start > expired {
         let what = format!("answer {number} was replayed after its retention");
         found.push(Violation::new(Rule::ExpiredReplay, key.id(), what));

@@ -241,6 +241,9 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// The default of `idempotent.clock_skew`.
+const CLOCK_SKEW: Nanos = 5_000 * MS;
+
 impl KeyFacts<'_> {
     pub fn id(&self) -> KeyId {
         self.key.id
@@ -248,6 +251,11 @@ impl KeyFacts<'_> {
 
     pub fn retention(&self) -> Nanos {
         self.operation.retention_ms * MS
+    }
+
+    /// How long an answer is kept: that of a dated key until its date alone refuses it.
+    pub fn kept_at_most(&self) -> Nanos {
+        self.retention() + if self.is_dated() { CLOCK_SKEW } else { 0 }
     }
 
     pub fn is_dated(&self) -> bool {
