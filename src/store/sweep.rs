@@ -95,7 +95,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     })?;
     let Some(table) = table else { return Ok(None) };
     table.check_indexes()?;
-    marker::keep(&table, portion.durability)?;
+    marker::renew(&table, portion.durability)?;
     let Some(index) = table.index_on(column::SWEEP_AT) else {
         return Err(no_index(portion.durability));
     };
