@@ -9,10 +9,10 @@ from fetch import cdnow_path
 from history import run_history
 from run_demo import SETTINGS, run_scripts
 from server import PRELOADED, Server
-from suites import SUITE_TIMEOUT, report, run_cargo_test, run_docs, run_pg_test, run_regress
+from suites import SUITE_TIMEOUT, report, run_cargo_test, run_check, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
-LAYERS = ("domain", "pg_test", "regress", "isolation", "client", "history", "docs", "demo")
+LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo")
 
 # The bounded runs of the history checker: seconds, faults, mix. `make soak` runs it for as long as wanted.
 HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", "leases"))
@@ -63,7 +63,12 @@ def history(major):
 
 def docs(major):
     with server_for(install(major), f"docs-{major}", PRELOADED) as server:
-        return run_docs(server)
+        return run_check("docs", server.env())
+
+
+def upgrade(major):
+    # It installs what it needs and starts servers of its own: pg_upgrade wants two majors.
+    return run_check("upgrade", dict(os.environ), major)
 
 
 def demo(major):
@@ -83,7 +88,7 @@ def plan(only, majors):
     if "domain" in only:
         yield "domain: no server", domain, None
     for major in majors:
-        for layer, function in (("pg_test", pg_test), ("regress", regress)):
+        for layer, function in (("pg_test", pg_test), ("regress", regress), ("upgrade", upgrade)):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:

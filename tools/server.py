@@ -90,20 +90,36 @@ class Server:
         return code
 
     def start(self):
+        self.create()
+        try:
+            self.launch()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def create(self, *initdb_options):
+        """Makes the cluster and configures it; nothing runs yet."""
         self.check_reachable()
         self.base = make_base()
         try:
-            self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+            self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", *initdb_options)
             self.port = free_port()
             lines = [f"{name} = {value}" for name, value in self.settings.items()]
             lines += [f"port = {self.port}", f"unix_socket_directories = '{self.base}'", "unix_socket_permissions = 0700"]
             with open(self.data / "postgresql.conf", "a") as conf:
                 conf.write("\n".join(lines) + "\n")
-            self.run("pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", self.log)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def launch(self):
+        self.run("pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", self.log)
+
+    def shut_down(self, mode="fast"):
+        """Stops the server and keeps its data; `immediate` is what a crash does."""
+        self.run("pg_ctl", "stop", "-w", "-t", "60", "-m", mode, "-D", self.data)
 
     def check_reachable(self):
         """As root the binaries are run by `nobody`: say so here if that user cannot get at them."""

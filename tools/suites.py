@@ -115,8 +115,8 @@ def run_regress(server, major, directory, isolation=False):
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 
-def run_docs(server):
-    """README's SQL prints what README says, and every test that it names exists."""
+def run_check(directory, env, *arguments):
+    """A suite of ours, tests/DIRECTORY/check.py: it reports by itself, and ends with the count."""
     passed = failed = 0
 
     def line_of(line):
@@ -125,9 +125,9 @@ def run_docs(server):
         if count:
             passed, failed = passed + int(count.group(1)), failed + int(count.group(2))
         else:
-            say(indent(line))
+            say(line)
 
-    if stream([sys.executable, str(ROOT / "tests" / "docs" / "check.py")], server.env(), line_of, cwd=str(ROOT)) != 0:
+    if stream([sys.executable, str(ROOT / "tests" / directory / "check.py"), *arguments], env, line_of, cwd=str(ROOT)) != 0:
         failed = failed or 1
     return passed, failed
 

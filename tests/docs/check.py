@@ -16,9 +16,9 @@ README = ROOT / "README.md"
 PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-TEST = re.compile(r"`(client|regress|isolation|domain|demo)/([a-z0-9_-]+)(?:::(\w+))?`")
+TEST = re.compile(r"`(client|regress|isolation|domain|demo|upgrade)/([a-z0-9_-]+)(?:::(\w+))?`")
 PLACES = {"client": "tests/client/tests/{}.rs", "regress": "tests/pg_regress/sql/{}.sql", "isolation": "tests/isolation/specs/{}.spec",
-          "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql"}
+          "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql", "upgrade": "tests/upgrade/{}.py"}
 
 
 def psql(sql, database, *options):
@@ -61,7 +61,7 @@ def check_tests(text):
     results = []
     for kind, name, function in TEST.findall(text):
         path = ROOT / PLACES[kind].format(name)
-        good = path.exists() and (not function or re.search(rf"\bfn {function}\(", path.read_text()) is not None)
+        good = path.exists() and (not function or re.search(rf"\b(?:fn|def) {function}\(", path.read_text()) is not None)
         results.append((good, "exists", f"{kind}/{name}" + (f"::{function}" if function else ""), []))
     return results
 
@@ -71,7 +71,7 @@ def main():
     results = check_transcripts(text) + check_tests(text)
     for good, what, title, difference in results:
         if not good:
-            print(f"FAILED {what}: {title}", *(f"    {line}" for line in difference), sep="\n")
+            print(f"    FAILED {what}: {title}", *(f"        {line}" for line in difference), sep="\n")
     failed = sum(not good for good, *_ in results)
     print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed or not results else 0

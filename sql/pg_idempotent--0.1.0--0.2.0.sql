@@ -1,0 +1,169 @@
+-- Everything that version 0.2.0 added. Made and compared with a new 0.2.0 by tests/upgrade; frozen once 0.2.0 is released.
+\echo Use "ALTER EXTENSION pg_idempotent UPDATE" to load this file. \quit
+
+-- How the library knows that records were lost. Each table of records holds one row that is no record, the
+-- marker (state e, record_id of zeros). A table without it was emptied, unless this log says nothing of it yet.
+CREATE TABLE idempotent.reset (
+    durability text COLLATE "C" NOT NULL,
+    noticed_at timestamptz NOT NULL,
+    reset_at   timestamptz,
+    PRIMARY KEY (durability, noticed_at)
+);
+COMMENT ON TABLE idempotent.reset IS 'when the tables of records were found empty';
+COMMENT ON COLUMN idempotent.reset.durability IS 'which table: unlogged or logged';
+COMMENT ON COLUMN idempotent.reset.noticed_at IS 'when it was noticed';
+COMMENT ON COLUMN idempotent.reset.reset_at IS 'dated keys from before then may have had a record; null: the table''s first use, nothing was lost';
+
+-- A dump carries the log and no markers: the restored database knows that it has forgotten its keys.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.reset', '');
+
+-- The tables are in use, so they get their markers here: a crash from now on is noticed, whatever happened before.
+INSERT INTO idempotent.reset (durability, noticed_at)
+VALUES ('unlogged', pg_catalog.clock_timestamp()), ('logged', pg_catalog.clock_timestamp());
+INSERT INTO idempotent.record (record_id, expires_at, sweep_at, state, evicted, operation, scope, key)
+VALUES ('00000000-0000-0000-0000-000000000000', 'infinity', 'infinity', 'e', false, '', '', '');
+INSERT INTO idempotent.record_logged (record_id, expires_at, sweep_at, state, evicted, operation, scope, key)
+VALUES ('00000000-0000-0000-0000-000000000000', 'infinity', 'infinity', 'e', false, '', '', '');
+
+COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
+COMMENT ON COLUMN idempotent.record_logged.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
+
+-- What one can see. pg_monitor may, and nobody else unless it is granted.
+
+CREATE FUNCTION idempotent.counters() RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_counters';
+COMMENT ON FUNCTION idempotent.counters() IS
+'the counters of this database, as an array; see the view idempotent.stats';
+
+CREATE FUNCTION idempotent.library() RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_library';
+COMMENT ON FUNCTION idempotent.library() IS
+'what the library says of itself; see the view idempotent.health';
+
+CREATE FUNCTION idempotent_stats_reset() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_stats_reset';
+COMMENT ON FUNCTION idempotent_stats_reset() IS
+'let the counters of this database begin anew; forgets those of databases that are gone';
+
+CREATE VIEW idempotent.stats AS
+SELECT c.operation, c.claimed, c.executed, c.replayed, c.in_progress, c.mismatched, c.expired, c.unknown, c.sealed,
+       c.completed, c.failed, c.released, c.lapsed, c.guard_refused, c.waits,
+       '1 microsecond'::interval OPERATOR(pg_catalog.*) c.wait_micros::double precision AS wait_time,
+       c.swept, c.evicted
+FROM pg_catalog.jsonb_to_recordset(idempotent.counters()) AS c (
+    operation text, claimed bigint, executed bigint, replayed bigint, in_progress bigint, mismatched bigint,
+    expired bigint, unknown bigint, sealed bigint, completed bigint, failed bigint, released bigint,
+    lapsed bigint, guard_refused bigint, waits bigint, wait_micros bigint, swept bigint, evicted bigint);
+COMMENT ON VIEW idempotent.stats IS 'what happened per operation since the server started or idempotent_stats_reset(); empty where the library is not preloaded';
+COMMENT ON COLUMN idempotent.stats.operation IS 'the operation; (other): all those for which there was no room';
+COMMENT ON COLUMN idempotent.stats.claimed IS 'answers: claimed. Asking again for one''s own claim is not counted';
+COMMENT ON COLUMN idempotent.stats.executed IS 'handlers run by idempotent_run, and committed';
+COMMENT ON COLUMN idempotent.stats.replayed IS 'answers: replay';
+COMMENT ON COLUMN idempotent.stats.in_progress IS 'answers: in_progress';
+COMMENT ON COLUMN idempotent.stats.mismatched IS 'answers: mismatch';
+COMMENT ON COLUMN idempotent.stats.expired IS 'answers: expired';
+COMMENT ON COLUMN idempotent.stats.unknown IS 'answers: unknown';
+COMMENT ON COLUMN idempotent.stats.sealed IS 'answers: sealed, by idempotent_seal too';
+COMMENT ON COLUMN idempotent.stats.completed IS 'answers stored, and committed or prepared';
+COMMENT ON COLUMN idempotent.stats.failed IS 'final failures stored, and committed or prepared';
+COMMENT ON COLUMN idempotent.stats.released IS 'claims given back, and committed or prepared';
+COMMENT ON COLUMN idempotent.stats.lapsed IS 'lapsed leases that the next claim took over';
+COMMENT ON COLUMN idempotent.stats.guard_refused IS 'commits refused because claims of the operation were open';
+COMMENT ON COLUMN idempotent.stats.waits IS 'calls that waited for a holder';
+COMMENT ON COLUMN idempotent.stats.wait_time IS 'how long they waited, in all';
+COMMENT ON COLUMN idempotent.stats.swept IS 'expired records deleted by the sweeper';
+COMMENT ON COLUMN idempotent.stats.evicted IS 'bodies past response_retention dropped by the sweeper';
+
+-- Materialized: no function in a reader's WHERE gets to see the keys of other records. (A security_barrier does not
+-- keep a condition out of the arms of a UNION ALL.)
+CREATE VIEW idempotent.in_flight AS
+WITH lease AS MATERIALIZED (
+    SELECT u.operation, u.scope, u.key, u.fence, u.attempt, u.claimed_at, u.lease_until FROM idempotent.record AS u
+    WHERE u.state OPERATOR(pg_catalog.=) 'p'::"char" AND u.lease_until IS NOT NULL
+    UNION ALL
+    SELECT l.operation, l.scope, l.key, l.fence, l.attempt, l.claimed_at, l.lease_until FROM idempotent.record_logged AS l
+    WHERE l.state OPERATOR(pg_catalog.=) 'p'::"char" AND l.lease_until IS NOT NULL
+)
+SELECT r.operation, r.scope, r.key, 'lease' AS held_by, NULL::integer AS pid, r.fence, r.attempt, r.claimed_at, r.lease_until,
+       r.lease_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS lapsed, NULL::bigint AS waiters
+FROM lease AS r
+UNION ALL
+SELECT NULL, NULL, NULL, 'transaction', pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
+       false, pg_catalog.count(*) FILTER (WHERE NOT k.granted)
+FROM pg_catalog.pg_locks AS k
+JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) k.database
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+  AND k.locktype OPERATOR(pg_catalog.=) 'advisory' AND k.objsubid OPERATOR(pg_catalog.=) 478::smallint
+GROUP BY k.classid, k.objid
+HAVING pg_catalog.bool_or(k.granted);
+COMMENT ON VIEW idempotent.in_flight IS 'who holds keys now: leases, and transactions';
+COMMENT ON COLUMN idempotent.in_flight.operation IS 'the operation; null for a transaction, as a lock has no name';
+COMMENT ON COLUMN idempotent.in_flight.scope IS 'whose key it is; null for a transaction';
+COMMENT ON COLUMN idempotent.in_flight.key IS 'the caller''s key; null for a transaction';
+COMMENT ON COLUMN idempotent.in_flight.held_by IS 'lease or transaction';
+COMMENT ON COLUMN idempotent.in_flight.pid IS 'the backend of the transaction; null for one that is prepared, and for a lease';
+COMMENT ON COLUMN idempotent.in_flight.fence IS 'of the lease';
+COMMENT ON COLUMN idempotent.in_flight.attempt IS 'how many leases were granted, this one included';
+COMMENT ON COLUMN idempotent.in_flight.claimed_at IS 'when the lease was granted';
+COMMENT ON COLUMN idempotent.in_flight.lease_until IS 'when the lease ends';
+COMMENT ON COLUMN idempotent.in_flight.lapsed IS 'whether it has ended: its holder is late, or gone';
+COMMENT ON COLUMN idempotent.in_flight.waiters IS 'backends that wait for the transaction; null for a lease, for which they sleep unseen';
+
+CREATE VIEW idempotent.backlog AS
+WITH clock AS MATERIALIZED (SELECT pg_catalog.clock_timestamp() AS now),
+due AS (
+    SELECT 'unlogged' AS durability, u.sweep_at, u.expires_at, u.lease_until, u.state, u.evicted
+    FROM idempotent.record AS u WHERE u.sweep_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
+    UNION ALL
+    SELECT 'logged', l.sweep_at, l.expires_at, l.lease_until, l.state, l.evicted
+    FROM idempotent.record_logged AS l WHERE l.sweep_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
+),
+-- as the sweeper sorts them (src/domain/sweeping.rs)
+sorted AS (
+    SELECT r.durability, r.sweep_at, r.expires_at OPERATOR(pg_catalog.<=) c.now AS is_expired
+    FROM due AS r, clock AS c
+    WHERE CASE WHEN r.expires_at OPERATOR(pg_catalog.<=) c.now
+               THEN r.state OPERATOR(pg_catalog.<>) 'u'::"char"
+                    AND (r.lease_until IS NULL OR r.lease_until OPERATOR(pg_catalog.<=) c.now)
+               ELSE r.state OPERATOR(pg_catalog.=) ANY ('{c,f}'::"char"[]) AND NOT r.evicted END
+)
+SELECT t.durability, pg_catalog.count(s.sweep_at) AS due,
+       pg_catalog.count(*) FILTER (WHERE s.is_expired) AS expired,
+       pg_catalog.count(*) FILTER (WHERE NOT s.is_expired) AS evictable,
+       pg_catalog.min(s.sweep_at) AS oldest
+FROM (VALUES ('unlogged'), ('logged')) AS t (durability)
+LEFT JOIN sorted AS s ON s.durability OPERATOR(pg_catalog.=) t.durability
+GROUP BY t.durability;
+COMMENT ON VIEW idempotent.backlog IS 'what waits for the sweeper, per table of records';
+COMMENT ON COLUMN idempotent.backlog.durability IS 'which table: unlogged or logged';
+COMMENT ON COLUMN idempotent.backlog.due IS 'records that the sweeper has to look at';
+COMMENT ON COLUMN idempotent.backlog.expired IS 'of these, records to delete';
+COMMENT ON COLUMN idempotent.backlog.evictable IS 'of these, records of which only the body goes: past response_retention';
+COMMENT ON COLUMN idempotent.backlog.oldest IS 'since when the oldest of them is due';
+
+CREATE VIEW idempotent.health AS
+SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.sweep_failures,
+       (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r) AS last_reset, t.records, t.bytes
+FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
+     pg_catalog.pg_extension AS e,
+     -- without the marker, the row of each table that is no record
+     (SELECT pg_catalog.sum(CASE WHEN c.reltuples OPERATOR(pg_catalog.>=) 0::real
+                                 THEN GREATEST(c.reltuples OPERATOR(pg_catalog.-) 1::real, 0::real) END)::bigint AS records,
+             pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint AS bytes
+      FROM pg_catalog.pg_class AS c
+      WHERE c.oid OPERATOR(pg_catalog.=) ANY ('{idempotent.record,idempotent.record_logged}'::regclass[]::oid[])) AS t
+WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
+COMMENT ON VIEW idempotent.health IS 'one row: is everything as it should be';
+COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session runs';
+COMMENT ON COLUMN idempotent.health.schema_version IS 'of the extension in this database; if it is another, ALTER EXTENSION pg_idempotent UPDATE';
+COMMENT ON COLUMN idempotent.health.preloaded IS 'whether the library is in shared_preload_libraries; without, there are no counters and no sweeper';
+COMMENT ON COLUMN idempotent.health.last_sweep IS 'when the sweeper was last done with this database; null: not since the server started';
+COMMENT ON COLUMN idempotent.health.sweep_failures IS 'visits of the sweeper that have failed since; the server log says why. Null where the library is not preloaded';
+COMMENT ON COLUMN idempotent.health.last_reset IS 'when a table of records was last found emptied, by a crash or by hand; null: never';
+COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as VACUUM and ANALYZE estimate; null: they have not looked yet';
+COMMENT ON COLUMN idempotent.health.bytes IS 'size of both tables of records, with indexes and TOAST';
+
+REVOKE ALL ON FUNCTION idempotent.counters(), idempotent.library(), idempotent_stats_reset() FROM PUBLIC;
+GRANT USAGE ON SCHEMA idempotent TO pg_monitor;
+GRANT SELECT ON idempotent.stats, idempotent.in_flight, idempotent.backlog, idempotent.health TO pg_monitor;
+GRANT EXECUTE ON FUNCTION idempotent.counters(), idempotent.library() TO pg_monitor;

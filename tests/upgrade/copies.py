@@ -1,0 +1,118 @@
+"""Copies of a database: what a dump carries, and what CREATE DATABASE ... TEMPLATE does."""
+
+from calls import call_everything, replay_everything
+from harness import OLD, Session, same
+from update import claim, new_key
+
+
+def worked_in(server, version=None):
+    """A database in which both tables were used; a dated key that was used in each; the last fence."""
+    database = server.database(version)
+    with Session(server, database) as session:
+        call_everything(session, "before")
+    server.must("SELECT idempotent_operation('safe', durability => 'logged', wait => '7 s', store_failures => '{23}')", database)
+    keys = {}
+    for operation in ("charge", "safe"):
+        keys[operation] = new_key(server, database)
+        server.must(f"SELECT idempotent_run('{operation}', '{keys[operation]}', '{{}}', 'work(jsonb)')", database)
+    fence = int(server.value("SELECT fence FROM idempotent_claim('charge', 'leased', '{}', lease => '1 hour')", database))
+    return database, keys, fence
+
+
+def empty_database(server):
+    name = f"db{next(server.numbers)}"
+    server.must(f"CREATE DATABASE {name}")
+    return name
+
+
+def settings(server, database):
+    return server.value("SELECT o FROM idempotent.operation AS o ORDER BY name", database)
+
+
+def check_restored(server, source, database, keys, fence):
+    same("settings", settings(server, source), settings(server, database))
+    same("records", "0", server.value("SELECT count(*) FROM (SELECT operation FROM idempotent.record UNION ALL "
+                                      "SELECT operation FROM idempotent.record_logged) AS r WHERE operation <> ''", database))
+    for operation, key in keys.items():
+        same(f"a dated key of {operation} from before the restore", "unknown", claim(server, database, key, operation))
+        same(f"one of {operation} that has no date", "claimed", claim(server, database, "before-done", operation))
+        same(f"a new one of {operation}", "claimed", claim(server, database, new_key(server, database), operation))
+    granted = int(server.value("SELECT fence FROM idempotent_claim('charge', 'leased', '{}', lease => '1 hour')", database))
+    same(f"fence {granted} is higher than {fence}", True, granted > fence)
+    with Session(server, database) as session:
+        call_everything(session, "after")
+    replay_everything(server, database, "after")
+
+
+def a_restored_database_knows_that_it_has_forgotten(server):
+    source, keys, fence = worked_in(server)
+    for form, program in (("plain", ("psql", "-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f")),
+                          ("custom", ("pg_restore", "--exit-on-error"))):
+        database, file = empty_database(server), server.base / form
+        server.client("pg_dump", "-F", form, "-f", file, source)
+        server.client(program[0], "-d", database, *program[1:], file)
+        check_restored(server, source, database, keys, fence)
+
+
+def a_sweep_in_the_middle_of_a_restore_does_no_harm(server):
+    """The worker visits a database as soon as it is there; the data may come hours later."""
+    source, keys, fence = worked_in(server)
+    database = empty_database(server)
+    for part in ("--schema-only", "--data-only"):
+        file = server.base / part.strip("-")
+        server.client("pg_dump", "-F", "custom", part, "-f", file, source)
+        server.client("pg_restore", "--exit-on-error", "-d", database, file)
+        same("rows that were swept", "0", server.value("SELECT idempotent_sweep()", database))
+    check_restored(server, source, database, keys, fence)
+
+
+def a_dump_of_the_schema_alone_makes_a_new_database(server):
+    source, keys, _ = worked_in(server)
+    database, file = empty_database(server), server.base / "schema"
+    server.client("pg_dump", "-F", "custom", "--schema-only", "-f", file, source)
+    server.client("pg_restore", "--exit-on-error", "-d", database, file)
+    same("settings", "", settings(server, database))
+    same("a dated key", "claimed", claim(server, database, keys["charge"]))
+    same("resets", "t", server.value("SELECT last_reset IS NULL FROM idempotent.health", database))
+    with Session(server, database) as session:
+        call_everything(session, "after")
+
+
+def a_dump_of_the_old_schema_restores_as_the_new_one(server):
+    """It has no log, so the restored database cannot know what it has forgotten; it does keep the settings."""
+    source, _, fence = worked_in(server, OLD)
+    database, file = empty_database(server), server.base / "old"
+    server.client("pg_dump", "-F", "custom", "-f", file, source)
+    server.client("pg_restore", "--exit-on-error", "-d", database, file)
+    same("settings", settings(server, source), settings(server, database))
+    same("versions", "t", server.value("SELECT version = schema_version FROM idempotent.health", database))
+    granted = int(server.value("SELECT fence FROM idempotent_claim('charge', 'leased', '{}', lease => '1 hour')", database))
+    same(f"fence {granted} is higher than {fence}", True, granted > fence)
+
+
+def a_copied_database_knows_the_keys(server):
+    source, keys, _ = worked_in(server)
+    for strategy in ("wal_log", "file_copy"):
+        database = f"db{next(server.numbers)}"
+        server.must(f"CREATE DATABASE {database} TEMPLATE {source} STRATEGY {strategy}")
+        replay_everything(server, database, "before")
+        same("settings", settings(server, source), settings(server, database))
+        for operation, key in keys.items():
+            same(f"a key of {operation}", "replay", claim(server, database, key, operation))
+            never_used = server.value("SELECT idempotent_new_key(now() - interval '1 hour')", database)
+            same(f"a dated key of {operation} without a record", "claimed", claim(server, database, never_used, operation))
+        with Session(server, database) as session:
+            call_everything(session, "after")
+        same("resets", "t", server.value("SELECT last_reset IS NULL FROM idempotent.health", database))
+        server.crash()
+        unused = new_key(server, source)
+        for where in (source, database):
+            same(f"after a crash, in {where}", "unknown", claim(server, where, keys["charge"]))
+            same(f"after a crash, in {where}", "replay", claim(server, where, keys["safe"], "safe"))
+            same(f"a new key, in {where}", "claimed", claim(server, where, unused))
+        source, keys, _ = worked_in(server)
+
+
+TESTS = (a_restored_database_knows_that_it_has_forgotten, a_sweep_in_the_middle_of_a_restore_does_no_harm,
+         a_dump_of_the_schema_alone_makes_a_new_database, a_dump_of_the_old_schema_restores_as_the_new_one,
+         a_copied_database_knows_the_keys)
