@@ -53,7 +53,8 @@ QUERIES = {
     "constraint": f"""SELECT conrelid::regclass, {row('j')}, pg_get_constraintdef(c.oid), obj_description(c.oid)
         FROM pg_constraint AS c JOIN relation ON relation.oid = conrelid, to_jsonb(c) AS j""",
     "index": f"""SELECT {row('j')}, pg_get_indexdef(indexrelid) FROM pg_index AS i JOIN relation ON oid = indrelid, to_jsonb(i) AS j""",
-    "view": "SELECT oid::regclass, pg_get_viewdef(oid) FROM relation WHERE pg_get_viewdef(oid) IS NOT NULL",
+    "view": """SELECT oid::regclass, to_char(number, '000'), line
+        FROM relation, string_to_table(pg_get_viewdef(oid), E'\\n') WITH ORDINALITY AS t (line, number)""",
     "sequence": f"SELECT seqrelid::regclass, {row('j')} FROM pg_sequence AS s JOIN relation ON oid = seqrelid, to_jsonb(s) AS j",
     "trigger": f"""SELECT {row('j')}, pg_get_triggerdef(t.oid), obj_description(t.oid)
         FROM pg_trigger AS t JOIN relation ON relation.oid = tgrelid, to_jsonb(t) AS j""",
@@ -71,7 +72,7 @@ def described(server, database):
     """One line per object and property, in order."""
     lines = []
     for kind, query in QUERIES.items():
-        found = server.must(f"{WITH}\n{query};", database)
+        found = server.must(f"{WITH}\nSELECT replace(q::text, E'\\n', ' ') FROM ({query}) AS q;", database)
         # The one kind of object that is named after an oid.
         lines += sorted(f"{kind}: {line}" for line in re.sub(r"pg_toast_\d+", "pg_toast", found).splitlines())
     return lines
