@@ -4,7 +4,7 @@ import re
 
 from harness import Wrong, same
 
-# {k} begins every key, so that the calls can be made again and again in one database.
+# {k} begins every key, so that the calls can be made again and again in one database; {id} is ATTEMPT.
 CALLS = (
     ("SELECT (idempotent_operation('tried', retention => '2 days')).retention;", "2 days"),
     ("BEGIN; SELECT outcome FROM idempotent_claim('tried', '{k}-done', '{{\"n\": 1}}');"
@@ -16,11 +16,13 @@ CALLS = (
     ("BEGIN; SELECT outcome FROM idempotent_claim('tried', '{k}-free');"
      "SELECT idempotent_release('tried', '{k}-free'); COMMIT;", "claimed\nt"),
     ("SELECT outcome FROM idempotent_replay('tried', '{k}-free');", "absent"),
-    ("SELECT outcome, fence FROM idempotent_claim('tried', '{k}-leased', lease => '1 minute') \\gset\n"
+    ("SELECT outcome, fence FROM idempotent_claim('tried', '{k}-leased', lease => '1 minute', attempt_id => '{id}') \\gset\n"
      "SELECT :'outcome';", "claimed"),
     ("SELECT idempotent_extend('tried', '{k}-leased', '1 hour', fence => :fence) > now() + interval '59 minutes';", "t"),
     ("SELECT idempotent_checkpoint('tried', '{k}-leased', '{{\"at\": 1}}', fence => :fence);", ""),
     ("SELECT outcome FROM idempotent_replay('tried', '{k}-leased');", "in_progress"),
+    ("SELECT outcome, checkpoint, fence = :fence FROM idempotent_claim('tried', '{k}-leased', attempt_id => '{id}');",
+     "claimed|{{\"at\": 1}}|t"),
     ("SELECT idempotent_complete('tried', '{k}-leased', '{{\"a\": 2}}', fence => :fence);", "{{\"a\": 2}}"),
     ("SELECT outcome, fence > :fence FROM idempotent_claim('tried', '{k}-lease-2', lease => '1 hour');", "claimed|t"),
     ("SELECT outcome FROM idempotent_run('tried', '{k}-run', '{{}}', 'work(jsonb)');", "executed"),
@@ -44,6 +46,8 @@ CALLS = (
      "SELECT has_function_privilege('caller', 'idempotent_replay(text, text, text)', 'EXECUTE'); ROLLBACK;", "t\n\nf"),
 )
 
+ATTEMPT = "01234567-89ab-4cde-8f01-23456789abcd"
+
 MEMBERS = """SELECT p.proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_idempotent')
 AND p.prorettype <> 'trigger'::regtype"""
@@ -60,7 +64,7 @@ def all_functions_of(server, database):
 def call_everything(session, name):
     """Every answer as expected: no error, no warning."""
     for sql, answer in CALLS:
-        session.expect(sql.format(k=name), answer.format())
+        session.expect(sql.format(k=name, id=ATTEMPT), answer.format())
 
 
 def replay_everything(server, database, name):
