@@ -121,7 +121,8 @@ FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloa
                                  THEN GREATEST(c.reltuples OPERATOR(pg_catalog.-) 1::real, 0::real) END)::bigint AS records,
              pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint AS bytes
       FROM pg_catalog.pg_class AS c
-      WHERE c.oid OPERATOR(pg_catalog.=) ANY ('{idempotent.record,idempotent.record_logged}'::regclass[]::oid[])) AS t
+      WHERE c.oid OPERATOR(pg_catalog.=) 'idempotent.record'::regclass::oid
+         OR c.oid OPERATOR(pg_catalog.=) 'idempotent.record_logged'::regclass::oid) AS t
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
 COMMENT ON VIEW idempotent.health IS 'one row: is everything as it should be';
 COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session runs';

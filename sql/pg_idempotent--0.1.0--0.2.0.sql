@@ -7,12 +7,14 @@ CREATE TABLE idempotent.reset (
     durability text COLLATE "C" NOT NULL,
     noticed_at timestamptz NOT NULL,
     reset_at   timestamptz,
+    operation  text,
     PRIMARY KEY (durability, noticed_at)
 );
 COMMENT ON TABLE idempotent.reset IS 'when the tables of records were found empty';
 COMMENT ON COLUMN idempotent.reset.durability IS 'which table: unlogged or logged';
 COMMENT ON COLUMN idempotent.reset.noticed_at IS 'when it was noticed';
 COMMENT ON COLUMN idempotent.reset.reset_at IS 'dated keys from before then may have had a record; null: the table''s first use, nothing was lost';
+COMMENT ON COLUMN idempotent.reset.operation IS 'what was lost from the other table goes along with this operation, whose records moved here; null: the whole table';
 
 -- A dump carries the log and no markers: the restored database knows that it has forgotten its keys.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.reset', '');
@@ -151,7 +153,8 @@ FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloa
                                  THEN GREATEST(c.reltuples OPERATOR(pg_catalog.-) 1::real, 0::real) END)::bigint AS records,
              pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint AS bytes
       FROM pg_catalog.pg_class AS c
-      WHERE c.oid OPERATOR(pg_catalog.=) ANY ('{idempotent.record,idempotent.record_logged}'::regclass[]::oid[])) AS t
+      WHERE c.oid OPERATOR(pg_catalog.=) 'idempotent.record'::regclass::oid
+         OR c.oid OPERATOR(pg_catalog.=) 'idempotent.record_logged'::regclass::oid) AS t
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
 COMMENT ON VIEW idempotent.health IS 'one row: is everything as it should be';
 COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session runs';

@@ -208,10 +208,15 @@ impl Call<'_> {
         }
     }
 
+    /// When records of the operation were last lost; `Timestamp::MIN` for never.
+    pub fn lost_before(&self, records: &Records) -> Timestamp {
+        records.lost_before().max(self.policy.lost_before)
+    }
+
     /// How old the key says it is.
     pub fn age(&self, records: &Records, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
         let lost_before = match self.policy.after_reset {
-            AfterReset::Unknown => records.lost_before(),
+            AfterReset::Unknown => self.lost_before(records),
             AfterReset::Execute => Timestamp::MIN,
         };
         let (key, skew) = (self.owner.identity.key(), settings::clock_skew());

@@ -1,7 +1,8 @@
 //! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
 
 use crate::api::call::Call;
-use crate::domain::dating;
+use crate::api::settle::absent_row;
+use crate::domain::dating::{self, Age};
 use crate::domain::error::{Error, Result};
 use crate::domain::verdict::{
     FenceVerdict, State, check_fence, fence_error, finished_before_error, other_answer_error,
@@ -85,7 +86,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
         }
         records.insert(&call.owner, &row)?;
         claims::close(id, Status::Finished);
-        pending::count(&call.tally, stored.counter());
+        pending::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
     let kept = match take_by_fence(call, &records, fence)? {
@@ -102,7 +103,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
                 row.set(column, found.row.get(column));
             }
             records.insert(&call.owner, &row)?;
-            pending::count(&call.tally, stored.counter());
+            pending::count(&call.tally, stored.counter(), 1);
             kept
         }
         Held::Finished(found) if !found.record.mine => {
@@ -127,19 +128,31 @@ pub fn idempotent_release(args: &Args) -> Returned {
         if claim.spilled {
             delete_placeholder(&call, &records)?;
         }
+        keep_settlement(&call, &records, claim.spilled || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
         claims::close(id, Status::Released);
-        pending::count(&call.tally, Counter::Released);
+        pending::count(&call.tally, Counter::Released, 1);
         return Ok(Some(Datum::from(true)));
     }
     let released = match take_by_fence(&call, &records, fence)? {
         Held::Leased(..) => {
-            pending::count(&call.tally, Counter::Released);
+            keep_settlement(&call, &records, true)?;
+            pending::count(&call.tally, Counter::Released, 1);
             true
         }
         Held::Finished(_) => false,
     };
     Ok(Some(Datum::from(released)))
+}
+
+/// A key whose record was lost was claimed because somebody had found out that it may run. Its row
+/// stood in the place of that settlement, and with the row gone the key would be unknown again.
+fn keep_settlement(call: &Call<'_>, records: &Records, row_is_gone: bool) -> Result<()> {
+    let is_lost = || matches!(call.age(records, None, clock::now()), Age::Lost { .. });
+    if row_is_gone && is_lost() {
+        records.insert(&call.owner, &absent_row(call))?;
+    }
+    Ok(())
 }
 
 /// A claim held by the transaction has no fence; whoever brings one means another claim.

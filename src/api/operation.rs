@@ -1,12 +1,13 @@
 //! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
 
-use crate::domain::Micros;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::check_operation;
 use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
-use crate::entry::{Args, Returned};
+use crate::domain::{Micros, Timestamp};
+use crate::entry::{Args, Returned, Text};
+use crate::store::record::Records;
 use crate::store::sql::{self, Parameter};
-use crate::store::{answer, operations, snapshot};
+use crate::store::{answer, operations, reset, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -63,7 +64,7 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     let Some(name) = name else { return Ok(None) };
     let cleared = check(args)?;
     if let Some(durability) = durability(args)? {
-        move_records(name.datum, durability)?;
+        move_records(&name, durability)?;
     }
     upsert(args, cleared)?;
     if on_lapse(args)?.is_some() {
@@ -138,16 +139,16 @@ fn after_reset(args: &Args) -> Result<Option<AfterReset>> {
 ///
 /// Whoever holds a claim has a lock on the table it began with until its transaction ends, and
 /// SHARE ROW EXCLUSIVE waits for those and lets no new ones begin: none finishes in the old table.
-fn move_records(name: Datum, durability: Durability) -> Result<()> {
-    let (from, to) = match durability {
-        Durability::Logged => ("record", "record_logged"),
-        Durability::Unlogged => ("record_logged", "record"),
+fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
+    let (source, from, to) = match durability {
+        Durability::Logged => (Durability::Unlogged, "record", "record_logged"),
+        Durability::Unlogged => (Durability::Logged, "record_logged", "record"),
     };
     // One change at a time: what is read here must hold until the row is written.
     sql::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
     let wanted = durability.as_str();
     let parameters: [Parameter; 2] =
-        [(pg_sys::TEXTOID, Some(name)), (pg_sys::TEXTOID, Some(answer::text(wanted)))];
+        [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(answer::text(wanted)))];
     let current = sql::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
          WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
@@ -177,6 +178,13 @@ fn move_records(name: Datum, durability: Durability) -> Result<()> {
         ),
         &parameters[..1],
     )?;
+    // Opened as by a claim: the table that is used from now on must know if it loses something, and
+    // what the other one has lost goes along.
+    Records::open_to_write(durability)?;
+    let lost_before = Records::open_to_write(source)?.lost_before();
+    if lost_before > Timestamp::MIN {
+        reset::carry(durability, name, lost_before)?;
+    }
     Ok(())
 }
 

@@ -50,7 +50,7 @@ fn execute(
     claimed: Answer,
 ) -> Result<Answer> {
     let stored = call_handler(call, handler, request)?;
-    pending::count(&call.tally, Counter::Executed);
+    pending::count(&call.tally, Counter::Executed, 1);
     let executed = Answer {
         outcome: "executed",
         fence: claimed.fence,

@@ -124,7 +124,7 @@ fn resolve(
     let failed = match settlement {
         Settlement::Absent => {
             // Without a record the key's date would make it unknown again.
-            if before.is_none() || records.lost_before() > Timestamp::MIN {
+            if before.is_none() || call.lost_before(records) > Timestamp::MIN {
                 records.insert(&call.owner, &absent_row(call))?;
             }
             return Ok(outcome("absent"));
@@ -153,7 +153,7 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
         let is_unknown = match live {
             Some(found) => is_unknown(call, &found.record),
             // Whoever saw the key before a reset knows more than we do, dated or not.
-            None => records.lost_before() > Timestamp::MIN,
+            None => call.lost_before(records) > Timestamp::MIN,
         };
         if !is_unknown {
             return Ok(None);
@@ -167,7 +167,7 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
 }
 
 /// It may run once more, until the key's own date refuses it.
-fn absent_row(call: &Call<'_>) -> Row {
+pub fn absent_row(call: &Call<'_>) -> Row {
     let now = clock::now();
     let until = now.saturating_add(call.policy.retention).saturating_add(settings::clock_skew());
     let mut row = Row::new(&call.owner);

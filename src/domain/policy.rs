@@ -1,8 +1,8 @@
 //! What an operation's owner decided, and the defaults of an operation nobody configured.
 
-use super::Micros;
 use super::error::{Code, Error, Result};
 use super::identity::{Identity, printable};
+use super::{Micros, Timestamp};
 
 pub use super::duration::{duration, interval_micros};
 pub use super::failures::StoreFailures;
@@ -128,6 +128,9 @@ pub struct Policy {
     pub on_lapse: OnLapse,
     /// What becomes of keys from before a loss of records.
     pub after_reset: AfterReset,
+    /// When records of the operation were last lost from a table that it no longer keeps them in;
+    /// `Timestamp::MIN` for never.
+    pub lost_before: Timestamp,
     /// The largest answer kept, in bytes; a larger one is recorded without its body.
     pub max_response_bytes: i32,
     /// Whether an empty scope is refused.
@@ -151,6 +154,7 @@ impl Default for Policy {
             durability: Durability::Unlogged,
             on_lapse: OnLapse::Retry,
             after_reset: AfterReset::Unknown,
+            lost_before: Timestamp::MIN,
             max_response_bytes: 1024 * 1024,
             scope_required: false,
             exclude: Exclusions::default(),

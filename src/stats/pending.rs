@@ -23,15 +23,15 @@ thread_local! {
 }
 
 impl Done {
-    pub(super) fn once(tally: &Rc<Tally>, counter: Counter) -> Self {
-        Self { tally: Rc::clone(tally), counter, n: 1 }
+    pub(super) fn new(tally: &Rc<Tally>, counter: Counter, n: u64) -> Self {
+        Self { tally: Rc::clone(tally), counter, n }
     }
 }
 
 /// Counts once the transaction has committed.
-pub fn count(tally: &Rc<Tally>, counter: Counter) {
-    if TABLE.get().is_some() {
-        let done = Done::once(tally, counter);
+pub fn count(tally: &Rc<Tally>, counter: Counter, n: u64) {
+    if n > 0 && TABLE.get().is_some() {
+        let done = Done::new(tally, counter, n);
         PENDING.with_borrow_mut(|pending| pending.add(current_subtransaction(), done));
     }
 }

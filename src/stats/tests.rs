@@ -117,8 +117,8 @@ mod tests {
         let mut pending = Journal::default();
         for subtransaction in 2..1_000 {
             for tally in &tallies {
-                pending.add(subtransaction, Done::once(tally, Counter::Completed));
-                pending.add(subtransaction, Done::once(tally, Counter::Executed));
+                pending.add(subtransaction, Done::new(tally, Counter::Completed, 1));
+                pending.add(subtransaction, Done::new(tally, Counter::Executed, 1));
             }
             pending.add_up(subtransaction, 1);
         }

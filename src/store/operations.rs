@@ -10,6 +10,7 @@ use crate::stats::Tally;
 use crate::store::catalog;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
+use crate::store::reset;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::cell::RefCell;
@@ -75,7 +76,7 @@ pub fn get(name: &Text<'_>) -> Result<Operation> {
     let table = Relation::open_to_read(column::COUNT, |catalog| catalog.operation)?;
     let generation = catalog::generation();
     let operation = Operation {
-        policy: Rc::new(read(&table, name)?.unwrap_or_default()),
+        policy: Rc::new(with_loss(read(&table, name)?.unwrap_or_default(), name)?),
         tally: Rc::new(Tally::new(name.utf8)),
     };
     CACHE.with_borrow_mut(|cache| {
@@ -100,6 +101,12 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
             Some(pg_sys::heap_copy_tuple_as_datum(tuple, table.descriptor()))
         })
     })
+}
+
+/// What the operation has lost from a table that it does not use any more.
+fn with_loss(policy: Policy, name: &Text<'_>) -> Result<Policy> {
+    let lost_before = reset::lost_with(name)?.unwrap_or(policy.lost_before);
+    Ok(Policy { lost_before, ..policy })
 }
 
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
@@ -134,6 +141,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             on_lapse: text(column::ON_LAPSE).map_or(Ok(default.on_lapse), OnLapse::parse)?,
             after_reset: text(column::AFTER_RESET)
                 .map_or(Ok(default.after_reset), AfterReset::parse)?,
+            lost_before: default.lost_before,
             max_response_bytes: column(column::MAX_RESPONSE_BYTES)
                 .map_or(default.max_response_bytes, |datum| datum.value() as i32),
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),

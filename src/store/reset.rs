@@ -3,6 +3,7 @@
 use crate::domain::error::Result;
 use crate::domain::policy::Durability;
 use crate::domain::{Micros, Timestamp};
+use crate::entry::Text;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
 use crate::store::{answer, catalog, clock};
@@ -18,7 +19,8 @@ mod column {
     pub const DURABILITY: usize = 0;
     pub const NOTICED_AT: usize = 1;
     pub const RESET_AT: usize = 2;
-    pub const COUNT: usize = 3;
+    pub const OPERATION: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 /// Whether there is a log: version 0.1 of the schema had none.
@@ -26,28 +28,80 @@ pub fn is_known() -> Result<bool> {
     Ok(catalog::get()?.reset != pg_sys::InvalidOid)
 }
 
-/// Whether the log says anything of a table: that it was used, or reset.
-pub fn is_noted(durability: Durability) -> Result<bool> {
-    if !is_known()? {
-        return Ok(false);
-    }
-    let log = Relation::open_to_read(column::COUNT, |catalog| catalog.reset)?;
-    let durability = answer::text(durability.as_str());
-    // SAFETY: text, as the first column of the primary key is.
-    let noted = unsafe { log.scan(pg_sys::F_TEXTEQ, durability, |_| Some(())) };
-    Ok(noted.is_some())
+/// Whether nobody holds a lock on the log that keeps writers out; it stays so until the transaction
+/// ends.
+pub fn is_free() -> bool {
+    let opened = Relation::open_to_write_if_free(column::COUNT, |catalog| catalog.reset);
+    opened.is_ok_and(|log| log.is_some())
+}
+
+/// When the log last said something of a table: that it was used, or reset.
+pub fn last_noted(durability: Durability) -> Result<Option<Timestamp>> {
+    let mut last = None;
+    each(durability, |columns| {
+        last = last.max(columns.get(column::NOTICED_AT).map(|at| at.value() as i64));
+    })?;
+    Ok(last)
 }
 
 /// Notes that a table was first used, or when it was reset; of that the server log is told, too.
 pub fn note(durability: Durability, reset_at: Option<Timestamp>) -> Result<()> {
+    insert(durability, reset_at, None)?;
+    if let Some(reset_at) = reset_at {
+        warn(durability, reset_at);
+    }
+    Ok(())
+}
+
+/// Notes that an operation's records have moved into a table, from one that had lost some.
+pub fn carry(durability: Durability, operation: &Text<'_>, reset_at: Timestamp) -> Result<()> {
+    insert(durability, Some(reset_at), Some(operation))
+}
+
+fn insert(
+    durability: Durability,
+    reset_at: Option<Timestamp>,
+    operation: Option<&Text<'_>>,
+) -> Result<()> {
     let log = Relation::open_to_write(column::COUNT, |catalog| catalog.reset)?;
     let mut row = Columns::null();
     row.set(column::DURABILITY, Some(answer::text(durability.as_str())));
     row.set(column::NOTICED_AT, Some(Datum::from(clock::now())));
     row.set(column::RESET_AT, reset_at.map(Datum::from));
+    row.set(column::OPERATION, operation.map(|operation| operation.datum));
     log.insert(&row).unwrap_or_else(|error| error.resume());
-    if let Some(reset_at) = reset_at {
-        warn(durability, reset_at);
+    Ok(())
+}
+
+/// When records were last lost from a table that an operation does not use any more; `None` if
+/// never.
+pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
+    let mut lost = None;
+    for durability in Durability::ALL {
+        each(durability, |columns| {
+            // SAFETY: a text column of a pinned tuple.
+            let of = columns.get(column::OPERATION).map(|name| unsafe { Text::from_datum(name) });
+            if of.is_some_and(|name| name.server == operation.server) {
+                lost = lost.max(columns.get(column::RESET_AT).map(|at| at.value() as i64));
+            }
+        })?;
+    }
+    Ok(lost)
+}
+
+/// Visits what the log says of a table, in no order.
+fn each(durability: Durability, mut visit: impl FnMut(&Columns)) -> Result<()> {
+    if !is_known()? {
+        return Ok(());
+    }
+    let log = Relation::open_to_read(column::COUNT, |catalog| catalog.reset)?;
+    let durability = answer::text(durability.as_str());
+    // SAFETY: text, as the first column of the primary key is.
+    unsafe {
+        log.scan(pg_sys::F_TEXTEQ, durability, |tuple| {
+            visit(&Columns::of(tuple, log.descriptor()));
+            None::<()>
+        });
     }
     Ok(())
 }
@@ -80,17 +134,27 @@ fn warn(durability: Durability, reset_at: Timestamp) {
 /// The kernel stamps files with a clock that ticks: this far behind the real one, at most.
 const TICK: Micros = 10_000;
 
-/// When a table that is empty was made so: Postgres makes a new file for it (storage/file/reinit.c;
-/// TRUNCATE does, too), and nobody has written to that since, because whoever opens it to write
-/// notes the reset first. Where the file cannot be asked, now: too late is safe, too early is not.
-pub fn emptied_at(table: &Relation) -> Timestamp {
+/// When a table without its marker was emptied, of which something was `noted` then.
+///
+/// Postgres makes a new file when it empties a table (storage/file/reinit.c; TRUNCATE does, too), so
+/// a file that is younger than the latest note was born of the loss. In an older one the rows were
+/// deleted, at a time that nobody knows: then, and where the file cannot be asked, now. Too late is
+/// safe, too early is not.
+pub fn emptied_at(table: &Relation, noted: Timestamp) -> Timestamp {
     let now = clock::now();
-    modified_at(table).map_or(now, |modified| modified.saturating_add(TICK).min(now))
+    let born = born_at(table).map(|born| born.saturating_add(TICK));
+    born.filter(|born| *born > noted).map_or(now, |born| born.min(now))
 }
 
-fn modified_at(table: &Relation) -> Option<Timestamp> {
-    let modified = std::fs::metadata(file(table)?).and_then(|file| file.modified()).ok()?;
-    timestamp(modified)
+/// When the table's file was made. Where the file system does not tell: when it was last written,
+/// if that was not since, because it is empty.
+fn born_at(table: &Relation) -> Option<Timestamp> {
+    let file = std::fs::metadata(file(table)?).ok()?;
+    let born = file.created().or_else(|error| match file.len() {
+        0 => file.modified(),
+        _ => Err(error),
+    });
+    timestamp(born.ok()?)
 }
 
 /// The path of the table's file, from the data directory, which is where every backend works.

@@ -8,14 +8,15 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::policy::Durability;
 use crate::domain::sweeping::{Due, due};
 use crate::domain::{Micros, Timestamp};
-use crate::stats::{self, Counter};
+use crate::stats::{Counter, Tally, pending};
 use crate::store::encoding::to_utf8;
 use crate::store::record::{Found, column, marker};
 use crate::store::relation::{Index, Relation};
 use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use pgrx::{PgMemoryContexts, pg_sys};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Between looks at the clock, which take a part of the time that a row does.
 const ROWS_PER_LOOK: u32 = 32;
@@ -53,14 +54,15 @@ impl Swept {
         self.deleted + self.evicted
     }
 
-    /// Adds to the statistics what was done.
+    /// Adds to the statistics what was done, once the transaction has committed.
     pub fn report(&mut self) {
         self.add_latest();
         for (operation, (deleted, evicted)) in &self.operations {
             // SAFETY: used at once.
             let operation = unsafe { to_utf8(operation) };
-            stats::add(operation, Counter::Swept, *deleted);
-            stats::add(operation, Counter::Evicted, *evicted);
+            let tally = Rc::new(Tally::new(operation));
+            pending::count(&tally, Counter::Swept, *deleted);
+            pending::count(&tally, Counter::Evicted, *evicted);
         }
     }
 
@@ -101,6 +103,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     };
     let mut swept = Swept::default();
     let mut snapshot = snapshot::current();
+    let memory = PgMemoryContexts::new("pg_idempotent sweep");
     let now = clock::now();
     let walk = Walk {
         table: &table,
@@ -111,6 +114,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
         now,
         until: now.saturating_add(portion.time),
         portion,
+        memory: memory.value(),
         swept: &raw mut swept,
     };
     // SAFETY: an error goes on to the caller.
@@ -140,6 +144,8 @@ struct Walk<'a> {
     now: Timestamp,
     until: Timestamp,
     portion: &'a Portion,
+    /// For one row at a time.
+    memory: pg_sys::MemoryContext,
     /// Outlives the walk, and is its caller's alone.
     swept: *mut Swept,
 }
@@ -266,7 +272,14 @@ impl Walk<'_> {
         }
         row.set(column::EVICTED, Some(Datum::from(true)));
         row.set_time(column::SWEEP_AT, found.record.expires_at);
-        // SAFETY: the values point into the pinned tuple, and are copied.
-        unsafe { self.table.insert_uncaught(row.columns()) };
+        // SAFETY: the values point into the pinned tuple, and are copied. What the insert leaves
+        // behind in memory goes with the row, or a sweep of millions would keep it all.
+        unsafe {
+            let before = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = self.memory;
+            self.table.insert_uncaught(row.columns());
+            pg_sys::CurrentMemoryContext = before;
+            uncaught::MemoryContextReset(self.memory);
+        }
     }
 }

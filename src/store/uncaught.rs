@@ -9,9 +9,10 @@
 //! as in the named headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    CommandId, Datum, FmgrInfo, HeapTuple, ItemPointer, LOCKMODE, LOCKTAG, LockAcquireResult, Oid,
-    RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId,
-    SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper,
+    CommandId, Datum, FmgrInfo, HeapTuple, ItemPointer, LOCKMODE, LOCKTAG, LockAcquireResult,
+    MemoryContext, Oid, RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber,
+    SubTransactionId, SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId,
+    TupleDesc, XLTW_Oper,
 };
 use std::ffi::c_int;
 
@@ -85,6 +86,8 @@ unsafe extern "C-unwind" {
         failure: *mut TM_FailureData,
         changing_partition: bool,
     ) -> TM_Result::Type;
+    // utils/memutils.h
+    pub fn MemoryContextReset(context: MemoryContext);
     // access/xact.h
     pub fn CommandCounterIncrement();
     // storage/lock.h, storage/lmgr.h

@@ -96,7 +96,10 @@ fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoR
     let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
     visits.keep_only(|database| exists.contains(&database));
     stats::forget(|database| !exists.contains(&database));
-    for database in databases.iter().filter(|database| database.is_open) {
+    // Whoever has waited longest comes first.
+    let mut open: Vec<_> = databases.iter().filter(|database| database.is_open).collect();
+    open.sort_by_key(|database| visits.of(database.oid).map(Visit::due_since));
+    for database in open {
         if running.len() >= settings::sweeper_max_workers() {
             break;
         }

@@ -8,7 +8,7 @@ use crate::settings;
 use crate::store::sweep::{Portion, Swept, sweep};
 use crate::store::{catalog, clock, lock};
 use crate::worker::signals::{self, OnTerminate};
-use crate::worker::visits::{self, Report};
+use crate::worker::visits::{self, Report, Visit};
 use pgrx::prelude::*;
 use std::ffi::CString;
 
@@ -17,6 +17,8 @@ const TRANSACTION: Micros = 10_000;
 /// How much longer a sweeper rests than it works: it takes an eleventh of one core at most. At about a
 /// microsecond a row a backlog of five million is gone within a minute all the same.
 const REST: Micros = 10;
+/// However long a transaction had to walk.
+const LONGEST_REST: Micros = 1_000_000;
 /// After that others get their turn, if there are more databases than sweepers.
 const VISIT: Micros = 30 * 1_000_000;
 
@@ -67,25 +69,27 @@ fn configure() {
     }
 }
 
-/// Sweeps both tables, in short transactions with pauses between them.
+/// Sweeps both tables by turns, in short transactions with pauses between them.
 fn visit() -> Result<Report> {
     let until = clock::now().saturating_add(VISIT);
-    for durability in Durability::ALL {
-        let mut from = Timestamp::MIN;
-        loop {
+    let mut tables = Durability::ALL.map(|durability| (durability, Some(Timestamp::MIN)));
+    while tables.iter().any(|(_, resume)| resume.is_some()) {
+        for (durability, resume) in &mut tables {
+            let Some(from) = *resume else { continue };
             let used = clock::processor_time();
-            let Some(swept) = in_transaction(|| step(durability, from))? else {
+            let Some(swept) = in_transaction(|| step(*durability, from))? else {
                 return Ok(Report::NoExtension);
             };
-            let Some(resume) = swept.resume else { break };
-            from = resume;
-            if is_to_leave()? {
-                return Ok(Report::Done);
+            *resume = swept.resume;
+            if swept.resume.is_some() {
+                if is_to_leave()? {
+                    return Ok(Report::Done);
+                }
+                if clock::now() >= until {
+                    return Ok(Report::More);
+                }
+                rest(clock::processor_time().saturating_sub(used));
             }
-            if clock::now() >= until {
-                return Ok(Report::More);
-            }
-            rest(clock::processor_time().saturating_sub(used));
         }
     }
     Ok(Report::Done)
@@ -129,7 +133,7 @@ fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 /// A multiple of the processor time that was used, so that a backlog leaves the machine to those who
 /// work on it. (Not of the time that passed: on a busy machine that is their doing.)
 fn rest(worked: Micros) {
-    clock::sleep(worked.saturating_mul(REST));
+    clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }
 
 /// Whether the sweeper was switched off, or somebody wants the database for himself.
@@ -140,7 +144,7 @@ fn is_to_leave() -> Result<bool> {
 
 /// The first of a row of failures is logged.
 fn log_once(sqlstate: &str, message: &str) {
-    if visits::here().is_some_and(|visit| visit.has_failed()) {
+    if !visits::here().is_none_or(Visit::is_unexplained) {
         return;
     }
     let name = raise::catch(|| in_transaction(|| Ok(catalog::this_database())));

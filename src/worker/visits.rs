@@ -35,6 +35,8 @@ pub struct Visit {
     report: AtomicU32,
     /// Failures since the last visit that went well.
     failures: AtomicU32,
+    /// 1: the server log knows why they fail.
+    explained: AtomicU32,
     /// 0: never.
     last_success: AtomicI64,
     /// 0: at once.
@@ -86,7 +88,7 @@ impl Visits {
         for visit in &self.0 {
             let database = visit.database.load(Relaxed);
             if database != 0 && !exists(pg_sys::Oid::from(database)) {
-                for number in [&visit.report, &visit.failures] {
+                for number in [&visit.report, &visit.failures, &visit.explained] {
                     number.store(0, Relaxed);
                 }
                 for time in [&visit.last_success, &visit.next] {
@@ -100,7 +102,12 @@ impl Visits {
 
 impl Visit {
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.next.load(Relaxed) <= now
+        self.due_since() <= now
+    }
+
+    /// When the next visit is, or was to be.
+    pub fn due_since(&self) -> Timestamp {
+        self.next.load(Relaxed)
     }
 
     /// A sweeper is on its way; if it never speaks, that counts as a failure.
@@ -124,6 +131,9 @@ impl Visit {
             Report::Done | Report::More | Report::NoExtension => 0,
         };
         self.failures.store(failures, Relaxed);
+        if failures == 0 {
+            self.explained.store(0, Relaxed);
+        }
         let pause = match report {
             Report::Done => interval,
             Report::More => 0,
@@ -133,9 +143,9 @@ impl Visit {
         self.next.store(clock::now().saturating_add(pause), Relaxed);
     }
 
-    /// Whether the last visit failed, so that the log knows already.
-    pub fn has_failed(&self) -> bool {
-        self.failures.load(Relaxed) > 0
+    /// Whether the server log is yet to be told why visits fail; asked once, it counts as told.
+    pub fn is_unexplained(&self) -> bool {
+        self.explained.swap(1, Relaxed) == 0
     }
 
     /// When the database was last swept.

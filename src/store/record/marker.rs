@@ -44,8 +44,10 @@ pub fn lost_before(table: &Relation, durability: Durability) -> Result<Timestamp
     match look(table) {
         Some(seen) => Ok(seen.remember(table)),
         // Only who writes may note it; the answer is the same.
-        None if reset::is_noted(durability)? => Ok(emptied_at(table)),
-        None => Ok(NEVER),
+        None => {
+            let noted = reset::last_noted(durability)?;
+            Ok(noted.map_or(NEVER, |noted| emptied_at(table, noted)))
+        }
     }
 }
 
@@ -56,23 +58,46 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
         return Ok(known);
     }
     visits::is_in_use();
+    if !reset::is_known()? {
+        // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
+        return Ok(NEVER);
+    }
     if let Some(seen) = look(table) {
-        return Ok(seen.remember(table));
+        return vouch(table, durability, &seen);
     }
     // Held for the moment of writing: from then on the marker is seen as being inserted, and who
     // comes second waits for nobody.
     let _lock = KeyLock::acquire(MARKER);
     match look(table) {
-        Some(seen) => Ok(seen.remember(table)),
+        Some(seen) => vouch(table, durability, &seen),
         None => make(table, durability),
     }
 }
 
-/// As `keep`, for a sweep, which adds no record: a table of which the log says nothing is left as it
-/// is. While a dump is restored a table is empty, and the log that says why is yet to come.
+/// A marker that another transaction has made, and its note, may yet be rolled back or go with a
+/// crash, and then the table would pass for one never used. Whoever writes beside it leaves a note
+/// of his own.
+fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
+    if !seen.settled && reset::last_noted(durability)?.is_none() {
+        reset::note(durability, None)?;
+    }
+    Ok(seen.remember(table))
+}
+
+/// As `keep`, for a sweep, which adds no record and waits for nobody: a table of which the log says
+/// nothing is left as it is. While a dump is restored a table is empty, and the log that says why is
+/// yet to come.
 pub fn renew(table: &Relation, durability: Durability) -> Result<()> {
-    if remembered(table).is_none() && look(table).is_none() && reset::is_noted(durability)? {
-        keep(table, durability)?;
+    if remembered(table).is_some() || !reset::is_known()? || look(table).is_some() {
+        return Ok(());
+    }
+    let lock = KeyLock::try_acquire(MARKER);
+    if lock.is_some()
+        && reset::is_free()
+        && reset::last_noted(durability)?.is_some()
+        && look(table).is_none()
+    {
+        make(table, durability)?;
     }
     Ok(())
 }
@@ -121,12 +146,8 @@ fn look(table: &Relation) -> Option<Seen> {
 
 /// The table has no marker: the first, or a new one in place of one that was lost.
 fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
-    if !reset::is_known()? {
-        // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
-        return Ok(NEVER);
-    }
     // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
-    let lost_at = reset::is_noted(durability)?.then(|| emptied_at(table));
+    let lost_at = reset::last_noted(durability)?.map(|noted| emptied_at(table, noted));
     reset::note(durability, lost_at)?;
     insert(table, lost_at);
     Ok(lost_at.unwrap_or(NEVER))

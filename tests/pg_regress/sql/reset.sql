@@ -83,6 +83,23 @@ SELECT state, count(*) FROM idempotent.record GROUP BY state ORDER BY state;
 SELECT outcome FROM idempotent_resolve('kept', 'new', 'completed');
 \echo :LAST_ERROR_SQLSTATE
 
+-- released, the settled key may still run
+SELECT idempotent_new_key(clock_timestamp() - interval '1 hour') AS third \gset
+SELECT outcome FROM idempotent_claim('pay', :'third', '1');
+SELECT outcome FROM idempotent_resolve('pay', :'third', 'absent');
+SELECT fence AS fence FROM idempotent_claim('pay', :'third', '1', lease => '1 hour') \gset
+SELECT idempotent_release('pay', :'third', fence => :fence);
+SELECT outcome FROM idempotent_run('pay', :'third', '1', 'work(jsonb)');
+-- what was lost goes along when the records move to the other table, as the warning suggests
+SELECT idempotent_new_key(clock_timestamp() - interval '1 hour') AS fourth \gset
+SELECT outcome FROM idempotent_claim('pay', :'fourth', '1');
+SELECT durability FROM idempotent_operation('pay', durability => 'logged');
+SELECT outcome FROM idempotent_claim('pay', :'fourth', '1');
+SELECT outcome FROM idempotent_run('pay', :'third', '1', 'work(jsonb)');
+SELECT outcome FROM idempotent_run('pay', idempotent_new_key(), '1', 'work(jsonb)');
+SELECT durability FROM idempotent_operation('pay', durability => 'unlogged');
+SELECT outcome FROM idempotent_claim('pay', :'fourth', '1');
+
 -- the logged table, too
 TRUNCATE idempotent.record_logged;
 SELECT outcome FROM idempotent_run('kept', :'before', '1', 'work(jsonb)');
@@ -113,6 +130,24 @@ DELETE FROM idempotent.record;
 SET client_min_messages = warning;
 SELECT outcome FROM idempotent_run('pay', :'before', '1', 'work(jsonb)');
 SELECT count(*) FROM resets;
+-- ... from when they are noticed: also keys that were finished after the file was made
+SELECT idempotent_new_key() AS late \gset
+SELECT outcome FROM idempotent_run('pay', :'late', '1', 'work(jsonb)');
+DELETE FROM idempotent.record;
+\c
+\set VERBOSITY sqlstate
+SET client_min_messages = warning;
+SELECT outcome FROM idempotent_run('pay', :'late', '1', 'work(jsonb)');
+-- a table that was never used, and gets records from the other one
+DROP VIEW resets;
+DROP EXTENSION pg_idempotent;
+CREATE EXTENSION pg_idempotent;
+SELECT name FROM idempotent_operation('moved', durability => 'logged');
+SELECT idempotent_new_key() AS moved \gset
+SELECT outcome FROM idempotent_run('moved', :'moved', '1', 'work(jsonb)');
+SELECT durability FROM idempotent_operation('moved', durability => 'unlogged');
+TRUNCATE idempotent.record;
+SELECT outcome FROM idempotent_run('moved', :'moved', '1', 'work(jsonb)');
 -- the marker is no record: nothing sweeps, moves or forgets it
 SELECT idempotent_sweep();
 SELECT count(*) FROM idempotent.record WHERE state = 'e';
