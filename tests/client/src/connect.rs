@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use postgres::{Client, Config, NoTls};
 
+use crate::wire::Wire;
+
 /// The server of this run.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -48,5 +50,11 @@ impl Server {
             .dbname(&self.database)
             .application_name("pg_idempotent client")
             .connect(NoTls)
+    }
+
+    /// A connection that can ask without listening.
+    #[track_caller]
+    pub fn wire(&self) -> Wire {
+        Wire::connect(self, "pg_idempotent test", "").expect("a connection to the test's database")
     }
 }

@@ -61,8 +61,7 @@ impl Scratch {
 
     /// A connection that can ask without listening.
     pub fn wire(&self) -> Wire {
-        Wire::connect(&self.server, "pg_idempotent test", "")
-            .expect("a connection to the test's database")
+        self.server.wire()
     }
 }
 

@@ -20,6 +20,16 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Looks for so long whether it stays so: for what must not happen, which nothing announces.
+#[track_caller]
+pub fn stays(what: &str, long: Duration, mut so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while started.elapsed() < long {
+        assert!(so(), "no longer so: {what}");
+        thread::sleep(BREATH);
+    }
+}
+
 /// Until this backend stands in the lock manager's queue for a key.
 #[track_caller]
 pub fn wait_for_lock(admin: &mut Client, pid: i32) {
