@@ -10,5 +10,6 @@ mod lease_races;
 mod lifecycle;
 mod many_keys;
 mod prepared;
+mod resets;
 mod statistics;
 mod waiting;
