@@ -5,7 +5,7 @@ use crate::stats;
 use crate::store::clock;
 use crate::worker::LIBRARY;
 use crate::worker::databases::{self, Database};
-use crate::worker::signals::{self, OnTerminate};
+use crate::worker::signals;
 use crate::worker::visits::{VISITS, Visit, Visits};
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::prelude::*;
@@ -41,7 +41,7 @@ impl Drop for Handle {
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
-    signals::set_up(&OnTerminate::Leave);
+    signals::set_up();
     // SAFETY: connected to no database: what it reads is shared by all of them.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(

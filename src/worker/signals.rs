@@ -5,29 +5,17 @@ use std::ffi::c_int;
 
 unsafe extern "C-unwind" {
     // The functions themselves: pgrx's wrappers are not made to run within a signal handler.
-    // tcop/tcopprot.h
-    fn die(signal: c_int);
     // postmaster/interrupt.h
     fn SignalHandlerForConfigReload(signal: c_int);
     fn SignalHandlerForShutdownRequest(signal: c_int);
 }
 
-/// What SIGTERM does.
-pub enum OnTerminate {
-    /// Ends the process at the next point where it may be interrupted, waits included.
-    Die,
-    /// Sets a flag, for a loop that looks at it.
-    Leave,
-}
-
-pub fn set_up(on_terminate: &OnTerminate) {
-    let terminate = match on_terminate {
-        OnTerminate::Die => die,
-        OnTerminate::Leave => SignalHandlerForShutdownRequest,
-    };
+/// SIGTERM sets a flag, for a loop that looks at it: a worker that is ended where it stands says so
+/// to the server log with a FATAL, as if something had gone wrong.
+pub fn set_up() {
     // SAFETY: before signals are unblocked; handlers of Postgres' own, made for this.
     unsafe {
-        handle(pg_sys::SIGTERM, terminate);
+        handle(pg_sys::SIGTERM, SignalHandlerForShutdownRequest);
         handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }

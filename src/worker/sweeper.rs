@@ -7,7 +7,7 @@ use crate::raise;
 use crate::settings;
 use crate::store::sweep::{Portion, Swept, sweep};
 use crate::store::{catalog, clock, lock};
-use crate::worker::signals::{self, OnTerminate};
+use crate::worker::signals;
 use crate::worker::visits::{self, Report, Visit};
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -25,7 +25,7 @@ const VISIT: Micros = 30 * 1_000_000;
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub extern "C-unwind" fn pg_idempotent_sweeper(database: pg_sys::Datum) {
-    signals::set_up(&OnTerminate::Die);
+    signals::set_up();
     let database = pg_sys::Oid::from(database.value() as u32);
     // SAFETY: as the bootstrap superuser; if the database is gone meanwhile, this is the end.
     unsafe {
@@ -54,7 +54,8 @@ fn configure() {
         ("synchronous_commit", "off"),
         ("default_transaction_read_only", "off"),
         ("default_transaction_isolation", "read committed"),
-        ("lock_timeout", "0"),
+        // Nothing is waited for that others hold for long; who asks us to leave is heard after it.
+        ("lock_timeout", "1s"),
     ] {
         let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { continue };
         // SAFETY: settings that exist, and values that they take.
@@ -136,10 +137,12 @@ fn rest(worked: Micros) {
     clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }
 
-/// Whether the sweeper was switched off, or somebody wants the database for himself.
+/// Whether the sweeper was told to leave or switched off, or somebody wants the database for himself.
 fn is_to_leave() -> Result<bool> {
     signals::reload();
-    Ok(!settings::sweeper_enabled() || in_transaction(|| Ok(lock::database_is_wanted()))?)
+    Ok(signals::is_told_to_leave()
+        || !settings::sweeper_enabled()
+        || in_transaction(|| Ok(lock::database_is_wanted()))?)
 }
 
 /// The first of a row of failures is logged.
