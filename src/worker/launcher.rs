@@ -79,11 +79,11 @@ fn launch_until_told_to_leave(visits: &'static Visits) {
     }
 }
 
-/// Schedules the next visit of one that has ended.
+/// Closes the visit of one that has ended.
 fn has_ended(sweeper: &Sweeper) -> bool {
     let ended = sweeper.worker.has_stopped();
     if ended {
-        sweeper.visit.schedule(settings::sweep_interval());
+        sweeper.visit.close();
     }
     ended
 }
@@ -96,20 +96,21 @@ fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoR
     let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
     visits.keep_only(|database| exists.contains(&database));
     stats::forget(|database| !exists.contains(&database));
-    // Whoever has waited longest comes first.
-    let mut open: Vec<_> = databases.iter().filter(|database| database.is_open).collect();
-    open.sort_by_key(|database| visits.of(database.oid).map(Visit::due_since));
-    for database in open {
-        if running.len() >= settings::sweeper_max_workers() {
-            break;
-        }
-        let is_running = running.iter().any(|sweeper| sweeper.database == database.oid);
-        let visit = visits.of(database.oid).filter(|visit| visit.is_due(clock::now()));
-        if let Some(visit) = visit.filter(|_| !is_running) {
-            visit.begin();
-            let worker = start(database)?;
-            running.push(Sweeper { worker, visit, database: database.oid });
-        }
+    let interval = settings::sweep_interval();
+    let mut due: Vec<_> = databases
+        .iter()
+        .filter(|database| database.is_open)
+        .filter(|database| running.iter().all(|sweeper| sweeper.database != database.oid))
+        .filter_map(|database| Some((visits.of(database.oid)?, database)))
+        .filter(|(visit, _)| visit.is_due(clock::now(), interval))
+        .collect();
+    // Who has waited longest comes first, or a few busy databases would take all the turns.
+    due.sort_by_key(|(visit, _)| visit.ended());
+    let room = settings::sweeper_max_workers().saturating_sub(running.len());
+    for (visit, database) in due.into_iter().take(room) {
+        visit.begin();
+        let worker = start(database)?;
+        running.push(Sweeper { worker, visit, database: database.oid });
     }
     Ok(())
 }

@@ -39,8 +39,10 @@ pub struct Visit {
     explained: AtomicU32,
     /// 0: never.
     last_success: AtomicI64,
-    /// 0: at once.
-    next: AtomicI64,
+    /// When the last visit was over; 0: there was none.
+    ended: AtomicI64,
+    /// 1: somebody has used the extension since the last visit began.
+    used: AtomicU32,
 }
 
 /// What a sweeper said last.
@@ -88,10 +90,10 @@ impl Visits {
         for visit in &self.0 {
             let database = visit.database.load(Relaxed);
             if database != 0 && !exists(pg_sys::Oid::from(database)) {
-                for number in [&visit.report, &visit.failures, &visit.explained] {
+                for number in [&visit.report, &visit.failures, &visit.explained, &visit.used] {
                     number.store(0, Relaxed);
                 }
-                for time in [&visit.last_success, &visit.next] {
+                for time in [&visit.last_success, &visit.ended] {
                     time.store(0, Relaxed);
                 }
                 visit.database.store(0, Relaxed);
@@ -101,17 +103,21 @@ impl Visits {
 }
 
 impl Visit {
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due_since() <= now
-    }
-
-    /// When the next visit is, or was to be.
-    pub fn due_since(&self) -> Timestamp {
-        self.next.load(Relaxed)
+    /// Whether it is time for the next visit, by the interval that is set now.
+    pub fn is_due(&self, now: Timestamp, interval: Micros) -> bool {
+        let pause = match Report::from(self.report.load(Relaxed)) {
+            Report::Done => interval,
+            Report::More => 0,
+            Report::NoExtension if self.used.load(Relaxed) != 0 => 0,
+            Report::NoExtension => interval.max(WITHOUT_EXTENSION),
+            Report::Failed | Report::Nothing => back_off(interval, self.failures()),
+        };
+        self.ended().saturating_add(pause) <= now
     }
 
     /// A sweeper is on its way; if it never speaks, that counts as a failure.
     pub fn begin(&self) {
+        self.used.store(0, Relaxed);
         self.report.store(Report::Nothing as u32, Relaxed);
     }
 
@@ -123,24 +129,22 @@ impl Visit {
         }
     }
 
-    /// Sets the time of the next visit; the launcher's answer to the sweeper's last word.
-    pub fn schedule(&self, interval: Micros) {
-        let report = Report::from(self.report.load(Relaxed));
-        let failures = match report {
-            Report::Failed | Report::Nothing => self.failures.load(Relaxed).saturating_add(1),
+    /// The visit is over; the launcher's answer to the sweeper's last word.
+    pub fn close(&self) {
+        let failures = match Report::from(self.report.load(Relaxed)) {
+            Report::Failed | Report::Nothing => self.failures().saturating_add(1),
             Report::Done | Report::More | Report::NoExtension => 0,
         };
         self.failures.store(failures, Relaxed);
         if failures == 0 {
             self.explained.store(0, Relaxed);
         }
-        let pause = match report {
-            Report::Done => interval,
-            Report::More => 0,
-            Report::NoExtension => interval.max(WITHOUT_EXTENSION),
-            Report::Failed | Report::Nothing => back_off(interval, failures),
-        };
-        self.next.store(clock::now().saturating_add(pause), Relaxed);
+        self.ended.store(clock::now(), Relaxed);
+    }
+
+    /// When the last visit was over.
+    pub fn ended(&self) -> Timestamp {
+        self.ended.load(Relaxed)
     }
 
     /// Whether the server log is yet to be told why visits fail; asked once, it counts as told.
@@ -164,14 +168,11 @@ fn back_off(interval: Micros, failures: u32) -> Micros {
     interval.saturating_mul(factor).clamp(0, LONGEST_BACK_OFF.max(interval))
 }
 
-/// The extension is used in this database: the next tick visits it, if the last visit found none.
+/// The extension is used in this database: the next tick visits it, if the last visit found none,
+/// or is about to say so.
 pub fn is_in_use() {
-    // SAFETY: a global of this backend.
-    let visit = VISITS.get().and_then(|visits| visits.of(unsafe { pg_sys::MyDatabaseId }));
-    if let Some(visit) = visit
-        && Report::from(visit.report.load(Relaxed)) == Report::NoExtension
-    {
-        visit.next.store(0, Relaxed);
+    if let Some(visit) = here() {
+        visit.used.store(1, Relaxed);
     }
 }
 
