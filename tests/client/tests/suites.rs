@@ -2,6 +2,7 @@
 //! Unix socket), PGPORT and PGUSER, a superuser; it wants max_connections of 150, max_prepared_transactions above 0 and
 //! otherwise default settings. Every test has a database of its own.
 
+mod backlog;
 mod concurrency;
 mod history;
 mod isolation_levels;
@@ -12,4 +13,7 @@ mod many_keys;
 mod prepared;
 mod resets;
 mod statistics;
+mod sweeper;
+mod sweeper_lifecycle;
+mod sweeper_trouble;
 mod waiting;
