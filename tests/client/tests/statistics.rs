@@ -1,4 +1,4 @@
-//! The counters that all backends share. (CONTRACT: what one can see.)
+//! The counters that all backends share.
 
 use std::thread;
 

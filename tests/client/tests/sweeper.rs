@@ -1,4 +1,4 @@
-//! The background worker in ordinary operation: who is there when, what goes and what stays. (CONTRACT 6.)
+//! The background worker in ordinary operation: who is there when, what goes and what stays.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What happens to databases, to the extension and to the server while they are being swept. (CONTRACT 10.)
+//! What happens to databases, to the extension and to the server while they are being swept.
 
 use client::cluster::Result;
 use client::watch::wait_until;

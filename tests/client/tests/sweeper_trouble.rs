@@ -1,4 +1,4 @@
-//! What keeps a sweeper from its work, and what becomes of the others meanwhile. (CONTRACT 6.)
+//! What keeps a sweeper from its work, and what becomes of the others meanwhile.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a claim does while another transaction holds the key. (CONTRACT: waiting.)
+//! What a claim does while another transaction holds the key.
 
 use client::ask::{claim, complete};
 use client::watch::{terminate, wait_for_lock};
