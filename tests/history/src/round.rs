@@ -4,10 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::Scratch;
+use client::{Cluster, Scratch};
 
 use crate::Result;
-use crate::fault::cluster::Cluster;
 use crate::fault::injector::Injector;
 use crate::fault::proxy::Proxy;
 use crate::history::{History, Line, Setup};

@@ -3,12 +3,26 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use history::fault::cluster::Cluster;
+use client::Cluster;
 use history::figures::Figures;
 use history::history::{History, Line, Setup, write};
 use history::options::{Options, USAGE};
 use history::plan::Mix;
 use history::{Result, check, round};
+
+/// A lazy WAL writer makes what a crash loses as much as possible, and a quick deadlock detector speaks before the waits
+/// are over.
+const SETTINGS: &str = "
+wal_writer_delay = 10s
+deadlock_timeout = 100ms
+max_connections = 100
+max_prepared_transactions = 60
+log_line_prefix = '%m [%p] %q%a '
+log_min_messages = warning
+log_min_error_statement = panic
+shared_preload_libraries = 'pg_idempotent'
+idempotent.sweep_interval = 1s
+";
 
 /// Long enough for much to happen, short enough for a history to be held in memory.
 const ROUND: Duration = Duration::from_secs(60);
@@ -46,7 +60,7 @@ fn run(options: &Options) -> Result<bool> {
         options.seconds,
         if options.faults { "all" } else { "no" }
     );
-    let cluster = Cluster::start()?;
+    let cluster = Cluster::start(SETTINGS)?;
     let (began, length) = (Instant::now(), Duration::from_secs(options.seconds));
     let mut seed = options.seed;
     while began.elapsed() < length || figures.rounds == 0 {

@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use client::Cluster;
 use client::connect::Server;
 use fastrand::Rng;
 use postgres::Client;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::cluster::Cluster;
 use super::proxy::{Cut, Proxy};
 use crate::Result;
 use crate::history::{Fault, FaultKind, Line};

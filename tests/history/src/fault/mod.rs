@@ -1,5 +1,4 @@
-//! What befalls clients and server: a cluster of our own that may be killed, a proxy that may be cut, and who does it.
+//! What befalls clients and server: a proxy that may be cut, and who cuts, kills and crashes.
 
-pub mod cluster;
 pub mod injector;
 pub mod proxy;

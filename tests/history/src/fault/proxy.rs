@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,6 +55,12 @@ impl Proxy {
     /// Opens in `base`'s directory for it; the way through it is returned.
     pub fn open(base: &Path, server: &Server) -> Result<(Self, Server)> {
         let directory = base.join("proxy");
+        if !directory.exists() {
+            fs::create_dir(&directory)?;
+            // Whoever cleans up must be able to.
+            let owner = fs::metadata(base)?;
+            chown(&directory, Some(owner.uid()), Some(owner.gid()))?;
+        }
         let way = Server { directory, ..server.clone() };
         let socket = way.socket();
         if socket.exists() {
