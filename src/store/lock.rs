@@ -152,21 +152,48 @@ pub fn is_held_by_another(id: RecordId) -> bool {
 /// Whether somebody holds this database's lock against those who connect, and so waits for us to
 /// leave: DROP DATABASE, or CREATE DATABASE with this one as its template.
 pub fn database_is_wanted() -> bool {
+    // SAFETY: a global, constant for the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    // An object that is shared by all databases, in the mode that a session takes when it connects
+    // (utils/init/postinit.c).
+    !try_object(
+        pg_sys::InvalidOid,
+        pg_sys::DatabaseRelationId,
+        database,
+        pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+    )
+}
+
+/// Keeps an extension from being dropped until the transaction ends; false if somebody is at it.
+pub fn keep_extension(extension: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    try_object(
+        database,
+        pg_sys::ExtensionRelationId,
+        extension,
+        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+    )
+}
+
+/// Takes the lock of an object that is no relation, if that is free, until the transaction ends.
+fn try_object(
+    database: pg_sys::Oid,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    mode: pg_sys::LOCKMODE,
+) -> bool {
     let tag = pg_sys::LOCKTAG {
-        // An object that is shared by all databases.
-        locktag_field1: 0,
-        locktag_field2: u32::from(pg_sys::DatabaseRelationId),
-        // SAFETY: a global, constant for the backend.
-        locktag_field3: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field1: u32::from(database),
+        locktag_field2: u32::from(class),
+        locktag_field3: u32::from(object),
         locktag_field4: 0,
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     };
-    let mode = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-    // SAFETY: a valid tag, in the mode that a session takes when it connects
-    // (utils/init/postinit.c); released with the transaction.
+    // SAFETY: a valid tag and mode, within a transaction, which releases it.
     let result = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
-    result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
 
 /// How many keys one transaction may hold by locks: its share of the lock table

@@ -108,10 +108,17 @@ fn step(durability: Durability, from: Timestamp) -> Result<Option<Swept>> {
     Ok(Some(swept))
 }
 
+/// Whether the extension is there, and stays until the transaction ends: without that it could be
+/// gone a moment later, and its tables missing.
 fn is_installed() -> bool {
+    let seen = extension();
+    seen != pg_sys::InvalidOid && lock::keep_extension(seen) && extension() == seen
+}
+
+fn extension() -> pg_sys::Oid {
     catalog::refresh();
     // SAFETY: a look-up in pg_extension by a constant name, within a transaction.
-    unsafe { pg_sys::get_extension_oid(c"pg_idempotent".as_ptr(), true) != pg_sys::InvalidOid }
+    unsafe { pg_sys::get_extension_oid(c"pg_idempotent".as_ptr(), true) }
 }
 
 fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
