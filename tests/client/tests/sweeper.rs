@@ -208,5 +208,12 @@ fn defaults_that_suit_sessions_do_not_disturb_the_sweeper() -> Result<()> {
     fill(&mut wire, "record_logged", 2000);
     wait_until_swept(&mut wire, "record");
     wait_until_swept(&mut wire, "record_logged");
-    stop_in_peace(&cluster)
+    // Nor when there is something to note.
+    cluster.crash()?;
+    cluster.resume()?;
+    let mut wire = Wire::connect(&home.with_database("shop"), "test", calm)?;
+    let noted = "SELECT count(*) FROM idempotent.reset WHERE reset_at IS NOT NULL";
+    wait_until("the sweeper has noted the reset", || wire.run(noted).value() == "1");
+    assert_eq!(wire.run("SELECT sweep_failures FROM idempotent.health").value(), "0");
+    cluster.stop()
 }

@@ -4,8 +4,8 @@ use client::cluster::Result;
 use client::watch::wait_until;
 
 use crate::backlog::{
-    SLOW, create_extension, fill, install, left, set, start, stop_in_peace, wait_for_sweeper,
-    wait_until_swept,
+    SLOW, create_extension, fill, install, left, set, start, stop_in_peace,
+    stop_in_peace_after_drops, wait_for_sweeper, wait_until_swept,
 };
 
 /// Too many to be swept before the test is over.
@@ -31,7 +31,7 @@ fn the_database_being_swept_and_another_can_be_dropped() -> Result<()> {
             }
         }
     }
-    stop_in_peace(&cluster)
+    stop_in_peace_after_drops(&cluster)
 }
 
 #[test]
