@@ -59,17 +59,19 @@ def take_turns():
     """(claims per second without, with), and for how long the sweeper was at work."""
     claims()
     without, beside, seconds = [], [], 0.0
-    for _ in range(ROUNDS):
-        switch("off")
-        off = claims()
-        switch("on")
-        began = time.monotonic()
-        on = claims()
-        seconds += time.monotonic() - began
-        if backlog() == 0:
-            return without, beside, seconds
-        without.append(off)
-        beside.append(on)
+    for round_number in range(ROUNDS):
+        rates = {}
+        # Who goes first changes from round to round: the tables grow meanwhile.
+        for side in ("off", "on") if round_number % 2 else ("on", "off"):
+            switch(side)
+            began = time.monotonic()
+            rates[side] = claims()
+            if side == "on":
+                seconds += time.monotonic() - began
+                if backlog() == 0:
+                    return without, beside, seconds
+        without.append(rates["off"])
+        beside.append(rates["on"])
     raise Failure(f"after {ROUNDS} rounds there is still a backlog")
 
 

@@ -14,9 +14,9 @@ use std::ffi::CString;
 
 /// A transaction of a sweep takes no longer than this: who waits for it waits for no longer.
 const TRANSACTION: Micros = 10_000;
-/// How much longer a sweeper rests than it works: it takes an eleventh of one core at most. At about a
+/// How much longer a sweeper rests than it works: it takes a thirteenth of one core at most. At about a
 /// microsecond a row a backlog of five million is gone within a minute all the same.
-const REST: Micros = 10;
+const REST: Micros = 12;
 /// However long a transaction had to walk.
 const LONGEST_REST: Micros = 1_000_000;
 /// After that others get their turn, if there are more databases than sweepers.
