@@ -142,8 +142,8 @@ const TICK: Micros = 10_000;
 /// safe, too early is not.
 pub fn emptied_at(table: &Relation, noted: Timestamp) -> Timestamp {
     let now = clock::now();
-    let born = born_at(table).map(|born| born.saturating_add(TICK));
-    born.filter(|born| *born > noted).map_or(now, |born| born.min(now))
+    let born = born_at(table).filter(|born| *born > noted);
+    born.map_or(now, |born| born.saturating_add(TICK).min(now))
 }
 
 /// When the table's file was made. Where the file system does not tell: when it was last written,

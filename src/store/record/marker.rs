@@ -62,11 +62,14 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
         // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
         return Ok(NEVER);
     }
-    if let Some(seen) = look(table) {
-        return vouch(table, durability, &seen);
+    if let Some(seen) = look(table)
+        && seen.needs_no_note(durability)?
+    {
+        return Ok(seen.remember(table));
     }
     // Held for the moment of writing: from then on the marker is seen as being inserted, and who
-    // comes second waits for nobody.
+    // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
+    // them apart.
     let _lock = KeyLock::acquire(MARKER);
     match look(table) {
         Some(seen) => vouch(table, durability, &seen),
@@ -78,7 +81,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 /// crash, and then the table would pass for one never used. Whoever writes beside it leaves a note
 /// of his own.
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
-    if !seen.settled && reset::last_noted(durability)?.is_none() {
+    if !seen.needs_no_note(durability)? {
         reset::note(durability, None)?;
     }
     Ok(seen.remember(table))
@@ -116,6 +119,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// Whether the log, or the marker itself, tells later that the table was used.
+    fn needs_no_note(&self, durability: Durability) -> Result<bool> {
+        Ok(self.settled || reset::last_noted(durability)?.is_some())
+    }
+
     /// What a running transaction may yet take back is looked at again the next time.
     fn remember(&self, table: &Relation) -> Timestamp {
         if self.settled {

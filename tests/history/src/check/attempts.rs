@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::facts::{Facts, Grant, KeyFacts};
 use super::{Rule, Violation};
-use crate::history::{Call, Outcome};
+use crate::history::{Call, Nanos, Outcome};
 
 pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     for key in facts.keys.values() {
@@ -39,12 +39,22 @@ fn is_predecessor(key: &KeyFacts<'_>, before: &Grant, grant: &Grant) -> bool {
 
 fn has_predecessor(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> bool {
     key.grants.iter().any(|before| is_predecessor(key, before, grant))
-        // A claim whose answer was lost may have been one.
-        || key.calls.iter().map(|at| facts.event(*at)).any(|event| {
-            event.outcome == Outcome::Lost
-                && event.start < grant.told
-                && matches!(&event.call, Call::Claim { lease_ms: Some(_), request, .. } if *request == grant.request)
-        })
+        || is_lost_predecessor_possible(facts, key, grant, 0)
+}
+
+/// A claim whose answer was lost may have been the attempt before.
+fn is_lost_predecessor_possible(
+    facts: &Facts<'_>,
+    key: &KeyFacts<'_>,
+    grant: &Grant,
+    since: Nanos,
+) -> bool {
+    key.calls.iter().map(|at| facts.event(*at)).any(|event| {
+        event.outcome == Outcome::Lost
+            && event.start >= since
+            && event.start < grant.told
+            && matches!(&event.call, Call::Claim { lease_ms: Some(_), request, .. } if *request == grant.request)
+    })
 }
 
 fn checkpoint(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant, found: &mut Vec<Violation>) {
@@ -75,6 +85,9 @@ fn checkpoint(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant, found: &mut 
     }
     let mut before = key.grants.iter().filter(|before| is_predecessor(key, before, grant));
     let (Some(before), None) = (before.next(), before.next()) else { return };
+    if is_lost_predecessor_possible(facts, key, grant, before.asked) {
+        return;
+    }
     let last = left.iter().rfind(|(event, _, fence, _)| {
         Some(*fence) == before.fence
             && facts.txn(event.txn).fate.known_by() < grant.asked
