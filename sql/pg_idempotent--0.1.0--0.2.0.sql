@@ -2,7 +2,8 @@
 \echo Use "ALTER EXTENSION pg_idempotent UPDATE" to load this file. \quit
 
 -- How the library knows that records were lost. Each table of records holds one row that is no record, the
--- marker (state e, record_id of zeros). A table without it was emptied, unless this log says nothing of it yet.
+-- marker (state e, record_id of zeros but for the last byte). A table without it was emptied, unless this log
+-- says nothing of it yet.
 CREATE TABLE idempotent.reset (
     durability text COLLATE "C" NOT NULL,
     noticed_at timestamptz NOT NULL,

@@ -21,8 +21,17 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::cell::Cell;
 
-/// No key has this id: it would have to be the digest of something.
-const MARKER: RecordId = RecordId([0; 16]);
+/// No key has an id like these: it would have to be the digest of something. One marker is enough,
+/// unless the transaction that made it may yet take it back: whoever writes meanwhile makes another.
+/// Beyond so many transactions at once the note that each of them leaves has to do.
+const PLACES: u8 = 8;
+
+const fn place(number: u8) -> RecordId {
+    let mut id = [0; 16];
+    id[15] = number;
+    RecordId(id)
+}
+
 /// Not one of the states of a record (domain/verdict.rs): nothing reads the marker as one.
 const STATE: u8 = b'e';
 
@@ -70,7 +79,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // Held for the moment of writing: from then on the marker is seen as being inserted, and who
     // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
     // them apart.
-    let _lock = KeyLock::acquire(MARKER);
+    let _lock = KeyLock::acquire(place(0));
     match look(table) {
         Some(seen) => vouch(table, durability, &seen),
         None => make(table, durability),
@@ -79,10 +88,11 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
 /// crash, and then the table would pass for one never used. Whoever writes beside it leaves a note
-/// of his own.
+/// of his own; and a marker of his own, or the note would pass for that of a marker since lost.
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         reset::note(durability, None)?;
+        insert(table, None);
     }
     Ok(seen.remember(table))
 }
@@ -94,7 +104,7 @@ pub fn renew(table: &Relation, durability: Durability) -> Result<()> {
     if remembered(table).is_some() || !reset::is_known()? || look(table).is_some() {
         return Ok(());
     }
-    let lock = KeyLock::try_acquire(MARKER);
+    let lock = KeyLock::try_acquire(place(0));
     if lock.is_some()
         && reset::is_free()
         && reset::last_noted(durability)?.is_some()
@@ -134,8 +144,20 @@ impl Seen {
     }
 }
 
+/// The marker that tells most: a settled one, if there is one.
 fn look(table: &Relation) -> Option<Seen> {
-    let seen = look::dirty(table, &MARKER);
+    let mut best = None;
+    for number in 0..PLACES {
+        match look_at(table, &place(number)) {
+            Some(seen) if seen.settled => return Some(seen),
+            seen => best = best.or(seen),
+        }
+    }
+    best
+}
+
+fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
+    let seen = look::dirty(table, place);
     if seen.tuple.is_null() {
         return None;
     }
@@ -161,10 +183,15 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
     Ok(lost_at.unwrap_or(NEVER))
 }
 
+/// The caller holds the lock, so a place that is free stays free.
 fn insert(table: &Relation, lost_at: Option<Timestamp>) {
+    let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
+    let Some(free) = free else {
+        return;
+    };
     let nothing = Some(answer::text(""));
     let mut row = Columns::null();
-    row.set(column::RECORD_ID, Some(Datum::from(MARKER.0.as_ptr())));
+    row.set(column::RECORD_ID, Some(Datum::from(free.0.as_ptr())));
     row.set(column::FINISHED_AT, lost_at.map(Datum::from));
     row.set(column::EXPIRES_AT, Some(Datum::from(Timestamp::MAX)));
     row.set(column::SWEEP_AT, Some(Datum::from(Timestamp::MAX)));

@@ -15,6 +15,10 @@ const INSTALL: &str = "
     CREATE EXTENSION pg_idempotent;
     CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';
     SELECT idempotent_operation('kept', durability => 'logged')";
+/// Without an operation, whose change uses both tables.
+const INSTALL_UNUSED: &str = "
+    CREATE EXTENSION pg_idempotent;
+    CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request'";
 
 /// What was done while nothing was lost yet: three keys run by each operation, and two that were never heard of.
 struct Past {
@@ -305,6 +309,35 @@ fn nobody_waits_for_a_transaction_that_has_noted_a_reset() -> Result<()> {
     assert_eq!(run(&mut second, "op", "undated", ""), "replay");
     assert_eq!(run(&mut first, "op", &past.unheard, ""), "unknown");
     assert_eq!(resets(&mut first), "1");
+    Ok(())
+}
+
+/// The first transaction that ever writes is rolled back, others have written beside it: the table was never emptied.
+#[test]
+fn a_first_use_that_is_rolled_back_is_no_reset() -> Result<()> {
+    let cluster = Cluster::start("")?;
+    cluster.server().wire().run(INSTALL_UNUSED);
+    let dated = cluster.server().wire().run("SELECT idempotent_new_key()").value().to_owned();
+    let sessions = || -> [Wire; 3] { std::array::from_fn(|_| cluster.server().wire()) };
+    let [mut first, mut second, mut third] = sessions();
+    first.run("BEGIN");
+    assert_eq!(run(&mut first, "op", "first", ""), "executed");
+    second.run("BEGIN");
+    assert_eq!(run(&mut second, "op", "second", ""), "executed");
+    assert_eq!(run(&mut third, "op", "third", ""), "executed");
+    first.run("ROLLBACK");
+    second.run("COMMIT");
+    for wire in &mut sessions() {
+        assert_eq!(run(wire, "op", "second", ""), "replay");
+        assert_eq!(run(wire, "op", "third", ""), "replay");
+    }
+    assert_eq!(run(&mut first, "op", &dated, ""), "executed");
+    assert_eq!(resets(&mut first), "0");
+    assert!(cluster.said(&["WARNING:", "idempotency records"])?.is_empty());
+    // A real one is none the less noticed.
+    first.run("TRUNCATE idempotent.record");
+    assert_eq!(run(&mut second, "op", &dated, ""), "unknown");
+    assert_eq!(resets(&mut second), "1");
     Ok(())
 }
 
