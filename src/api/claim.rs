@@ -1,7 +1,7 @@
 //! `idempotent_claim`: look first, lock only on a miss, look again under the lock.
 
 use crate::api::call::Call;
-use crate::api::waiting::Waiting;
+use crate::api::waiting::{Waiting, locked_at_once};
 use crate::domain::dating::{self, Age};
 use crate::domain::error::Result;
 use crate::domain::fingerprint::Fingerprint;
@@ -137,32 +137,40 @@ pub fn replay(found: &Found, failed: bool) -> Answer {
 }
 
 /// Claims the key, or says why not.
+///
+/// Most keys that are claimed are new, so the lock comes first: one look under it decides. Where
+/// somebody else has the lock, a look without it tells whether there is something to wait for.
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     if let Some(decision) = held_by_this_transaction(call, request) {
         return Ok(decision);
     }
     let mut waiting = Waiting::for_up_to(request.wait, &call.tally);
     loop {
-        let found = records.find(&call.owner)?;
+        let (lock, found) = match locked_at_once(records, &call.owner)? {
+            Some((lock, found)) => (Some(lock), found),
+            None => (None, records.find(&call.owner)?),
+        };
         let verdict = call.judge(records, found.as_ref(), request)?;
         match verdict {
             Verdict::Claim { .. } => {}
             Verdict::InProgress { .. } if waiting.remaining() > 0 => {
+                drop(lock);
                 waiting.for_leased(found.as_ref());
                 continue;
             }
             _ => return Ok(Decision::new(verdict, found.as_ref())),
         }
-        let Some((lock, found)) = waiting.lock_and_look(records, &call.owner)? else {
-            // Somebody may have finished between the look and the lock.
-            let found = records.find(&call.owner)?;
-            let verdict = match call.judge(records, found.as_ref(), request)? {
-                Verdict::Claim { .. } => return Ok(Decision::in_progress()),
-                other => other,
-            };
-            return Ok(Decision::new(verdict, found.as_ref()));
+        let (lock, found, verdict) = match lock {
+            Some(lock) => (lock, found, verdict),
+            None => match waiting.lock_and_look(records, &call.owner)? {
+                Some((lock, found)) => {
+                    let verdict = call.judge(records, found.as_ref(), request)?;
+                    (lock, found, verdict)
+                }
+                None => return told_without_lock(call, records, request),
+            },
         };
-        if let Verdict::Claim { attempt, .. } = call.judge(records, found.as_ref(), request)? {
+        if let Verdict::Claim { attempt, .. } = verdict {
             let place = Place::of(request, attempt, found.is_some());
             match place.make_room(records, found.as_ref(), &waiting) {
                 Some(true) => {
@@ -172,8 +180,17 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
                 None => return Ok(Decision::in_progress()),
             }
         }
-        // Somebody was faster; without the lock the next look answers.
+        // Somebody was faster; the next look answers.
     }
+}
+
+/// The wait is over and the key still somebody else's, who may have finished since the last look.
+fn told_without_lock(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
+    let found = records.find(&call.owner)?;
+    Ok(match call.judge(records, found.as_ref(), request)? {
+        Verdict::Claim { .. } => Decision::in_progress(),
+        other => Decision::new(other, found.as_ref()),
+    })
 }
 
 /// Claiming is itself idempotent: asking again for one's own claim answers `claimed` again.

@@ -24,6 +24,22 @@ const FIRST_NAP: Micros = 2_000;
 const LONGEST_NAP: Micros = 100_000;
 const SWEEP: Micros = 100_000;
 
+/// The key's lock, and the record if there is one.
+type Locking = (KeyLock, Option<Found>);
+
+/// The lock of a key that nobody else has, and what is there under it; `None` where there is
+/// something to wait for.
+pub fn locked_at_once(records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
+    let Some(lock) = KeyLock::try_acquire(owner.id) else {
+        return Ok(None);
+    };
+    Ok(match records.find_locked(owner)? {
+        Locked::Nothing => Some((lock, None)),
+        Locked::Found(found) => Some((lock, Some(*found))),
+        Locked::BeingWritten(_) => None,
+    })
+}
+
 impl<'a> Waiting<'a> {
     pub fn for_up_to(wait: Micros, tally: &'a Tally) -> Self {
         // Without a wait there is no need to read the clock.
@@ -50,11 +66,7 @@ impl<'a> Waiting<'a> {
 
     /// Takes the key's lock, and looks at a record that nobody is writing; `None` if the wait was
     /// not enough for both.
-    pub fn lock_and_look(
-        &self,
-        records: &Records,
-        owner: &Owner<'_>,
-    ) -> Result<Option<(KeyLock, Option<Found>)>> {
+    pub fn lock_and_look(&self, records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
         loop {
             let Some(lock) = KeyLock::try_acquire(owner.id).or_else(|| self.acquire(owner.id))
             else {
