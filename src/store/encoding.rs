@@ -14,6 +14,22 @@ const SQL_ASCII: i32 = pg_sys::pg_enc::PG_SQL_ASCII as i32;
 /// # Safety
 /// The result lives as long as its argument and the current memory context.
 pub unsafe fn to_utf8(server: &[u8]) -> &[u8] {
+    // SAFETY: as the caller says.
+    unsafe { convert(server, |bytes, length| pg_sys::pg_server_to_any(bytes, length, UTF8)) }
+}
+
+/// As [`to_utf8`], for who catches what it raises.
+///
+/// # Safety
+/// As for [`to_utf8`], and for everything in `uncaught` that may raise an error.
+pub unsafe fn to_utf8_uncaught(server: &[u8]) -> &[u8] {
+    // SAFETY: as the caller says.
+    unsafe { convert(server, |bytes, length| uncaught::pg_server_to_any(bytes, length, UTF8)) }
+}
+
+/// # Safety
+/// As for the two above; `convert` is Postgres' function, in one of its guises.
+unsafe fn convert(server: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mut c_char) -> &[u8] {
     // SAFETY: `pg_server_to_any` reads `len` bytes and returns its argument unchanged or a
     // palloc'd, NUL-terminated conversion.
     unsafe {
@@ -22,7 +38,7 @@ pub unsafe fn to_utf8(server: &[u8]) -> &[u8] {
             return server;
         }
         let Ok(length) = i32::try_from(server.len()) else { return server };
-        let converted = pg_sys::pg_server_to_any(server.as_ptr().cast(), length, UTF8);
+        let converted = convert(server.as_ptr().cast(), length);
         if converted.cast_const().cast() == server.as_ptr() {
             server
         } else {

@@ -3,7 +3,8 @@
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::fingerprint::{Canonical, Token};
 use crate::domain::policy::Exclusions;
-use crate::store::encoding::{to_server, to_utf8};
+use crate::store::encoding::{to_server, to_utf8_uncaught};
+use crate::store::{subtransaction, uncaught};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, JsonbIteratorToken, jbvType};
 use std::ffi::CStr;
@@ -14,58 +15,91 @@ use std::ffi::CStr;
 /// `jsonb` must be a jsonb datum.
 pub unsafe fn canonical_digest(jsonb: Datum, exclude: &Exclusions) -> [u8; 32] {
     let mut canonical = Canonical::new(exclude);
-    // SAFETY: a detoasted jsonb has its root right behind the varlena header (utils/jsonb.h); the
-    // iterator is advanced until it says WJB_DONE, and `value` is read as its type says. What it
-    // points to is part of the jsonb or was palloc'd by the iterator, and is used at once.
-    unsafe {
-        let varlena = pg_sys::pg_detoast_datum(jsonb.cast_mut_ptr());
-        let root = (&raw mut (*varlena.cast::<pg_sys::Jsonb>()).root).cast();
-        let mut iterator = pg_sys::JsonbIteratorInit(root);
-        let mut value: pg_sys::JsonbValue = std::mem::zeroed();
-        // A scalar is stored as an array of one that says so; its brackets are not part of it.
-        let mut is_scalar = false;
-        loop {
-            match pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false) {
-                JsonbIteratorToken::WJB_DONE => break,
-                JsonbIteratorToken::WJB_BEGIN_OBJECT => canonical.token(Token::BeginObject),
-                JsonbIteratorToken::WJB_END_OBJECT => canonical.token(Token::EndObject),
-                JsonbIteratorToken::WJB_BEGIN_ARRAY => {
-                    if value.val.array.rawScalar {
-                        is_scalar = true;
-                    } else {
-                        canonical.token(Token::BeginArray);
-                    }
-                }
-                JsonbIteratorToken::WJB_END_ARRAY => {
-                    if !is_scalar {
-                        canonical.token(Token::EndArray);
-                    }
-                }
-                JsonbIteratorToken::WJB_KEY => canonical.token(Token::Member(string(&value))),
-                _ => match value.type_ {
-                    jbvType::jbvString => canonical.token(Token::String(string(&value))),
-                    jbvType::jbvNumeric => {
-                        let digits = pg_sys::numeric_normalize(value.val.numeric);
-                        canonical.token(Token::Number(CStr::from_ptr(digits).to_bytes()));
-                        pg_sys::pfree(digits.cast());
-                    }
-                    jbvType::jbvBool => canonical.token(Token::Bool(value.val.boolean)),
-                    _ => canonical.token(Token::Null),
-                },
-            }
-        }
-    }
+    let reading = Reading { jsonb, canonical: &raw mut canonical };
+    // SAFETY: a jsonb datum; an error goes on to the caller.
+    let read = unsafe { subtransaction::call_keeping_error(|| reading.run()) };
+    read.unwrap_or_else(|error| error.resume());
     canonical.finish()
 }
 
+/// A document that is about to be read. Nothing in its methods has a destructor where Postgres is
+/// called: an error jumps over their frames.
+#[derive(Clone, Copy)]
+struct Reading<'e> {
+    jsonb: Datum,
+    /// Outlives the reading, and is its caller's alone.
+    canonical: *mut Canonical<'e>,
+}
+
+impl Reading<'_> {
+    /// # Safety
+    /// `jsonb` must be a jsonb datum; as for everything in `uncaught` that may raise an error.
+    unsafe fn run(self) {
+        // SAFETY: a detoasted jsonb has its root right behind the varlena header (utils/jsonb.h);
+        // the iterator is advanced until it says WJB_DONE, and `value` is read as its type says.
+        // What it points to is part of the jsonb or was palloc'd by the iterator, and is used at
+        // once.
+        unsafe {
+            let canonical = &mut *self.canonical;
+            let varlena = uncaught::pg_detoast_datum(self.jsonb.cast_mut_ptr());
+            let root = (&raw mut (*varlena.cast::<pg_sys::Jsonb>()).root).cast();
+            let mut iterator = uncaught::JsonbIteratorInit(root);
+            let mut value: pg_sys::JsonbValue = std::mem::zeroed();
+            // A scalar is stored as an array of one that says so; its brackets are not part of it.
+            let mut is_scalar = false;
+            loop {
+                match uncaught::JsonbIteratorNext(&mut iterator, &mut value, false) {
+                    JsonbIteratorToken::WJB_DONE => break,
+                    JsonbIteratorToken::WJB_BEGIN_OBJECT => canonical.token(Token::BeginObject),
+                    JsonbIteratorToken::WJB_END_OBJECT => canonical.token(Token::EndObject),
+                    JsonbIteratorToken::WJB_BEGIN_ARRAY => {
+                        if value.val.array.rawScalar {
+                            is_scalar = true;
+                        } else {
+                            canonical.token(Token::BeginArray);
+                        }
+                    }
+                    JsonbIteratorToken::WJB_END_ARRAY => {
+                        if !is_scalar {
+                            canonical.token(Token::EndArray);
+                        }
+                    }
+                    JsonbIteratorToken::WJB_KEY => canonical.token(Token::Member(string(&value))),
+                    _ => self.scalar(&value),
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `value` must be a scalar that the iterator gave; as for `run`.
+    unsafe fn scalar(self, value: &pg_sys::JsonbValue) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let canonical = &mut *self.canonical;
+            match value.type_ {
+                jbvType::jbvString => canonical.token(Token::String(string(value))),
+                jbvType::jbvNumeric => {
+                    let digits = uncaught::numeric_normalize(value.val.numeric);
+                    canonical.token(Token::Number(CStr::from_ptr(digits).to_bytes()));
+                    uncaught::pfree(digits.cast());
+                }
+                jbvType::jbvBool => canonical.token(Token::Bool(value.val.boolean)),
+                _ => canonical.token(Token::Null),
+            }
+        }
+    }
+}
+
 /// # Safety
-/// `value` must be a string (or a key), and its bytes must outlive the result.
+/// `value` must be a string (or a key), and its bytes must outlive the result; as for
+/// `Reading::run`.
 unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
     // SAFETY: as the caller says.
     unsafe {
         let string = value.val.string;
         let length = usize::try_from(string.len).unwrap_or(0);
-        to_utf8(std::slice::from_raw_parts(string.val.cast(), length))
+        to_utf8_uncaught(std::slice::from_raw_parts(string.val.cast(), length))
     }
 }
 

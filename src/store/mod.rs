@@ -11,6 +11,8 @@ pub mod encoding;
 pub mod fence;
 pub mod function;
 pub mod handler;
+pub mod index;
+pub mod insert;
 pub mod journal;
 pub mod json;
 pub mod lock;

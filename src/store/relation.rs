@@ -1,19 +1,20 @@
-//! Open relations and index scans over one key, closed whatever happens.
+//! Open tables and index scans over one key, closed whatever happens.
 
-use crate::domain::error::{Code, Error, Result};
+use crate::domain::error::Result;
 use crate::raise::Kept;
 use crate::store::catalog::{self, Catalog};
 use crate::store::columns::{self, Columns};
-use crate::store::{subtransaction, uncaught};
+use crate::store::index::{self, Index};
+use crate::store::{insert, subtransaction, uncaught};
 use pgrx::{PgList, pg_sys};
 use std::cell::Cell;
-use std::ffi::CStr;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
 /// whoever moves or drops records waits for us, and we for them.
 pub struct Relation {
     pub raw: pg_sys::Relation,
-    pub index: pg_sys::Oid,
+    /// The index of its primary key.
+    pub primary: Index,
     lock: pg_sys::LOCKMODE,
 }
 
@@ -76,7 +77,7 @@ impl Relation {
     /// The relation must be open, and locked in this mode.
     unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
         // SAFETY: as the caller says.
-        let relation = Self { raw, index: unsafe { primary_key(raw) }, lock };
+        let relation = unsafe { Self { raw, primary: Index::open(primary_key(raw)?, lock), lock } };
         // SAFETY: the relation's own descriptor.
         if unsafe { columns::fits(relation.descriptor(), known) } {
             Ok(relation)
@@ -91,18 +92,23 @@ impl Relation {
         // closed at once.
         unsafe {
             let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
-            indexes.iter_oid().map(|index| Index::open(index)).find(|index| index.orders_by(column))
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let mut open = indexes.iter_oid().map(|index| Index::open(index, lock));
+            open.find(|index| index.orders_by(column))
         }
     }
 
     /// Closes the table and gives its lock back at once.
     pub fn give_back(self) {
         // SAFETY: taken by `open`, in this very call; the close itself is left to `drop`.
-        unsafe { pg_sys::UnlockRelationOid(self.oid(), self.lock) };
+        unsafe {
+            pg_sys::UnlockRelationOid(self.primary.oid(), self.lock);
+            pg_sys::UnlockRelationOid(self.oid(), self.lock);
+        }
     }
 
-    /// Refuses what `CatalogTupleInsert` does not look at (catalog/indexing.c): expressions,
-    /// predicates and deferred constraints. Looked at again only after something changed.
+    /// Refuses what an insert of ours does not look at: expressions, predicates, exclusion and
+    /// deferred constraints. Looked at again only after something changed.
     pub fn check_indexes(&self) -> Result<()> {
         thread_local! {
             static CHECKED: Cell<[(pg_sys::Oid, u64); 2]> =
@@ -116,10 +122,10 @@ impl Relation {
         // SAFETY: the relation is open and locked; each index is closed before the next.
         let unfit = unsafe {
             let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
-            indexes.iter_oid().find(|index| !is_plain(*index))
+            indexes.iter_oid().find(|index| !index::is_plain(*index))
         };
         if let Some(index) = unfit {
-            return Err(unfit_index(index));
+            return Err(index::unfit(index));
         }
         CHECKED.set([now, latest]);
         Ok(())
@@ -127,9 +133,8 @@ impl Relation {
 
     /// Inserts a row, into every index. Its values must be of their columns' types.
     pub fn insert(&self, row: &Columns) -> std::result::Result<(), Kept> {
-        let insert = Insert { relation: self.raw, row };
         // SAFETY: the caller gets the error.
-        unsafe { subtransaction::call_keeping_error(|| insert.run()) }
+        unsafe { subtransaction::call_keeping_error(|| self.insert_uncaught(row)) }
     }
 
     /// As `insert`, for who catches what it raises.
@@ -137,7 +142,8 @@ impl Relation {
     /// # Safety
     /// As for everything in `uncaught` that may raise an error.
     pub unsafe fn insert_uncaught(&self, row: &Columns) {
-        Insert { relation: self.raw, row }.run();
+        // SAFETY: as the caller says; the relation and its primary key are open.
+        unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
@@ -173,16 +179,18 @@ impl Relation {
                 pg_sys::RegProcedure::from(compare),
                 key,
             );
-            let scan = Scan(pg_sys::systable_beginscan(
+            let scan = Scan(pg_sys::systable_beginscan_ordered(
                 self.raw,
-                self.index,
-                true,
+                self.primary.raw,
                 std::ptr::null_mut(),
                 1,
                 &mut scan_key,
             ));
             loop {
-                let tuple = pg_sys::systable_getnext(scan.0);
+                let tuple = pg_sys::systable_getnext_ordered(
+                    scan.0,
+                    pg_sys::ScanDirection::ForwardScanDirection,
+                );
                 if tuple.is_null() {
                     return None;
                 }
@@ -205,103 +213,23 @@ impl Drop for Relation {
     }
 }
 
-/// An insert that is about to be done.
-#[derive(Clone, Copy)]
-struct Insert<'a> {
-    relation: pg_sys::Relation,
-    row: &'a Columns,
-}
-
-impl Insert<'_> {
-    /// Nothing here has a destructor: an error jumps over this frame.
-    fn run(self) {
-        // SAFETY: as many values as the table has columns, each of its column's type.
-        // CatalogTupleInsert (catalog/indexing.c) asks for plain, immediate indexes: see
-        // `Relation::check_indexes`.
-        unsafe {
-            let tuple = self.row.form((*self.relation).rd_att);
-            uncaught::CatalogTupleInsert(self.relation, tuple);
-            uncaught::heap_freetuple(tuple);
-            uncaught::CommandCounterIncrement();
-        }
-    }
-}
-
 /// The primary key's index, as of the lock: REINDEX CONCURRENTLY gives it another OID.
 ///
 /// # Safety
 /// The relation must be open and locked.
-unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
+unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
     // SAFETY: as the caller says; listing the indexes fills in rd_pkindex (utils/relcache.c).
-    unsafe {
+    let index = unsafe {
         if !(*relation).rd_indexvalid {
             pg_sys::list_free(pg_sys::RelationGetIndexList(relation));
         }
         (*relation).rd_pkindex
-    }
-}
-
-/// # Safety
-/// The index must exist, and its table be locked.
-unsafe fn is_plain(index: pg_sys::Oid) -> bool {
-    // SAFETY: as the caller says.
-    unsafe {
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let open = pg_sys::index_open(index, lock);
-        let plain = pg_sys::RelationGetIndexExpressions(open).is_null()
-            && pg_sys::RelationGetIndexPredicate(open).is_null()
-            && (*(*open).rd_index).indimmediate
-            && !(*(*open).rd_index).indisexclusion;
-        pg_sys::index_close(open, lock);
-        plain
-    }
-}
-
-fn unfit_index(index: pg_sys::Oid) -> Error {
-    // SAFETY: a syscache look-up; the name is palloc'd, or null if the index is gone.
-    let name = unsafe {
-        let name = pg_sys::get_rel_name(index);
-        if name.is_null() { Default::default() } else { CStr::from_ptr(name).to_string_lossy() }
     };
-    Error::new(Code::ObjectNotReady, format!("index \"{name}\" cannot be maintained"))
-        .detail("Records are written past the executor, into plain indexes only: no expressions, no WHERE, nothing deferred.")
-        .hint(format!("DROP INDEX idempotent.{name}; or index the columns themselves."))
-}
-
-/// An open index.
-pub struct Index {
-    pub raw: pg_sys::Relation,
-}
-
-impl Index {
-    /// # Safety
-    /// The index must exist, and its table be locked.
-    unsafe fn open(index: pg_sys::Oid) -> Self {
-        // SAFETY: as the caller says. The lock is kept, as that of a scan would be.
-        let raw = unsafe { pg_sys::index_open(index, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
-        Self { raw }
+    if index == pg_sys::InvalidOid {
+        // SAFETY: as the caller says.
+        return Err(index::no_primary_key(unsafe { (*relation).rd_id }));
     }
-
-    fn orders_by(&self, column: usize) -> bool {
-        // SAFETY: the index is open; it has at least one column. Attributes count from 1.
-        unsafe {
-            let first = (*(*self.raw).rd_index).indkey.values.as_slice(1).first().copied();
-            (*(*self.raw).rd_rel).relam == pg_sys::BTREE_AM_OID
-                && (*(*self.raw).rd_index).indisvalid
-                && pg_sys::RelationGetIndexPredicate(self.raw).is_null()
-                && first.is_some_and(|attribute| usize::try_from(attribute) == Ok(column + 1))
-        }
-    }
-}
-
-impl Drop for Index {
-    fn drop(&mut self) {
-        // As for `Relation`.
-        if !std::thread::panicking() {
-            // SAFETY: see above.
-            unsafe { pg_sys::index_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
-        }
-    }
+    Ok(index)
 }
 
 struct Scan(pg_sys::SysScanDesc);
@@ -311,7 +239,7 @@ impl Drop for Scan {
         // Begun by us; as for the relation, an error leaves it to the resource owner.
         if !std::thread::panicking() {
             // SAFETY: see above.
-            unsafe { pg_sys::systable_endscan(self.0) };
+            unsafe { pg_sys::systable_endscan_ordered(self.0) };
         }
     }
 }

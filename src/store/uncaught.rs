@@ -9,12 +9,13 @@
 //! as in the named headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    CommandId, Datum, FmgrInfo, HeapTuple, ItemPointer, LOCKMODE, LOCKTAG, LockAcquireResult,
-    MemoryContext, Oid, RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber,
-    SubTransactionId, SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId,
-    TupleDesc, XLTW_Oper,
+    CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck, ItemPointer,
+    JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG, List,
+    LockAcquireResult, MemoryContext, Numeric, Oid, RegProcedure, Relation, ScanDirection, ScanKey,
+    Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
+    TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
 };
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int, c_void};
 
 // They cannot raise an error: reads of this backend's state.
 unsafe extern "C-unwind" {
@@ -23,8 +24,9 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
-    // access/table.h; forgets a reference that is there
+    // access/table.h, access/genam.h; they forget a reference that is there
     pub fn table_close(relation: Relation, mode: LOCKMODE);
+    pub fn index_close(index: Relation, mode: LOCKMODE);
     // mb/pg_wchar.h
     pub fn GetDatabaseEncoding() -> c_int;
     // access/htup_details.h
@@ -46,16 +48,6 @@ unsafe extern "C-unwind" {
         procedure: RegProcedure,
         argument: Datum,
     );
-    pub fn systable_beginscan(
-        relation: Relation,
-        index: Oid,
-        index_ok: bool,
-        snapshot: Snapshot,
-        keys: c_int,
-        key: ScanKey,
-    ) -> SysScanDesc;
-    pub fn systable_getnext(scan: SysScanDesc) -> HeapTuple;
-    pub fn systable_endscan(scan: SysScanDesc);
     pub fn systable_beginscan_ordered(
         relation: Relation,
         index: Relation,
@@ -74,9 +66,27 @@ unsafe extern "C-unwind" {
         values: *const Datum,
         nulls: *const bool,
     ) -> HeapTuple;
-    // catalog/indexing.h
-    pub fn CatalogTupleInsert(relation: Relation, tuple: HeapTuple);
+    // access/genam.h
+    pub fn index_open(index: Oid, mode: LOCKMODE) -> Relation;
+    pub fn index_insert(
+        index: Relation,
+        values: *mut Datum,
+        nulls: *mut bool,
+        tid: ItemPointer,
+        table: Relation,
+        check: IndexUniqueCheck::Type,
+        unchanged: bool,
+        info: *mut IndexInfo,
+    ) -> bool;
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    pub fn index_insert_cleanup(index: Relation, info: *mut IndexInfo);
+    // catalog/index.h
+    pub fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
+    // utils/relcache.h, nodes/pg_list.h
+    pub fn RelationGetIndexList(table: Relation) -> *mut List;
+    pub fn list_free(list: *mut List);
     // access/heapam.h
+    pub fn simple_heap_insert(table: Relation, tuple: HeapTuple);
     pub fn heap_delete(
         relation: Relation,
         tid: ItemPointer,
@@ -86,7 +96,19 @@ unsafe extern "C-unwind" {
         failure: *mut TM_FailureData,
         changing_partition: bool,
     ) -> TM_Result::Type;
-    // utils/memutils.h
+    // fmgr.h, utils/jsonb.h, utils/numeric.h
+    pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
+    pub fn JsonbIteratorInit(container: *mut JsonbContainer) -> *mut JsonbIterator;
+    pub fn JsonbIteratorNext(
+        iterator: *mut *mut JsonbIterator,
+        value: *mut JsonbValue,
+        skip_nested: bool,
+    ) -> JsonbIteratorToken::Type;
+    pub fn numeric_normalize(number: Numeric) -> *mut c_char;
+    // mb/pg_wchar.h
+    pub fn pg_server_to_any(text: *const c_char, length: c_int, encoding: c_int) -> *mut c_char;
+    // utils/palloc.h, utils/memutils.h
+    pub fn pfree(pointer: *mut c_void);
     pub fn MemoryContextReset(context: MemoryContext);
     // access/xact.h
     pub fn CommandCounterIncrement();
@@ -97,7 +119,6 @@ unsafe extern "C-unwind" {
         session: bool,
         only_if_free: bool,
     ) -> LockAcquireResult::Type;
-    pub fn LockRelationOid(relation: Oid, mode: LOCKMODE);
     pub fn XactLockTableWait(
         xid: TransactionId,
         relation: Relation,

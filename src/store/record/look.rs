@@ -51,8 +51,8 @@ pub struct Seen {
 /// their frames.
 #[derive(Clone, Copy)]
 struct Look {
-    relation: pg_sys::Relation,
-    index: pg_sys::Oid,
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
     id: Datum,
     snapshot: pg_sys::Snapshot,
 }
@@ -61,7 +61,7 @@ impl Look {
     /// It points to the id and to the snapshot, which must outlive it.
     fn new(table: &Relation, id: &RecordId, snapshot: pg_sys::Snapshot) -> Self {
         let id = Datum::from(id.0.as_ptr());
-        Self { relation: table.raw, index: table.index, id, snapshot }
+        Self { table: table.raw, index: table.primary.raw, id, snapshot }
     }
 
     /// A palloc'd copy of the first tuple that the snapshot sees, or null.
@@ -69,11 +69,11 @@ impl Look {
         // SAFETY: the scan is ended, and the tuple copied before that.
         unsafe {
             let scan = self.begin();
-            let mut tuple = uncaught::systable_getnext(scan);
+            let mut tuple = next(scan);
             if !tuple.is_null() {
                 tuple = uncaught::heap_copytuple(tuple);
             }
-            uncaught::systable_endscan(scan);
+            uncaught::systable_endscan_ordered(scan);
             tuple
         }
     }
@@ -90,7 +90,7 @@ impl Look {
         unsafe {
             let scan = self.begin();
             loop {
-                let tuple = uncaught::systable_getnext(scan);
+                let tuple = next(scan);
                 if tuple.is_null() {
                     break;
                 }
@@ -107,7 +107,7 @@ impl Look {
                     break;
                 }
             }
-            uncaught::systable_endscan(scan);
+            uncaught::systable_endscan_ordered(scan);
         }
         seen
     }
@@ -115,12 +115,9 @@ impl Look {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        // SAFETY: the relation is open and locked, the id is a uuid as the index is, the snapshot
-        // outlives the scan; the scan key is copied (genam.c).
+        // SAFETY: table and index are open and locked, the id is a uuid as the index is, the
+        // snapshot outlives the scan; the scan key is copied (genam.c).
         unsafe {
-            // Kept until the transaction ends, as the executor keeps it, so that the scan's own
-            // coming and going is a matter of this backend alone.
-            uncaught::LockRelationOid(self.index, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
             let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
             uncaught::ScanKeyInit(
                 &mut key,
@@ -129,14 +126,14 @@ impl Look {
                 pg_sys::RegProcedure::from(pg_sys::F_UUID_EQ),
                 self.id,
             );
-            uncaught::systable_beginscan(
-                self.relation,
-                self.index,
-                true,
-                self.snapshot,
-                1,
-                &mut key,
-            )
+            uncaught::systable_beginscan_ordered(self.table, self.index, self.snapshot, 1, &mut key)
         }
     }
+}
+
+/// # Safety
+/// The scan must be open.
+unsafe fn next(scan: pg_sys::SysScanDesc) -> pg_sys::HeapTuple {
+    // SAFETY: as the caller says.
+    unsafe { uncaught::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection) }
 }
