@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test soak install package start stop lint bench bench-sweep env clean
+.PHONY: help demo test soak install package start stop lint bench bench-sweep bench-scale env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -14,7 +14,7 @@ help:
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
-	@echo 'make bench      how much a call costs; make bench-sweep: what the background sweeper costs'
+	@echo 'make bench      how much a call costs; make bench-sweep, make bench-scale: beside a sweep, in a large table'
 	@echo 'make lint       rustfmt and clippy on every major'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
@@ -46,6 +46,9 @@ bench: python
 
 bench-sweep: python
 	@$(PYTHON) tools/run_bench.py sweep.py
+
+bench-scale: python
+	@$(PYTHON) tools/run_bench.py scale.py
 
 lint: python
 	@$(PYTHON) tools/lint.py

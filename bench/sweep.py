@@ -9,13 +9,11 @@ INSERT ... SELECT. Written to bench/sweep.json. Exits with 1 if claims fall belo
 Environment: as for run.py; the library must be preloaded. QUICK=1 takes a tenth of the records.
 """
 
-import json
 import os
 import statistics
-import sys
 import time
 
-from run import CLIENTS, DATABASE, HERE, QUICK, Failure, machine, pgbench, prepare, psql
+from common import CLIENTS, HERE, QUICK, Failure, clean_up, machine, pgbench, prepare, psql, run, write
 
 EXPIRED = 500_000 if QUICK else 5_000_000
 LIVE = 100_000 if QUICK else 1_000_000
@@ -40,7 +38,7 @@ def backlog():
 
 
 def claims():
-    return pgbench(HERE / "client" / "run_ours.sql")
+    return pgbench(HERE / "client" / "run.sql")
 
 
 def fill():
@@ -90,7 +88,7 @@ def main():
         psql("ALTER SYSTEM RESET idempotent.sweep_interval", "postgres")
         psql("ALTER SYSTEM RESET idempotent.sweeper_enabled", "postgres")
         psql("SELECT pg_reload_conf()", "postgres")
-        psql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", "postgres")
+        clean_up()
     ratios = [on / off for on, off in zip(beside, without)]
     if not ratios:
         raise Failure("the backlog was gone within one round: take more records")
@@ -105,16 +103,11 @@ def main():
     print(f"| seconds until the backlog was gone, beside the claims | **{seconds:.0f}** | {PROMISED['seconds']:.0f} |")
     print(f"| rows a second, swept by hand | {deleted:,.0f} | |")
     print(f"| rows a second, inserted by INSERT ... SELECT | {inserted:,.0f} | |")
-    (HERE / "sweep.json").write_text(json.dumps({"machine": facts, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
-                                                 "swept_by_hand": deleted, "inserted": inserted}, indent=1) + "\n")
+    write("sweep.json", {"machine": facts, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
+                         "swept_by_hand": deleted, "inserted": inserted})
     if ratio < PROMISED["ratio"] or seconds > PROMISED["seconds"]:
         raise Failure("less than promised")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (Failure, OSError) as failure:
-        sys.stdout.flush()
-        print(f"\nerror: {failure}", file=sys.stderr)
-        sys.exit(1)
+    run(main)

@@ -1,4 +1,4 @@
-"""`make bench` and `make bench-sweep`: bench/run.py or bench/sweep.py against a fresh server, with the environment that the test suites get."""
+"""`make bench`, `make bench-sweep` and `make bench-scale`: a program of bench/ against a fresh server, with the environment that the test suites get."""
 
 import os
 import shlex
