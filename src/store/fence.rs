@@ -2,25 +2,20 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::store::catalog;
+use crate::store::record::leap;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+
+/// How far fences leap when some may have been granted that this server has not heard of: further
+/// than any server grants in the time that a standby or a backup may be behind. Numbers that JSON can
+/// carry last for nine million leaps.
+const LEAP: i64 = 1_000_000_000;
 
 /// The next fence.
 pub fn next() -> Result<i64> {
     let sequence = Sequence::open(catalog::get()?.fence);
-    let _rights = OwnerRights::of(&sequence);
-    // SAFETY: nextval_oid takes one OID; it checks the rights of the owner, as whom we run here.
-    let fence = unsafe {
-        pgrx::direct_function_call_as_datum(
-            pg_sys::nextval_oid,
-            &[Some(Datum::from(sequence.oid()))],
-        )
-    };
-    sequence.flush();
-    fence.map(|fence| fence.value() as i64).ok_or_else(|| {
-        Error::new(Code::ObjectNotReady, "could not draw a fence")
-            .hint("See that the sequence idempotent.fence is as CREATE EXTENSION made it.")
-    })
+    leap::once(|| sequence.leap())?;
+    sequence.draw()
 }
 
 /// The sequence, open.
@@ -40,6 +35,46 @@ impl Sequence {
     fn owner(&self) -> pg_sys::Oid {
         // SAFETY: open.
         unsafe { (*(*self.0).rd_rel).relowner }
+    }
+
+    fn draw(&self) -> Result<i64> {
+        let fence = self.call(pg_sys::nextval_oid, None);
+        self.flush();
+        fence.ok_or_else(|| {
+            Error::new(Code::ObjectNotReady, "could not draw a fence")
+                .hint("See that the sequence idempotent.fence is as CREATE EXTENSION made it.")
+        })
+    }
+
+    /// A server that has never granted a fence begins with 1, unless it was a standby: the one that
+    /// it followed may have granted some.
+    fn leap(&self) -> Result<()> {
+        let fence = self.draw()?;
+        // SAFETY: read from shared memory; claims are refused during recovery.
+        let never_promoted = unsafe { pg_sys::GetWALInsertionTimeLine() } == 1;
+        let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(LEAP) };
+        self.call(pg_sys::setval3_oid, Some(next));
+        Ok(())
+    }
+
+    /// Calls one of Postgres' functions of a sequence, which check the rights of the owner: as whom
+    /// it runs.
+    fn call(
+        &self,
+        function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum,
+        value: Option<i64>,
+    ) -> Option<i64> {
+        let _rights = OwnerRights::of(self);
+        let mut arguments = vec![Some(Datum::from(self.oid()))];
+        // setval3 says whether the value counts as granted: it does not.
+        arguments.extend(
+            value
+                .into_iter()
+                .flat_map(|value| [Some(Datum::from(value)), Some(Datum::from(false))]),
+        );
+        // SAFETY: nextval takes an OID; setval3 that, a bigint and a boolean. Both give a bigint.
+        let result = unsafe { pgrx::direct_function_call_as_datum(function, &arguments) };
+        result.map(|value| value.value() as i64)
     }
 
     /// Makes sure that a crash does not take the sequence back.

@@ -26,7 +26,8 @@ use std::cell::Cell;
 /// Beyond so many transactions at once the note that each of them leaves has to do.
 const PLACES: u8 = 8;
 
-const fn place(number: u8) -> RecordId {
+/// The last byte tells such rows apart.
+pub(super) const fn place(number: u8) -> RecordId {
     let mut id = [0; 16];
     id[15] = number;
     RecordId(id)
@@ -162,15 +163,18 @@ fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
         return None;
     }
     // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
+    let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
+    Some(Seen {
+        lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
+        settled: seen.kind == Kind::Settled && !is_mine(seen.tuple),
+    })
+}
+
+/// Whether this very transaction has inserted a row, and may yet take it back.
+pub(super) fn is_mine(tuple: pg_sys::HeapTuple) -> bool {
+    // SAFETY: a copy of a tuple, from a look-up that found one.
     unsafe {
-        let columns = Columns::of(seen.tuple, table.descriptor());
-        let mine = uncaught::TransactionIdIsCurrentTransactionId(
-            (*(*seen.tuple).t_data).t_choice.t_heap.t_xmin,
-        );
-        Some(Seen {
-            lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
-            settled: seen.kind == Kind::Settled && !mine,
-        })
+        uncaught::TransactionIdIsCurrentTransactionId((*(*tuple).t_data).t_choice.t_heap.t_xmin)
     }
 }
 
@@ -185,13 +189,17 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
 
 /// The caller holds the lock, so a place that is free stays free.
 fn insert(table: &Relation, lost_at: Option<Timestamp>) {
-    let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
-    let Some(free) = free else {
-        return;
-    };
+    let mut places = (0..PLACES).map(place);
+    if let Some(free) = places.find(|place| look_at(table, place).is_none()) {
+        insert_at(table, free, lost_at);
+    }
+}
+
+/// A row that is no record.
+pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) {
     let nothing = Some(answer::text(""));
     let mut row = Columns::null();
-    row.set(column::RECORD_ID, Some(Datum::from(free.0.as_ptr())));
+    row.set(column::RECORD_ID, Some(Datum::from(id.0.as_ptr())));
     row.set(column::FINISHED_AT, lost_at.map(Datum::from));
     row.set(column::EXPIRES_AT, Some(Datum::from(Timestamp::MAX)));
     row.set(column::SWEEP_AT, Some(Datum::from(Timestamp::MAX)));

@@ -1,5 +1,6 @@
 //! Records: what a row of theirs holds, and the tables that they are in.
 
+pub mod leap;
 mod look;
 pub mod marker;
 mod row;

@@ -151,5 +151,21 @@ SELECT outcome FROM idempotent_run('moved', :'moved', '1', 'work(jsonb)');
 -- the marker is no record: nothing sweeps, moves or forgets it
 SELECT idempotent_sweep();
 SELECT count(*) FROM idempotent.record WHERE state = 'e';
+-- fences leap, as the last ones may have been forgotten too: first those of the table that was not emptied
+SELECT name FROM idempotent_operation('kept', durability => 'logged');
+SELECT fence FROM idempotent_claim('kept', 'held', lease => '1 hour');
+SELECT fence FROM idempotent_claim('pay', 'held', lease => '1 hour');
+TRUNCATE idempotent.record;
+-- an attempt that is rolled back has leapt all the same, and so does the next one
+BEGIN;
+SELECT fence FROM idempotent_claim('kept', 'given up', lease => '1 hour');
+ROLLBACK;
+SELECT fence FROM idempotent_claim('kept', 'given up', lease => '1 hour');
+SELECT fence FROM idempotent_claim('pay', 'held', lease => '1 hour');
+\c
+SELECT fence FROM idempotent_claim('kept', 'more', lease => '1 hour');
+-- who held a lease that is there still holds it
+SELECT idempotent_complete('kept', 'held', '1', fence => 1);
+SELECT count(*) FROM idempotent.record WHERE state = 'e';
 \c :home
 DROP DATABASE regress_idempotent_reset;

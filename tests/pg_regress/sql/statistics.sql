@@ -223,7 +223,7 @@ SELECT durability, due, expired, evictable, oldest = (SELECT min(sweep_at) FROM 
 SELECT idempotent_sweep();
 SELECT * FROM idempotent.backlog ORDER BY durability DESC;
 
--- health
+-- health; records are an estimate, which takes for one of them what fences leave behind
 ANALYZE idempotent.record, idempotent.record_logged;
 SELECT count(*) FROM (SELECT operation FROM idempotent.record UNION ALL SELECT operation FROM idempotent.record_logged) AS r WHERE operation <> '';
 SELECT version = schema_version AS fits, preloaded, last_reset, records, bytes = pg_total_relation_size('idempotent.record') + pg_total_relation_size('idempotent.record_logged') AS bytes FROM idempotent.health;
