@@ -82,10 +82,10 @@ COMMENT ON COLUMN idempotent.stats.evicted IS 'bodies past response_retention dr
 CREATE VIEW idempotent.in_flight AS
 WITH lease AS MATERIALIZED (
     SELECT u.operation, u.scope, u.key, u.fence, u.attempt, u.claimed_at, u.lease_until FROM idempotent.record AS u
-    WHERE u.state OPERATOR(pg_catalog.=) 'p'::"char" AND u.lease_until IS NOT NULL
+    WHERE u.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND u.lease_until IS NOT NULL
     UNION ALL
     SELECT l.operation, l.scope, l.key, l.fence, l.attempt, l.claimed_at, l.lease_until FROM idempotent.record_logged AS l
-    WHERE l.state OPERATOR(pg_catalog.=) 'p'::"char" AND l.lease_until IS NOT NULL
+    WHERE l.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND l.lease_until IS NOT NULL
 )
 SELECT r.operation, r.scope, r.key, 'lease' AS held_by, NULL::integer AS pid, r.fence, r.attempt, r.claimed_at, r.lease_until,
        r.lease_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS lapsed, NULL::bigint AS waiters
@@ -126,9 +126,9 @@ sorted AS (
     SELECT r.durability, r.sweep_at, r.expires_at OPERATOR(pg_catalog.<=) c.now AS is_expired
     FROM due AS r, clock AS c
     WHERE CASE WHEN r.expires_at OPERATOR(pg_catalog.<=) c.now
-               THEN r.state OPERATOR(pg_catalog.<>) 'u'::"char"
+               THEN r.state OPERATOR(pg_catalog.<>) 'u'::pg_catalog."char"
                     AND (r.lease_until IS NULL OR r.lease_until OPERATOR(pg_catalog.<=) c.now)
-               ELSE r.state OPERATOR(pg_catalog.=) ANY ('{c,f}'::"char"[]) AND NOT r.evicted END
+               ELSE r.state OPERATOR(pg_catalog.=) ANY ('{c,f}'::pg_catalog."char"[]) AND NOT r.evicted END
 )
 SELECT t.durability, pg_catalog.count(s.sweep_at) AS due,
        pg_catalog.count(*) FILTER (WHERE s.is_expired) AS expired,
@@ -154,8 +154,8 @@ FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloa
                                  THEN GREATEST(c.reltuples OPERATOR(pg_catalog.-) 1::real, 0::real) END)::bigint AS records,
              pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::bigint AS bytes
       FROM pg_catalog.pg_class AS c
-      WHERE c.oid OPERATOR(pg_catalog.=) 'idempotent.record'::regclass::oid
-         OR c.oid OPERATOR(pg_catalog.=) 'idempotent.record_logged'::regclass::oid) AS t
+      WHERE c.oid OPERATOR(pg_catalog.=) 'idempotent.record'::pg_catalog.regclass::pg_catalog.oid
+         OR c.oid OPERATOR(pg_catalog.=) 'idempotent.record_logged'::pg_catalog.regclass::pg_catalog.oid) AS t
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
 COMMENT ON VIEW idempotent.health IS 'one row: is everything as it should be';
 COMMENT ON COLUMN idempotent.health.version IS 'of the library that this session runs';
