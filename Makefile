@@ -15,7 +15,7 @@ help:
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
 	@echo 'make bench      how much a call costs; make bench-sweep, make bench-scale: beside a sweep, in a large table'
-	@echo 'make lint       rustfmt and clippy on every major'
+	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
 	@echo 'VERBOSE=1 shows the whole output of builds.'
