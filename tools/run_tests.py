@@ -21,7 +21,7 @@ HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", 
 def domain(major):
     # Not `cargo test --lib domain::`: that runs the same tests, but compiles all of pgrx's test framework first.
     check_rust()
-    return run_cargo_test(["--release", "--locked", "-p", "domain", "--lib"], dict(os.environ))
+    return run_cargo_test(["--profile", "domain", "--locked", "-p", "domain", "--lib"], dict(os.environ))
 
 
 def pg_test(major):

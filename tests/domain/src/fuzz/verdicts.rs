@@ -1,0 +1,155 @@
+//! Verdicts on records of every shape, also those that no store would write.
+
+use proptest::prelude::*;
+
+use crate::budget::hold;
+use crate::domain::Timestamp;
+use crate::domain::dating::Age;
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::identity::Identity;
+use crate::domain::policy::OnLapse;
+use crate::domain::sweeping::{Due, due};
+use crate::domain::verdict::{
+    FenceVerdict, Record, Request, State, Verdict, check_fence, fence_error, future_error, judge,
+    strict_error,
+};
+
+fn times() -> BoxedStrategy<Timestamp> {
+    prop_oneof![-3..3_i64, any::<i64>(), Just(i64::MIN), Just(i64::MAX)].boxed()
+}
+
+fn fingerprints() -> BoxedStrategy<Option<Fingerprint>> {
+    let one = |version, byte| Some(Fingerprint { version, digest: [byte; 16] });
+    prop::sample::select(vec![None, one(1, 1), one(1, 2), one(2, 1), Some(Fingerprint::ANY)])
+        .boxed()
+}
+
+fn records() -> BoxedStrategy<Record> {
+    let state = prop::sample::select(b"pcfusa".to_vec());
+    let attempt_id = || prop::option::of((0..2_u8).prop_map(|byte| [byte; 16]));
+    let fence = prop::option::of(prop_oneof![0..3_i64, any::<i64>()]);
+    let attempt = prop_oneof![1..3_i32, any::<i32>(), Just(i32::MAX)];
+    (
+        state,
+        fingerprints(),
+        fence,
+        attempt,
+        attempt_id(),
+        prop::option::of(times()),
+        times(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(state, fingerprint, fence, attempt, attempt_id, lease_until, expires_at, mine)| {
+                Record {
+                    state: State::from_byte(state).unwrap(),
+                    fingerprint,
+                    fence,
+                    attempt,
+                    attempt_id,
+                    lease_until,
+                    expires_at,
+                    mine,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn ages() -> BoxedStrategy<Age> {
+    prop_oneof![
+        Just(Age::Undated),
+        times().prop_map(Age::Fresh),
+        times().prop_map(|since| Age::TooOld { since }),
+        times().prop_map(|since| Age::Lost { since }),
+        Just(Age::Future),
+    ]
+    .boxed()
+}
+
+#[test]
+fn a_claim_is_given_only_where_nothing_stands_in_its_way() {
+    let lapse = prop::sample::select(vec![OnLapse::Retry, OnLapse::Unknown]);
+    let request = (fingerprints(), prop::option::of((0..2_u8).prop_map(|byte| [byte; 16])), ages());
+    hold(
+        (prop::option::of(records()), request, lapse, times()),
+        |(record, request, lapse, now)| {
+            let (fingerprint, attempt_id, age) = request;
+            let request = Request { fingerprint, attempt_id, age };
+            let verdict = judge(record.as_ref(), &request, lapse, now);
+            let live = record.filter(|record| !record.expired(now));
+            let undated_or_fresh = matches!(age, Age::Undated | Age::Fresh(_));
+            match verdict {
+                Verdict::Claim { attempt, .. } => {
+                    let free = match live {
+                        None => undated_or_fresh && attempt == 1,
+                        Some(record) => match record.state {
+                            State::Absent => true,
+                            State::InProgress => {
+                                record.lapsed(now)
+                                    && lapse == OnLapse::Retry
+                                    && attempt >= record.attempt
+                            }
+                            _ => false,
+                        },
+                    };
+                    prop_assert!(free);
+                }
+                // Another request learns nothing but that it is another.
+                Verdict::Replay { .. } | Verdict::InProgress { .. } | Verdict::Held => {
+                    let record = live.unwrap();
+                    prop_assert!(
+                        record.fingerprint == fingerprint
+                            || record.fingerprint == Some(Fingerprint::ANY)
+                    );
+                }
+                _ => {}
+            }
+            if let Verdict::InProgress { retry_after } = verdict {
+                prop_assert!(retry_after > 0);
+            }
+            let identity = Identity::new(Some(b"op"), Some(b""), Some(b"k")).unwrap();
+            let _ = (strict_error(verdict, &identity), future_error(&identity));
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_fence_is_good_only_for_the_live_claim_that_it_was_given_for() {
+    hold(
+        (
+            prop::option::of(records()),
+            prop::option::of(prop_oneof![0..3_i64, any::<i64>()]),
+            times(),
+        ),
+        |(record, given, now)| {
+            let verdict = check_fence(record.as_ref(), given, now);
+            if verdict == FenceVerdict::Valid {
+                let record = record.unwrap();
+                prop_assert!(
+                    record.state == State::InProgress
+                        && !record.lapsed(now)
+                        && !record.expired(now)
+                );
+                prop_assert!(record.fence == given && (given.is_some() || record.mine));
+            }
+            let identity = Identity::new(Some(b"op"), Some(b""), Some(b"k")).unwrap();
+            let harmless = matches!(verdict, FenceVerdict::Valid | FenceVerdict::AlreadyFinished);
+            prop_assert_eq!(fence_error(&verdict, &identity, given).is_none(), harmless);
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_sweep_deletes_what_counts_as_absent_and_nothing_else() {
+    hold((records(), any::<bool>(), times()), |(record, has_body, now)| {
+        let verdict = due(&record, has_body, now);
+        prop_assert_eq!(verdict == Due::Delete, record.expired(now));
+        let held = record.state == State::InProgress && !record.lapsed(now)
+            || record.state == State::Unknown;
+        prop_assert!(!held || verdict == Due::Nothing);
+        Ok(())
+    });
+}
