@@ -3,13 +3,14 @@
 import os
 import time
 
+import logs
 from build import build_client, build_history, install, prepare
-from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds, target_dir
+from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds
 from fetch import cdnow_path
 from history import run_history
 from run_demo import SETTINGS, run_scripts
 from server import PRELOADED, Server
-from suites import SUITE_TIMEOUT, report, run_cargo_test, run_check, run_pg_test, run_regress
+from suites import SUITE_TIMEOUT, indent, report, run_cargo_test, run_check, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
 LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo")
@@ -25,34 +26,39 @@ def domain(major):
 
 
 def pg_test(major):
-    with server_for(install(major, for_tests=True), f"pg_test-{major}", backtrace=False) as server:
-        return run_pg_test(server)
+    return on_server(run_pg_test, install(major, for_tests=True), f"pg_test-{major}", backtrace=False)
 
 
 def regress(major):
     # Nobody sweeps behind the back of what counts rows.
     settings = {**PRELOADED, "idempotent.sweeper_enabled": "off"}
-    with server_for(install(major), f"regress-{major}", settings) as server:
-        return run_regress(server, major, ROOT / "tests" / "pg_regress")
+    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "pg_regress"),
+                     install(major), f"regress-{major}", settings)
 
 
 def isolation(major):
-    with server_for(install(major), f"isolation-{major}") as server:
-        return run_regress(server, major, ROOT / "tests" / "isolation", isolation=True)
+    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "isolation", isolation=True),
+                     install(major), f"isolation-{major}")
 
 
 def client(major):
     prefix, programs = install(major), build_client()
-    with server_for(prefix, f"client-{major}", PRELOADED) as server:
+    logs.clear(f"client-{major}")
+
+    def run(server):
         # cargo's settings and the server's; one test at a time, because some of them take the server down.
-        env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path())}
+        env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path()),
+               "KEEP_LOGS": str(logs.directory() / f"client-{major}-")}
         env.setdefault("RUST_TEST_THREADS", "1")
         return run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
+
+    return on_server(run, prefix, f"client-{major}", PRELOADED)
 
 
 def history(major):
     prefix, program = install(major), build_history()
     passed, failed = run_cargo_test(["--release", "--locked", "-p", "history"], cargo_env())
+    logs.clear("history")
     for length, faults, mix in HISTORIES:
         began = time.monotonic()
         ok = run_history(prefix, program, ["--seconds", str(length), "--faults", faults, "--mix", mix], SUITE_TIMEOUT)
@@ -62,8 +68,7 @@ def history(major):
 
 
 def docs(major):
-    with server_for(install(major), f"docs-{major}", PRELOADED) as server:
-        return run_check("docs", server.env())
+    return on_server(lambda server: run_check("docs", server.env()), install(major), f"docs-{major}", PRELOADED)
 
 
 def upgrade(major):
@@ -73,14 +78,21 @@ def upgrade(major):
 
 def demo(major):
     prefix, programs = install(major), build_client()
-    with server_for(prefix, f"demo-{major}", SETTINGS) as server:
-        return run_scripts(server, programs, verbose=False)
+    return on_server(lambda server: run_scripts(server, programs, verbose=False), prefix, f"demo-{major}", SETTINGS)
 
 
 # pg_test and isolation do without preload, as an installation may.
-def server_for(prefix, name, settings=None, backtrace=True):
+def on_server(run, prefix, name, settings=None, backtrace=True):
+    """Runs a suite on a server of its own, and looks at what it has left there."""
     # With backtraces on, one that leaks to a caller shows in the expected output.
-    return Server(prefix, settings, keep_log=target_dir() / "test-logs" / f"{name}.log", backtrace=backtrace)
+    with Server(prefix, settings, keep_log=logs.directory() / f"{name}.log", backtrace=backtrace) as server:
+        passed, failed = run(server)
+        began = time.monotonic()
+        flaws = server.flaws()
+        report("tables and indexes are intact (pg_amcheck)", not flaws, time.monotonic() - began)
+        if flaws:
+            say(indent(flaws))
+        return passed + (not flaws), failed + bool(flaws)
 
 
 def plan(only, majors):
@@ -113,12 +125,14 @@ def main():
     rows = []
     for title, function, major in plan(only, majors):
         say(f"\n==> {title}")
-        start = time.monotonic()
+        start, since = time.monotonic(), time.time()
         try:
             passed, failed = function(major)
             if passed + failed == 0:
                 say("    FAILED: not a single test ran")
                 failed = 1
+            harmless, harmful = logs.check(since)
+            passed, failed = passed + harmless, failed + harmful
         except Failure as failure:
             say(f"    FAILED: {failure}")
             passed, failed = 0, 1

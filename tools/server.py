@@ -155,6 +155,13 @@ class Server:
     def env(self, database="postgres"):
         return client_env(self.prefix, self.base, self.port, database)
 
+    def flaws(self):
+        """What amcheck finds wrong in all databases, indexes against their tables included; "" when nothing is."""
+        command = [str(self.prefix / "bin" / "pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "--jobs=2"]
+        done = subprocess.run(command, env=self.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              universal_newlines=True, errors="replace")
+        return done.stdout if done.returncode else ""
+
     def psql(self, sql, database="postgres"):
         """Runs SQL and returns (exit code, standard output, standard error). The text goes in on stdin."""
         done = subprocess.run([str(self.prefix / "bin" / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"],

@@ -29,7 +29,11 @@ log_line_prefix = '%m [%p] %b: '
 ";
 
 /// Waits until we are gone, however that came about, and leaves nothing behind.
-const GUARD: &str = r#"read -r _; "$1/pg_ctl" stop -w -m immediate -D "$2/data"; rm -rf "$2""#;
+const GUARD: &str = r#"read -r _; "$1/pg_ctl" stop -w -m immediate -D "$2/data"
+[ -z "$3" ] || cp "$2/server.log" "$2.log"; rm -rf "$2""#;
+
+/// Says where the logs of our servers are kept, as the beginning of a path: whoever runs the suites looks through them.
+const KEEP_LOGS: &str = "KEEP_LOGS";
 
 /// The kernel allows 107 bytes for the name of a socket; room for a directory within ours.
 const LONGEST_BASE: usize = 100 - "/proxy/.s.PGSQL.12345".len();
@@ -208,9 +212,23 @@ impl Home {
     fn set_guard(&self) -> io::Result<Child> {
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", GUARD, "guard"]).args([&self.programs, &self.base]);
+        command.arg(env::var_os(KEEP_LOGS).unwrap_or_default());
         // Out of reach of a ctrl-C; it ends when its standard input does.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn()
+    }
+
+    /// The guard has left it beside the directory, as the server's user, who may not write where it belongs.
+    fn keep_log(&self) {
+        let (Some(kept), Some(name)) = (env::var_os(KEEP_LOGS), self.base.file_name()) else {
+            return;
+        };
+        let left = self.base.with_extension("log");
+        let mut to = kept;
+        to.push(name);
+        to.push(".log");
+        // A directory that no server was started in has left none.
+        let _ = fs::copy(&left, to).and_then(|_| fs::remove_file(&left));
     }
 
     /// As the server's user, with nothing of the caller's settings for clients. A backtrace that leaks shows in the log.
@@ -235,6 +253,7 @@ impl Drop for Home {
             drop(guard.stdin.take());
             // It is our child and ends by itself; there is nothing to do about one that cannot.
             let _ = guard.wait();
+            self.keep_log();
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use postgres::Client;
 
 use crate::connect::Server;
+use crate::intact;
 use crate::wire::Wire;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -72,16 +74,26 @@ impl Default for Scratch {
 }
 
 impl Drop for Scratch {
-    /// Also after a failed test, and a prepared transaction left behind must not keep the database: whatever goes
-    /// wrong here is said and not raised, so as not to hide why the test failed.
+    /// Also after a failed test, and a prepared transaction left behind must not keep the database: what goes wrong then
+    /// is said and not raised, so as not to hide why the test failed.
+    ///
+    /// # Panics
+    /// Fails a test that has left tables or indexes broken.
     fn drop(&mut self) {
-        if let Err(error) = clear(&self.server, &self.home) {
-            eprintln!("database {} is left behind: {error}", self.server.database);
+        let flaws = clear(&self.server, &self.home);
+        if thread::panicking() {
+            if let Err(error) = flaws {
+                eprintln!("database {} is left behind: {error}", self.server.database);
+            }
+            return;
         }
+        let flaws = flaws.expect("the test's database is intact, and can be dropped");
+        assert!(flaws.is_empty(), "{flaws:?}");
     }
 }
 
-fn clear(server: &Server, home: &Server) -> Result<(), postgres::Error> {
+/// What is wrong with the database, which is dropped.
+fn clear(server: &Server, home: &Server) -> Result<Vec<String>, postgres::Error> {
     let mut inside = server.client()?;
     for row in inside
         .query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", &[])?
@@ -89,6 +101,8 @@ fn clear(server: &Server, home: &Server) -> Result<(), postgres::Error> {
         let gid: String = row.get(0);
         inside.batch_execute(&format!("ROLLBACK PREPARED {}", crate::wire::quote(&gid)))?;
     }
+    let flaws = intact::flaws(&mut inside);
     drop(inside);
-    home.client()?.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", server.database))
+    home.client()?.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", server.database))?;
+    flaws
 }

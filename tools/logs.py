@@ -1,0 +1,46 @@
+"""What a server's log must never hold, whichever suite ran: leaks, broken assertions, crashes that no test caused."""
+
+import re
+
+from common import say, target_dir
+from suites import indent, report
+
+# Postgres warns of what was left open when a transaction or a statement ends (resowner.c, snapmgr.c, lock.c, mcxt.c, xact.c).
+LEFT_OPEN = (r"leak|not closed|still referenced|still active|own a lock|lock table corrupted|locallock table corrupted|problem in alloc"
+             r"|detected write past|while in \w+ state|active snapshot|out of shared memory during release|refcount|unpinned|not pinned")
+HARMFUL = re.compile(
+    rf"WARNING:  .*(?:{LEFT_OPEN})"
+    # Tests kill with signal 9; every other signal is a crash.
+    r"|(?:process|worker) .*was terminated by signal (?!9\b)"
+    r"|TRAP:|PANIC:  |panicked at|memory allocation of|stack overflow"
+    # What unwinds for a reason that nobody foresaw (src/raise.rs), and what Postgres calls impossible.
+    r"|internal error in pg_idempotent|XX000")
+# Tests of a full disk and of a lost write-ahead log make Postgres give up; nothing else may.
+FORESEEN = re.compile(r"PANIC:  could not (?:write|extend|create|fsync) .*No space left on device")
+
+
+def directory():
+    return target_dir() / "test-logs"
+
+
+def clear(name):
+    """Deletes what earlier runs of a suite have left of the logs of its own servers."""
+    for path in directory().glob(f"{name}-pgi-*.log"):
+        path.unlink()
+
+
+def check(since):
+    """Looks through the logs that were written since a moment; returns (passed, failed)."""
+    found, looked = [], 0
+    for path in sorted(directory().glob("*.log")):
+        if path.stat().st_mtime < since:
+            continue
+        looked += 1
+        with open(path, errors="replace") as log:
+            found += [f"{path.name}: {line.rstrip()}" for line in log if HARMFUL.search(line) and not FORESEEN.search(line)]
+    if not looked:
+        return 0, 0
+    report(f"nothing harmful in {looked} server log{'s' if looked > 1 else ''}", not found)
+    if found:
+        say(indent("\n".join(found[:40])))
+    return int(not found), int(bool(found))
