@@ -69,17 +69,22 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether the settings are still those that the call began with; if not, reads them anew.
+    /// Whether the records are still where the call began to look for them; settings that may have
+    /// changed are read anew.
+    ///
+    /// With the lock of the right table held, a change of durability waits for us. Any other change
+    /// does not make the call begin again, or a storm of them could keep it busy for ever.
     pub fn is_current(&mut self) -> Result<bool> {
         let generation = catalog::refresh();
         if generation == self.generation {
             return Ok(true);
         }
         self.generation = generation;
+        let durability = self.policy.durability;
         self.policy = operations::get(&self.owner.operation)?.policy;
         check_role(&self.policy, &self.owner.identity)?;
         self.policy.check_scope(&self.owner.identity)?;
-        Ok(false)
+        Ok(self.policy.durability == durability)
     }
 
     /// Counts an answer that is about to be given.
