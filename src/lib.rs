@@ -7,6 +7,7 @@
 mod api;
 mod domain;
 mod entry;
+mod memory;
 mod raise;
 mod settings;
 mod shared;

@@ -7,6 +7,8 @@
 //! destructors.
 
 use crate::domain::error::Error;
+use crate::memory;
+use crate::store::catalog;
 use crate::store::encoding::{to_server, to_utf8};
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgLogLevel, pg_sys};
@@ -49,11 +51,19 @@ pub enum Raised {
 
 /// Runs `body` and turns whatever ends it early into an error that can be thrown.
 pub fn catch<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Raised> {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(describe(|| from_error(&error))),
-        Err(payload) => Err(describe(move || from_payload(payload))),
+    let ended = catch_unwind(AssertUnwindSafe(body));
+    let ran_out = memory::ran_out();
+    let raised = match ended {
+        Ok(Ok(value)) if !ran_out => return Ok(value),
+        Ok(Ok(_)) => describe(|| from_error(&memory::out_of_memory())),
+        Ok(Err(error)) => describe(|| from_error(&error)),
+        Err(payload) => describe(move || from_payload(payload)),
+    };
+    if memory::ran_out() || ran_out {
+        // What is kept from call to call must not keep a piece of the reserve.
+        catalog::forget();
     }
+    Err(raised)
 }
 
 /// Describing an error allocates; if even that fails, what is left to say is that memory ran out.

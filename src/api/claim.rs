@@ -317,13 +317,13 @@ fn take(
         Place::Lease(lease) => grant_lease(call, records, request, lease, taken)?,
         Place::Placeholder => {
             insert_placeholder(call, records, request)?;
-            remember(call, request, &taken, true, false);
+            remember(call, request, &taken, true, false)?;
             taken
         }
         Place::Lock { .. } | Place::Takeover => {
             lock.keep();
             let over_absent = matches!(place, Place::Lock { over_absent: true });
-            remember(call, request, &taken, false, over_absent);
+            remember(call, request, &taken, false, over_absent)?;
             taken
         }
     };
@@ -365,7 +365,13 @@ fn insert_placeholder(call: &Call<'_>, records: &Records, request: &Request) -> 
     records.insert(&call.owner, &row)
 }
 
-fn remember(call: &Call<'_>, request: &Request, taken: &Answer, spilled: bool, over_absent: bool) {
+fn remember(
+    call: &Call<'_>,
+    request: &Request,
+    taken: &Answer,
+    spilled: bool,
+    over_absent: bool,
+) -> Result<()> {
     let claim = Claim {
         status: Status::Open,
         fingerprint: request.fingerprint,
@@ -375,5 +381,5 @@ fn remember(call: &Call<'_>, request: &Request, taken: &Answer, spilled: bool, o
         first_sent: request.first_sent,
         over_absent,
     };
-    claims::open(call.owner.id, &call.owner.identity, claim);
+    claims::open(call.owner.id, &call.owner.identity, claim)
 }

@@ -85,7 +85,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
             row.set(column::ATTEMPT, Some(Datum::from(claim.attempt)));
         }
         records.insert(&call.owner, &row)?;
-        claims::close(id, Status::Finished);
+        claims::close(id, Status::Finished)?;
         pending::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
@@ -130,7 +130,7 @@ pub fn idempotent_release(args: &Args) -> Returned {
         }
         keep_settlement(&call, &records, claim.spilled || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
-        claims::close(id, Status::Released);
+        claims::close(id, Status::Released)?;
         pending::count(&call.tally, Counter::Released, 1);
         return Ok(Some(Datum::from(true)));
     }
@@ -297,7 +297,7 @@ fn sweep_at(call: &Call<'_>, now: Timestamp, expires_at: Timestamp) -> Timestamp
 
 /// An oversize answer must never lead to a second execution: the record is kept without it.
 fn is_too_large(call: &Call<'_>, stored: &Stored) -> bool {
-    let limit = usize::try_from(call.policy.max_response_bytes).unwrap_or(0);
+    let limit = call.policy.largest_answer();
     let parts = [stored.headers, stored.response, stored.body];
     // SAFETY: all three are varlena types.
     let size: usize =
@@ -310,7 +310,8 @@ fn is_too_large(call: &Call<'_>, stored: &Stored) -> bool {
         pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
         format!("the answer of {size} bytes is recorded without its body"),
         format!(
-            "The operation's max_response_bytes is {limit}. Replays will say so with evicted; the work is not done again."
+            "{} is {limit}. Replays will say so with evicted; the work is not done again.",
+            call.policy.limit_of_answers()
         )
     );
     true

@@ -40,11 +40,11 @@ pub fn idempotent_checkpoint(args: &Args) -> Returned {
 }
 
 fn check_size(call: &Call<'_>, checkpoint: Option<Datum>) -> Result<()> {
-    let limit = usize::try_from(call.policy.max_response_bytes).unwrap_or(0);
+    let limit = call.policy.largest_answer();
     // SAFETY: declared jsonb.
     match checkpoint.map(|datum| unsafe { bytes::raw_size(datum) }) {
         Some(size) if size > limit => Err(Error::new(Code::LimitExceeded, "checkpoint is too large")
-            .detail(format!("It takes {size} bytes; the operation's max_response_bytes is {limit}."))
+            .detail(format!("It takes {size} bytes. {} is {limit}.", call.policy.limit_of_answers()))
             .hint("Store less, such as where to go on, or raise it: SELECT idempotent_operation(..., max_response_bytes => ...).")),
         _ => Ok(()),
     }

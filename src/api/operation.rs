@@ -1,7 +1,7 @@
 //! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
 
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::identity::check_operation;
+use crate::domain::identity::{MAX_OPERATION, check_operation};
 use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned, Text};
@@ -104,11 +104,10 @@ fn check(args: &Args) -> Result<Cleared> {
     }
     let texts = |index| {
         // SAFETY: both are declared text[].
-        let texts = args.datum(index).map(|datum| unsafe { operations::text_array(datum) });
-        texts.unwrap_or_default()
+        args.datum(index).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
     };
-    Exclusions::parse(texts(argument::FINGERPRINT_EXCLUDE))?;
-    StoreFailures::parse(texts(argument::STORE_FAILURES))?;
+    Exclusions::parse(texts(argument::FINGERPRINT_EXCLUDE)?)?;
+    StoreFailures::parse(texts(argument::STORE_FAILURES)?)?;
     Ok(cleared)
 }
 
@@ -117,7 +116,10 @@ fn check_mode(mode: Option<&[u8]>) -> Result<()> {
         None | Some(b"enforce") => Ok(()),
         Some(other) => Err(Error::new(
             Code::InvalidParameter,
-            format!("mode cannot be \"{}\"", String::from_utf8_lossy(other)),
+            format!(
+                "mode cannot be \"{}\"",
+                String::from_utf8_lossy(&other[..other.len().min(MAX_OPERATION)])
+            ),
         )
         .hint("Pass mode => 'enforce'.")),
     }

@@ -7,6 +7,7 @@ use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::RecordId;
 use crate::domain::verdict::{State, Verdict};
 use crate::entry::{Args, Returned};
+use crate::memory;
 use crate::raise::Kept;
 use crate::stats::{Counter, pending};
 use crate::store::answer::Answer;
@@ -106,6 +107,8 @@ fn failure(error: &Kept) -> Result<Option<Datum>> {
         let message = (*error.0).message;
         if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }
     };
+    // Written as JSON and copied: a character may take six, and each copy room to grow.
+    memory::expect(message.len().saturating_mul(16))?;
     let message = String::from_utf8_lossy(message);
     json::of(&Failure { sqlstate: &error.sqlstate(), message: &message })
 }

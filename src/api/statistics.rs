@@ -3,6 +3,7 @@
 
 use crate::domain::error::{Code, Error};
 use crate::entry::{Args, Returned};
+use crate::memory;
 use crate::shared;
 use crate::stats::{self, Counter};
 use crate::store::{catalog, clock, json};
@@ -12,8 +13,12 @@ use pgrx::pg_sys::Datum;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// Enough for the names and numbers of all operations of a database, as objects and as text.
+const ROOM: usize = 16 * 1024 * 1024;
+
 /// The counters of the current database: an array of objects, one an operation.
 pub fn idempotent_counters(_: &Args) -> Returned {
+    memory::expect(ROOM)?;
     let rows: Vec<Map<String, Value>> = stats::of_this_database()
         .unwrap_or_default()
         .into_iter()

@@ -238,8 +238,9 @@ fn control_character(bytes: &[u8]) -> Option<(usize, u32)> {
 
 /// Text that can stand between double quotes in one line of a message.
 pub(super) fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for c in String::from_utf8_lossy(bytes).chars() {
+    let shown = &bytes[..bytes.len().min(MAX_KEY)];
+    let mut text = String::with_capacity(shown.len());
+    for c in String::from_utf8_lossy(shown).chars() {
         if c == '"' || c == '\\' {
             text.push('\\');
             text.push(c);
@@ -249,6 +250,9 @@ pub(super) fn printable(bytes: &[u8]) -> String {
         } else {
             text.push(c);
         }
+    }
+    if shown.len() < bytes.len() {
+        text.push_str("...");
     }
     text
 }

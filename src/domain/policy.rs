@@ -164,7 +164,27 @@ impl Default for Policy {
     }
 }
 
+/// What a replay can still show, whatever `max_response_bytes` says: Postgres makes no value of
+/// more than 1 GiB, and a `bytea` as text takes twice its size.
+const LARGEST: usize = 500 * 1024 * 1024;
+
 impl Policy {
+    /// The largest answer that is kept, in bytes.
+    #[must_use]
+    pub fn largest_answer(&self) -> usize {
+        usize::try_from(self.max_response_bytes).unwrap_or(0).min(LARGEST)
+    }
+
+    /// What `largest_answer` is, for a message.
+    #[must_use]
+    pub fn limit_of_answers(&self) -> &'static str {
+        if usize::try_from(self.max_response_bytes).is_ok_and(|limit| limit > LARGEST) {
+            "The most that is ever kept"
+        } else {
+            "The operation's max_response_bytes"
+        }
+    }
+
     /// Checks that a scope is there if the operation demands one.
     ///
     /// # Errors

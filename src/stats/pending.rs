@@ -26,6 +26,10 @@ impl Done {
     pub(super) fn new(tally: &Rc<Tally>, counter: Counter, n: u64) -> Self {
         Self { tally: Rc::clone(tally), counter, n }
     }
+
+    fn count(&self) {
+        self.tally.add(self.counter, self.n);
+    }
 }
 
 /// Counts once the transaction has committed.
@@ -44,14 +48,23 @@ impl Journal<Done> {
         let earlier = self.latest_of(made_in).take(LOOK_BACK).find(same);
         if let Some(earlier) = earlier {
             earlier.n += done.n;
-        } else {
+        } else if self.make_room().is_ok() {
             self.note(made_in, done);
+        } else {
+            // Without memory to wait in, it counts at once, though it may yet be rolled back.
+            done.count();
         }
     }
 
     /// What a subtransaction did is its parent's from now on, and is added to what that did.
     pub(super) fn add_up(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
-        let done: Vec<Done> = std::iter::from_fn(|| self.pop_since(subtransaction)).collect();
+        let mut done = Vec::new();
+        if done.try_reserve_exact(self.count_since(subtransaction)).is_err() {
+            // Without memory to add them up in, they stay apart.
+            self.hand_over(subtransaction, parent);
+            return;
+        }
+        done.extend(std::iter::from_fn(|| self.pop_since(subtransaction)));
         for done in done {
             self.add(parent, done);
         }
@@ -73,7 +86,7 @@ pub fn end(committed: bool) {
     PENDING.with_borrow_mut(|pending| {
         for done in pending.drain() {
             if committed {
-                done.tally.add(done.counter, done.n);
+                done.count();
             }
         }
     });

@@ -5,16 +5,17 @@
 //! rolled back, like the locks and rows that go with it.
 
 use crate::domain::Timestamp;
-use crate::domain::error::{Code, Error};
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
+use crate::memory;
 use crate::raise;
 use crate::stats::{self, Counter, pending};
 use crate::store::journal::{Journal, current_subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +46,8 @@ pub struct Claim {
 
 struct Remembered {
     claim: Claim,
+    /// The subtransaction in which the journal last noted what the claim was before.
+    noted_in: SubTransactionId,
     /// Operation, scope and key, for the guard's message.
     identity: Box<[u8]>,
     operation_length: usize,
@@ -114,22 +117,31 @@ pub fn get(id: RecordId) -> Option<Claim> {
 }
 
 /// Remembers a claim just made.
-pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) {
+///
+/// # Errors
+/// 53200 if there is no memory for it.
+pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) -> Result<()> {
     let made_in = current_subtransaction();
     let checkpoint = claim.checkpoint.map(keep_until_transaction_ends);
     let claim = Claim { checkpoint, ..claim };
     let parts = [identity.operation(), identity.scope(), identity.key()];
-    let remembered = Remembered {
+    let mut remembered = Remembered {
         claim,
+        noted_in: NOWHERE,
         identity: parts.concat().into_boxed_slice(),
         operation_length: parts[0].len(),
         scope_length: parts[1].len(),
     };
     CLAIMS.with_borrow_mut(|claims| {
-        let before = claims.by_id.insert(id, remembered).map(|remembered| remembered.claim);
-        claims.journal.note(made_in, Change { id, before });
+        claims.by_id.try_reserve(1).map_err(|_| memory::out_of_memory())?;
+        let before = claims.by_id.get(&id).map(|earlier| (earlier.claim, earlier.noted_in));
+        let noted_in = before.map_or(NOWHERE, |(_, noted_in)| noted_in);
+        let before = before.map(|(claim, _)| claim);
+        remembered.noted_in = claims.note(made_in, noted_in, Change { id, before })?;
+        claims.by_id.insert(id, remembered);
         claims.count(before, Some(claim));
-    });
+        Ok(())
+    })
 }
 
 fn keep_until_transaction_ends(varlena: Datum) -> Datum {
@@ -143,15 +155,21 @@ fn keep_until_transaction_ends(varlena: Datum) -> Datum {
 }
 
 /// Remembers what became of a claim.
-pub fn close(id: RecordId, status: Status) {
+///
+/// # Errors
+/// 53200 if there is no memory for it.
+pub fn close(id: RecordId, status: Status) -> Result<()> {
     let made_in = current_subtransaction();
     CLAIMS.with_borrow_mut(|claims| {
+        let earlier = claims.by_id.get(&id).map(|earlier| (earlier.claim, earlier.noted_in));
+        let Some((before, noted_in)) = earlier else { return Ok(()) };
+        let noted_in = claims.note(made_in, noted_in, Change { id, before: Some(before) })?;
         if let Some(remembered) = claims.by_id.get_mut(&id) {
-            let before = Some(remembered.claim);
             remembered.claim.status = status;
-            claims.journal.note(made_in, Change { id, before });
+            remembered.noted_in = noted_in;
         }
-    });
+        Ok(())
+    })
 }
 
 /// Whether the transaction holds its share of the lock table already, so that the next claim must
@@ -160,7 +178,37 @@ pub fn must_spill(fair_share: usize) -> bool {
     CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
 }
 
+/// Postgres' InvalidSubTransactionId (c.h): no subtransaction has this number.
+const NOWHERE: SubTransactionId = 0;
+/// Postgres' TopSubTransactionId (c.h): the transaction, outside of all savepoints.
+const OUTERMOST: SubTransactionId = 1;
+
 impl Claims {
+    /// Notes a change for the case that its subtransaction is rolled back; where the latest note
+    /// of the claim is then. A transaction that asks for the same key a million times keeps one
+    /// note of it for each savepoint, and outside of savepoints, where nothing is taken back
+    /// without the rest, none.
+    fn note(
+        &mut self,
+        made_in: SubTransactionId,
+        noted_in: SubTransactionId,
+        change: Change,
+    ) -> Result<SubTransactionId> {
+        if made_in != OUTERMOST && made_in != noted_in {
+            self.journal.make_room()?;
+            self.journal.note(made_in, change);
+        }
+        Ok(made_in)
+    }
+
+    fn hand_over(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+        if parent == OUTERMOST {
+            self.journal.forget_since(subtransaction);
+        } else {
+            self.journal.hand_over(subtransaction, parent);
+        }
+    }
+
     fn roll_back(&mut self, subtransaction: SubTransactionId) {
         while let Some(change) = self.journal.pop_since(subtransaction) {
             let now = match change.before {
@@ -181,17 +229,23 @@ impl Claims {
     }
 
     /// The commit guard: a claim that is still open is a completion that was forgotten.
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<()> {
         let open = |remembered: &&Remembered| remembered.claim.status == Status::Open;
         let Some(forgotten) = self.by_id.values().find(open) else {
             return Ok(());
         };
-        let operations: BTreeSet<&[u8]> =
-            self.by_id.values().filter(open).map(Remembered::operation).collect();
+        let count = self.by_id.values().filter(open).count();
+        let mut operations = Vec::new();
+        // Without memory for it the refusal is not counted.
+        if operations.try_reserve_exact(count).is_ok() {
+            operations.extend(self.by_id.values().filter(open).map(Remembered::operation));
+            operations.sort_unstable();
+            operations.dedup();
+        }
         for operation in operations {
             stats::add(operation, Counter::GuardRefused, 1);
         }
-        let others = self.by_id.values().filter(open).count() - 1;
+        let others = count - 1;
         let mut detail = format!("Claimed and not finished: {}", forgotten.describe());
         if others > 0 {
             detail.push_str(&format!(", and {others} more"));
@@ -219,7 +273,8 @@ unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut
             // PREPARE is the last that this backend learns of a transaction.
             pending::end(event != XactEvent::XACT_EVENT_ABORT);
             CLAIMS.with_borrow_mut(|claims| {
-                if !claims.journal.is_empty() {
+                // Also the room that claims had which were rolled back.
+                if claims.by_id.capacity() > 0 {
                     *claims = Claims::default();
                 }
             });
@@ -240,7 +295,7 @@ unsafe extern "C-unwind" fn on_subtransaction_event(
             pending::roll_back(subtransaction);
         }
         SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
-            claims.journal.hand_over(subtransaction, parent);
+            claims.hand_over(subtransaction, parent);
             pending::hand_over(subtransaction, parent);
         }
         _ => {}

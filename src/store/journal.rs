@@ -1,5 +1,7 @@
 //! What a transaction did, by savepoint: rolling one back takes back what was done since.
 
+use crate::domain::error::Result;
+use crate::memory;
 use crate::store::uncaught;
 use pgrx::pg_sys::SubTransactionId;
 
@@ -19,12 +21,27 @@ pub fn current_subtransaction() -> SubTransactionId {
 }
 
 impl<T> Journal<T> {
+    /// Makes room for one more.
+    ///
+    /// # Errors
+    /// 53200 if there is no memory for it.
+    pub fn make_room(&mut self) -> Result<()> {
+        self.0.try_reserve(1).map_err(|_| memory::out_of_memory())
+    }
+
     pub fn note(&mut self, made_in: SubTransactionId, change: T) {
         self.0.push((made_in, change));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many changes were made in the subtransaction or in one within it.
+    pub fn count_since(&self, subtransaction: SubTransactionId) -> usize {
+        let tail = self.0.iter().rev();
+        tail.take_while(|(made_in, _)| *made_in >= subtransaction).count()
+    }
+
+    /// Forgets the changes made in the subtransaction or in one within it: they stay as they are.
+    pub fn forget_since(&mut self, subtransaction: SubTransactionId) {
+        self.0.truncate(self.0.len() - self.count_since(subtransaction));
     }
 
     /// Takes out the last change, if it was made in the subtransaction or in one within it.

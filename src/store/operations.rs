@@ -6,7 +6,9 @@ use crate::domain::policy::{
     AfterReset, Durability, Exclusions, OnLapse, Policy, StoreFailures, interval_micros,
 };
 use crate::entry::Text;
+use crate::memory;
 use crate::stats::Tally;
+use crate::store::bytes;
 use crate::store::catalog;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
@@ -52,7 +54,7 @@ thread_local! {
 
 /// Called when the table may have changed.
 pub fn forget() {
-    CACHE.with_borrow_mut(HashMap::clear);
+    CACHE.take();
 }
 
 /// When this transaction commits, every session reads the settings anew.
@@ -128,7 +130,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
     unsafe {
         let micros = |index| column(index).and_then(|datum| stored_micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
-        let texts = |index| column(index).map(|datum| text_array(datum)).unwrap_or_default();
+        let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| text_array(datum));
         Ok(Policy {
             retention: micros(column::RETENTION).unwrap_or(default.retention),
             failure_retention: micros(column::FAILURE_RETENTION)
@@ -145,8 +147,8 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             max_response_bytes: column(column::MAX_RESPONSE_BYTES)
                 .map_or(default.max_response_bytes, |datum| datum.value() as i32),
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
-            exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE))?,
-            store_failures: StoreFailures::parse(texts(column::STORE_FAILURES))?,
+            exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
+            store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
             role: column(column::ROLE).map(|datum| datum.value() as u32).filter(|role| *role != 0),
         })
     }
@@ -162,12 +164,17 @@ unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
 
 /// The elements of a text array, in UTF-8; null elements are passed over.
 ///
+/// # Errors
+/// 53200 if there is not enough memory for them.
+///
 /// # Safety
 /// `datum` must be a text[].
-pub unsafe fn text_array(datum: Datum) -> Vec<Vec<u8>> {
+pub unsafe fn text_array(datum: Datum) -> Result<Vec<Vec<u8>>> {
     let mut elements = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
+    // SAFETY: declared text[]. Several times its size, as each element is kept apart.
+    memory::expect(unsafe { bytes::raw_size(datum) }.saturating_mul(8))?;
     // SAFETY: text is of variable length (-1), not passed by value, and int-aligned; both results
     // are arrays of `count` elements.
     unsafe {
@@ -181,9 +188,9 @@ pub unsafe fn text_array(datum: Datum) -> Vec<Vec<u8>> {
             &mut nulls,
             &mut count,
         );
-        (0..usize::try_from(count).unwrap_or(0))
+        Ok((0..usize::try_from(count).unwrap_or(0))
             .filter(|index| !*nulls.add(*index))
             .map(|index| Text::from_datum(*elements.add(index)).utf8.to_vec())
-            .collect()
+            .collect())
     }
 }
