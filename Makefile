@@ -3,13 +3,14 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test soak install package start stop lint bench bench-sweep bench-scale env clean
+.PHONY: help demo test test-cassert soak install package start stop lint bench bench-sweep bench-scale env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       a private Postgres, the extension in it, and the demos'
 	@echo 'make test       every test on Postgres 15 to 18   (a part: ONLY="regress isolation" MAJORS=17)'
+	@echo 'make test-cassert  the suites on a Postgres 17 built with assertions (once, 5 minutes)'
 	@echo 'make soak       random clients and faults, and the proof that no promise was broken (MINUTES=30)'
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
@@ -25,6 +26,9 @@ demo: python
 
 test: python
 	@ONLY="$(ONLY)" MAJORS="$(MAJORS)" $(PYTHON) tools/run_tests.py
+
+test-cassert: python
+	@ASSERTING=1 ONLY="$(ONLY)" PG_SOURCE="$(PG_SOURCE)" $(PYTHON) tools/run_tests.py
 
 soak: python
 	@MINUTES="$(MINUTES)" ARGS="$(ARGS)" $(PYTHON) tools/run_soak.py

@@ -1,13 +1,17 @@
 """Builds the extension and installs it into a private prefix; skips all of it while the inputs are unchanged."""
 
 import json
+import os
 
 from cargo import run_cargo
+from cassert import cassert_prefix
 from common import EXTENSION, ROOT, checkout_dir, hash_inputs, locked, step, target_dir
 from fetch import fetch
 from prefix import main_prefix, test_prefix
-from toolchain import cargo_env, cargo_pgrx, check_rust, rustc_version
+from toolchain import cargo_env, cargo_pgrx, check_rust, foreign_env, rustc_version
 
+# Whether the suites run on a Postgres that checks itself (`make test-cassert`).
+ASSERTING = os.environ.get("ASSERTING") == "1"
 INPUTS = ("src", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "build.rs", ".cargo")
 
 
@@ -32,23 +36,27 @@ def installed_files(prefix):
 
 def install(major, for_tests=False):
     """Makes sure the current source is installed for a major and returns the prefix."""
-    prefix = test_prefix(major) if for_tests else main_prefix(major)
+    prefix = cassert_prefix() if ASSERTING else test_prefix(major) if for_tests else main_prefix(major)
     stamp = checkout_dir() / f"{prefix.name}.stamp"
     wanted = inputs_hash(major, for_tests)
     if stamp.exists() and prefix.is_dir():
         kept = json.loads(stamp.read_text())
         if kept["inputs"] == wanted and kept["files"] == installed_files(prefix):
             return prefix
-    env = cargo_env()
+    pg_config = prefix / "bin" / "pg_config"
+    # With assertions some of Postgres' structures look different, so nothing of the other builds is used.
+    env = foreign_env(pg_config, target_dir() / "cassert") if ASSERTING else cargo_env()
+    # Rust's own assertions come with a debug build.
+    profile = [] if ASSERTING else ["--release"]
     with locked(checkout_dir()):
-        what = " with its test functions" if for_tests else ""
+        what = " with its test functions" if for_tests else " with assertions" if ASSERTING else ""
         with step(f"building {EXTENSION}{what} for Postgres {major} and installing it into a private prefix"):
             stamp.unlink() if stamp.exists() else None
             for left in installed_files(prefix):
                 (prefix / left).unlink()
             features = f"pg{major} pg_test" if for_tests else f"pg{major}"
-            run_cargo([cargo_pgrx(), "pgrx", "install", "--release", "--no-default-features", "--features", features]
-                      + (["--test"] if for_tests else []) + ["--pg-config", prefix / "bin" / "pg_config"],
+            run_cargo([cargo_pgrx(), "pgrx", "install", *profile, "--no-default-features", "--features", features]
+                      + (["--test"] if for_tests else []) + ["--pg-config", pg_config],
                       env, f"install-{prefix.name}")
             stamp.write_text(json.dumps({"inputs": wanted, "files": installed_files(prefix)}))
     return prefix

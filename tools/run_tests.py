@@ -1,10 +1,13 @@
-"""`make test`: every test there is. The last line is the count; `ONLY=regress,isolation MAJORS=17` runs a part."""
+"""`make test`: every test there is. The last line is the count; `ONLY=regress,isolation MAJORS=17` runs a part.
+
+`make test-cassert` sets ASSERTING=1: those for which it makes a difference, on a Postgres with assertions."""
 
 import os
 import time
+from pathlib import Path
 
 import logs
-from build import build_client, build_history, install, prepare
+from build import ASSERTING, build_client, build_history, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds
 from fetch import cdnow_path
 from history import run_history
@@ -13,7 +16,11 @@ from server import PRELOADED, Server
 from suites import SUITE_TIMEOUT, indent, report, run_cargo_test, run_check, run_pg_test, run_regress
 from toolchain import cargo_env, check_rust
 
+# Where Postgres checks itself: what runs long enough, and with enough faults, to show something.
+ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo")
+
+FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run", "savepoints", "commit_guard", "settle", "reset")
 
 # The bounded runs of the history checker: seconds, faults, mix. `make soak` runs it for as long as wanted.
 HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", "leases"))
@@ -36,6 +43,14 @@ def regress(major):
                      install(major), f"regress-{major}", settings)
 
 
+def forgetful(major):
+    """Regress cases on a server that forgets what it has cached as often as it could have to: what is used afterwards all the
+    same, or was freed, shows. It takes a hundred times as long, so these are the cases that look at everything once."""
+    settings = {**PRELOADED, "idempotent.sweeper_enabled": "off", "debug_discard_caches": "1"}
+    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "pg_regress", tests=FORGETFUL),
+                     install(major), f"forgetful-{major}", settings)
+
+
 def isolation(major):
     return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "isolation", isolation=True),
                      install(major), f"isolation-{major}")
@@ -48,9 +63,14 @@ def client(major):
     def run(server):
         # cargo's settings and the server's; one test at a time, because some of them take the server down.
         env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path()),
-               "KEEP_LOGS": str(logs.directory() / f"client-{major}-")}
+               "KEEP_LOGS": str(logs.directory() / f"client-{major}-"), "FIGURES": str(logs.directory() / f"client-{major}.figures")}
         env.setdefault("RUST_TEST_THREADS", "1")
-        return run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
+        figures = Path(env["FIGURES"])
+        figures.unlink(missing_ok=True)
+        done = run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
+        if figures.exists():
+            say(indent(figures.read_text()))
+        return done
 
     return on_server(run, prefix, f"client-{major}", PRELOADED)
 
@@ -104,7 +124,7 @@ def plan(only, majors):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:
-        for layer, function in (("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo)):
+        for layer, function in (("forgetful", forgetful), ("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo)):
             if layer in only:
                 yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
 
@@ -119,7 +139,10 @@ def chosen(variable, known):
 
 def main():
     order = [MAIN_MAJOR] + [m for m in ("16", "15", "18") if m in MAJORS]
-    only, majors = chosen("ONLY", LAYERS), chosen("MAJORS", order)
+    if ASSERTING:
+        only, majors = chosen("ONLY", ASSERTING_LAYERS), [MAIN_MAJOR]
+    else:
+        only, majors = chosen("ONLY", LAYERS), chosen("MAJORS", order)
     began = time.monotonic()
     prepare()
     rows = []

@@ -70,8 +70,8 @@ TAP = re.compile(r"^(not ok|ok)\s+\d+\s+[-+]\s+(\S+)\s+(\d+) ms")
 OLD = re.compile(r"^(?:test)?\s+(\S+)\s+\.\.\.\s+(ok|FAILED)\s.*?(\d+) ms")
 
 
-def run_regress(server, major, directory, isolation=False):
-    """A suite of pg_regress (or pg_isolation_regress) against the running server."""
+def run_regress(server, major, directory, isolation=False, tests=None):
+    """A suite of pg_regress (or pg_isolation_regress) against the running server: the whole schedule, or these tests."""
     schedule = directory / "schedule"
     if not schedule.exists():
         raise Failure(f"{schedule.relative_to(ROOT)} is missing")
@@ -81,7 +81,7 @@ def run_regress(server, major, directory, isolation=False):
     shutil.rmtree(str(out), ignore_errors=True)
     out.mkdir(parents=True)
     command = [str(program), f"--bindir={server.prefix / 'bin'}", f"--inputdir={directory}", f"--outputdir={out}", f"--dbname={kind}",
-               f"--schedule={schedule}", f"--host={server.base}", f"--port={server.port}", "--user=postgres"]
+               *(tests or [f"--schedule={schedule}"]), f"--host={server.base}", f"--port={server.port}", "--user=postgres"]
     if int(major) >= 16:
         command.append(f"--expecteddir={directory}")
     if isolation:

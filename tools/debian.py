@@ -1,0 +1,63 @@
+"""What Debian has and a machine may lack: programs and sources, fetched into the cache with apt's own checks, root or not."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from common import Failure, cache_dir, need, output_of
+
+# Where Debian 12 and 13 keep the keys of all their releases.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SYSTEM_SOURCES = Path("/etc/apt")
+
+
+class Apt:
+    """apt with lists and archives of our own: it changes nothing of the system's, so it needs no root, and no `apt-get update` before."""
+
+    def __init__(self, source_suite=None):
+        need("apt-get", "it fetches what Postgres is built with", "a Debian or a system like it is needed for this")
+        self.home = cache_dir() / "apt"
+        shutil.rmtree(str(self.home), ignore_errors=True)
+        for directory in ("lists/partial", "cache/archives/partial", "sources"):
+            (self.home / directory).mkdir(parents=True)
+        self.copy_sources()
+        if source_suite:
+            self.add_sources_of(source_suite)
+        self.config = self.home / "apt.conf"
+        self.config.write_text(f'Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{self.home / "sources"}";\n'
+                               f'Dir::State::lists "{self.home / "lists"}";\nDir::Cache "{self.home / "cache"}";\nAPT::Sandbox::User "";\n')
+        self.run(["apt-get", "-q", "update"])
+
+    def copy_sources(self):
+        for path in [SYSTEM_SOURCES / "sources.list", *(SYSTEM_SOURCES / "sources.list.d").glob("*")]:
+            if path.suffix in (".list", ".sources") and path.is_file():
+                shutil.copyfile(str(path), str(self.home / "sources" / path.name))
+
+    def add_sources_of(self, suite):
+        """From the mirror that the system uses, whichever that is."""
+        found = output_of(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main"])
+        mirrors = [uri for uri in found.split() if uri.rstrip("/").endswith("/debian")]
+        if not mirrors:
+            raise Failure("apt knows no mirror of Debian, which has the sources of Postgres. Name a tarball: PG_SOURCE=/path/to/postgresql-17.tar.bz2")
+        option = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        (self.home / "sources" / "source.list").write_text(f"deb-src {option}{mirrors[0]} {suite} main\n")
+
+    def run(self, command, **kwargs):
+        return output_of(command, env={**os.environ, "APT_CONFIG": str(self.config), "LC_ALL": "C"}, **kwargs)
+
+    def source(self, package, into):
+        """The original tarball of a source package."""
+        self.run(["apt-get", "-q", "source", "--download-only", "--only-source", package], cwd=str(into))
+        found = list(Path(into).glob("*.orig.tar.*"))
+        if not found:
+            raise Failure(f"Debian's source package {package} has no original tarball")
+        return found[0]
+
+    def programs(self, packages, into):
+        """Unpacks packages below a directory, without installing them."""
+        scratch = self.home / "download"
+        scratch.mkdir(exist_ok=True)
+        self.run(["apt-get", "-q", "download", *packages], cwd=str(scratch))
+        for package in scratch.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(into)], check=True)
