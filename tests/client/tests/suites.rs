@@ -10,6 +10,7 @@ mod lease;
 mod lease_races;
 mod lifecycle;
 mod many_keys;
+mod memory;
 mod prepared;
 mod resets;
 mod statistics;
