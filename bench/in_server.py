@@ -18,10 +18,10 @@ MEASURES = [
 ]
 
 
-def samples():
+def samples(rounds=ROUNDS):
     """{(measure, side): [microseconds per call]} and the clock they were taken by."""
     script = []
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(rounds + 1):
         for name, _, _, fresh, _ in MEASURES:
             if fresh:
                 script += ["TRUNCATE bench.key;",

@@ -18,7 +18,7 @@ from toolchain import cargo_env, check_rust
 
 # Where Postgres checks itself: what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
-LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo")
+LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo", "speed")
 
 FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run", "savepoints", "commit_guard", "settle", "reset")
 
@@ -91,6 +91,10 @@ def docs(major):
     return on_server(lambda server: run_check("docs", server.env()), install(major), f"docs-{major}", PRELOADED)
 
 
+def speed(major):
+    return on_server(lambda server: run_check("speed", server.env()), install(major), f"speed-{major}", PRELOADED)
+
+
 def upgrade(major):
     # It installs what it needs and starts servers of its own: pg_upgrade wants two majors.
     return run_check("upgrade", dict(os.environ), major)
@@ -124,7 +128,7 @@ def plan(only, majors):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:
-        for layer, function in (("forgetful", forgetful), ("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo)):
+        for layer, function in (("forgetful", forgetful), ("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo), ("speed", speed)):
             if layer in only:
                 yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
 
