@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test test-cassert soak install package start stop lint bench bench-sweep bench-scale env clean
+.PHONY: help demo test test-cassert soak install package start stop lint bench bench-sweep bench-scale bench-profile env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -15,7 +15,7 @@ help:
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
-	@echo 'make bench      how much a call costs; make bench-sweep, make bench-scale: beside a sweep, in a large table'
+	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
@@ -53,6 +53,9 @@ bench-sweep: python
 
 bench-scale: python
 	@$(PYTHON) tools/run_bench.py scale.py
+
+bench-profile: python
+	@$(PYTHON) tools/run_profile.py
 
 lint: python
 	@$(PYTHON) tools/lint.py
