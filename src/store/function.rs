@@ -37,3 +37,26 @@ pub unsafe fn may_execute(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     };
     answer == pg_sys::AclResult::ACLCHECK_OK
 }
+
+/// The schema of a function, if the role may not use what is in it.
+///
+/// # Safety
+/// The function and the role must exist.
+pub unsafe fn closed_schema(function: pg_sys::Oid, role: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: as the caller says; a function cannot be without its schema.
+    let schema = unsafe { pg_sys::get_func_namespace(function) };
+    // SAFETY: as above.
+    #[cfg(feature = "pg15")]
+    let answer = unsafe { pg_sys::pg_namespace_aclcheck(schema, role, pg_sys::ACL_USAGE) };
+    // SAFETY: as above.
+    #[cfg(not(feature = "pg15"))]
+    let answer = unsafe {
+        pg_sys::object_aclcheck(
+            pg_sys::NamespaceRelationId,
+            schema,
+            role,
+            u64::from(pg_sys::ACL_USAGE),
+        )
+    };
+    (answer != pg_sys::AclResult::ACLCHECK_OK).then_some(schema)
+}

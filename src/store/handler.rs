@@ -18,7 +18,7 @@ pub struct Handler {
 impl Handler {
     /// # Errors
     /// 22023 for null and for another signature, 42883 if there is no such function, 42501 without
-    /// EXECUTE on it.
+    /// EXECUTE on it or USAGE on its schema.
     pub fn find(function: Option<pg_sys::Oid>) -> Result<Self> {
         let function = function.ok_or_else(|| {
             Error::new(Code::InvalidParameter, "handler must not be null")
@@ -34,6 +34,7 @@ impl Handler {
         // SAFETY: syscache look-ups of a function that exists.
         unsafe {
             check_signature(function)?;
+            check_schema(function)?;
             check_execute(function)?;
             Ok(Self { function, is_strict: pg_sys::func_strict(function) })
         }
@@ -89,6 +90,22 @@ unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
     .hint("CREATE FUNCTION handler(request jsonb) RETURNS jsonb ..."))
 }
 
+/// A name is only found in a schema that one may use; an OID is found anywhere, so it is asked here,
+/// as Postgres does for its own calls by OID (tcop/fastpath.c).
+///
+/// # Safety
+/// `function` must exist.
+unsafe fn check_schema(function: pg_sys::Oid) -> Result<()> {
+    // SAFETY: as the caller says; the current user exists.
+    let closed = unsafe { crate::store::function::closed_schema(function, pg_sys::GetUserId()) };
+    let Some(schema) = closed else { return Ok(()) };
+    // SAFETY: a palloc'd string, or null if the schema was dropped meanwhile.
+    let schema = unsafe { text(pg_sys::get_namespace_name(schema)) }.unwrap_or_default();
+    Err(Error::new(Code::InsufficientPrivilege, format!("permission denied for schema {schema}"))
+        .detail("A handler runs with the caller's rights, and its schema is closed to the caller.")
+        .hint("Ask its owner: GRANT USAGE ON SCHEMA ... TO your role."))
+}
+
 /// # Safety
 /// `function` must exist.
 unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
@@ -105,15 +122,20 @@ unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
 }
 
 fn name(function: pg_sys::Oid) -> String {
-    // SAFETY: null if there is no such function, else a palloc'd string in the server's encoding.
-    unsafe {
-        let name = pg_sys::get_func_name(function);
-        if name.is_null() {
-            return u32::from(function).to_string();
-        }
-        let name = crate::store::encoding::to_utf8(CStr::from_ptr(name).to_bytes());
-        String::from_utf8_lossy(name).into_owned()
+    // SAFETY: null if there is no such function, else a palloc'd string.
+    let name = unsafe { text(pg_sys::get_func_name(function)) };
+    name.unwrap_or_else(|| u32::from(function).to_string())
+}
+
+/// # Safety
+/// `name` must be null, or a string in the server's encoding.
+unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
+    if name.is_null() {
+        return None;
     }
+    // SAFETY: as the caller says.
+    let name = unsafe { crate::store::encoding::to_utf8(CStr::from_ptr(name).to_bytes()) };
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// `FunctionCall1` (fmgr.h) that lets null through both ways. Nothing here has a destructor: an

@@ -225,6 +225,14 @@ SELECT outcome FROM idempotent_run('run_handlers', 'no insert', '1', 'handlers.i
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 SELECT outcome FROM idempotent_run('run_handlers', 'secret', '1', 'handlers.secret(jsonb)');
+-- a schema that is closed to the caller stays closed, though an OID is found without it
+REVOKE USAGE ON SCHEMA handlers FROM regress_idempotent_handler_caller;
+SELECT 'handlers.who_defines(jsonb)'::regprocedure::oid AS closed \gset
+SET ROLE regress_idempotent_handler_caller;
+SELECT outcome FROM idempotent_run('run_handlers', 'closed', '1', :closed::regprocedure);
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotent_replay('run_handlers', 'closed');
+RESET ROLE;
 
 -- 10. one that is replaced or dropped between calls
 CREATE FUNCTION handlers.changes(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"old"'::jsonb $$;
