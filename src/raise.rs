@@ -36,6 +36,17 @@ impl Kept {
         unpack(unsafe { (*self.0).sqlerrcode })
     }
 
+    /// The same error without DETAIL, for when that shows what the reader may not see.
+    #[must_use]
+    pub fn without_detail(self) -> Self {
+        // SAFETY: error data copied by Postgres, and ours alone; null is no detail.
+        unsafe {
+            (*self.0).detail = std::ptr::null_mut();
+            (*self.0).detail_log = std::ptr::null_mut();
+        }
+        self
+    }
+
     /// Goes on unwinding towards [`catch`], which rethrows the error as it was.
     pub fn resume(self) -> ! {
         resume_unwind(Box::new(self))

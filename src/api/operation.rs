@@ -172,7 +172,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         "LOCK TABLE idempotent.record, idempotent.record_logged IN SHARE ROW EXCLUSIVE MODE",
         &[],
     )?;
-    sql::execute(
+    sql::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
              WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
@@ -194,7 +194,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
 /// be retried does. Only rows that say otherwise are written.
 fn keep_leases(name: Datum) -> Result<()> {
     for table in ["record", "record_logged"] {
-        sql::execute(
+        sql::execute_on_records(
             &format!(
                 "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
                      SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \

@@ -5,9 +5,12 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::Text;
+use crate::raise::Kept;
 use crate::store::encoding::to_server;
+use crate::store::{subtransaction, uncaught};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use std::convert::identity;
 
 /// A parameter: its type and its value.
 pub type Parameter = (pg_sys::Oid, Option<Datum>);
@@ -15,16 +18,22 @@ pub type Parameter = (pg_sys::Oid, Option<Datum>);
 /// Runs a statement; returns the number of rows it processed.
 pub fn execute(sql: &str, parameters: &[Parameter]) -> Result<u64> {
     with_spi(|| {
-        run(sql, parameters)?;
+        run(sql, parameters, identity)?;
         // SAFETY: set by the statement just run.
         Ok(unsafe { pg_sys::SPI_processed })
     })
 }
 
+/// Runs a statement that writes records. What a constraint of an administrator's refuses is not
+/// shown: DETAIL would be the row, with the stored answer, in front of a caller and in the log.
+pub fn execute_on_records(sql: &str, parameters: &[Parameter]) -> Result<()> {
+    with_spi(|| run(sql, parameters, Kept::without_detail))
+}
+
 /// Runs a query; returns its first column, which must be text, in UTF-8. Nulls are passed over.
 pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
     with_spi(|| {
-        run(sql, parameters)?;
+        run(sql, parameters, identity)?;
         // SAFETY: the tuple table of the query just run, read before SPI is left.
         unsafe {
             let table = pg_sys::SPI_tuptable;
@@ -53,7 +62,7 @@ fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Never read-only to SPI, which would mean the snapshot of the caller's statement: settings are
 /// read and changed as of now.
-fn run(sql: &str, parameters: &[Parameter]) -> Result<()> {
+fn run(sql: &str, parameters: &[Parameter], shown: impl FnOnce(Kept) -> Kept) -> Result<()> {
     let statement = to_server(sql);
     let mut types: Vec<pg_sys::Oid> = parameters.iter().map(|(oid, _)| *oid).collect();
     let mut values: Vec<Datum> =
@@ -63,18 +72,15 @@ fn run(sql: &str, parameters: &[Parameter]) -> Result<()> {
         .map(|(_, value)| if value.is_none() { b'n' } else { b' ' } as std::ffi::c_char)
         .collect();
     let count = i32::try_from(parameters.len()).unwrap_or(0);
-    // SAFETY: the three arrays have `count` elements and outlive the call.
+    let (types, values, nulls) = (types.as_mut_ptr(), values.as_mut_ptr(), nulls.as_ptr());
+    // SAFETY: the three arrays have `count` elements and outlive the call; an error goes on to the
+    // caller.
     let code = unsafe {
-        pg_sys::SPI_execute_with_args(
-            statement,
-            count,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr(),
-            false,
-            0,
-        )
+        subtransaction::call_keeping_error(|| {
+            uncaught::SPI_execute_with_args(statement, count, types, values, nulls, false, 0)
+        })
     };
+    let code = code.unwrap_or_else(|error| shown(error).resume());
     if code < 0 {
         return Err(Error::new(Code::ObjectNotReady, "could not run an internal statement")
             .detail(format!("SPI answered {code}.")));

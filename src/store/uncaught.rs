@@ -15,7 +15,7 @@ use pgrx::pg_sys::{
     Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
     TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
 };
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 
 // They cannot raise an error: reads of this backend's state.
 unsafe extern "C-unwind" {
@@ -129,6 +129,16 @@ unsafe extern "C-unwind" {
     pub fn ProcessInterrupts();
     // fmgr.h
     pub fn fmgr_info(function: Oid, info: *mut FmgrInfo);
+    // executor/spi.h
+    pub fn SPI_execute_with_args(
+        statement: *const c_char,
+        count: c_int,
+        types: *mut Oid,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
     // utils/typcache.h, access/tupdesc.h, executor/executor.h
     pub fn lookup_rowtype_tupdesc(row_type: Oid, typmod: i32) -> TupleDesc;
     pub fn DecrTupleDescRefCount(descriptor: TupleDesc);
