@@ -43,13 +43,19 @@ impl Server {
 
     /// A connection by the ordinary driver: extended protocol, prepared statements.
     pub fn client(&self) -> Result<Client, postgres::Error> {
-        Config::new()
+        self.config().connect(NoTls)
+    }
+
+    /// What such a connection is made with.
+    pub fn config(&self) -> Config {
+        let mut config = Config::new();
+        config
             .host_path(&self.directory)
             .port(self.port)
             .user(&self.user)
             .dbname(&self.database)
-            .application_name("pg_idempotent client")
-            .connect(NoTls)
+            .application_name("pg_idempotent client");
+        config
     }
 
     /// A connection that can ask without listening.

@@ -13,6 +13,7 @@ mod many_keys;
 mod memory;
 mod prepared;
 mod resets;
+mod security;
 mod statistics;
 mod sweeper;
 mod sweeper_lifecycle;

@@ -1,0 +1,77 @@
+//! A sensible call of every function: one that succeeds for whoever may make it.
+
+use super::members::Function;
+
+pub struct Call {
+    pub function: &'static str,
+    pub arguments: &'static [(&'static str, &'static str)],
+}
+
+const fn call(function: &'static str, arguments: &'static [(&'static str, &'static str)]) -> Call {
+    Call { function, arguments }
+}
+
+/// `{op}` is the operation, `{fence}` that of its leased key; see `House`.
+#[rustfmt::skip]
+const CALLS: &[Call] = &[
+    call("idempotent_claim", &[("operation", "{op}"), ("key", "'new'"), ("request", r#"'{"n": 1}'"#)]),
+    call("idempotent_complete", &[("operation", "{op}"), ("key", "'leased'"), ("response", r#"'{"n": 1}'"#), ("fence", "{fence}")]),
+    call("idempotent_fail", &[("operation", "{op}"), ("key", "'leased'"), ("response", r#"'{"n": 1}'"#), ("fence", "{fence}")]),
+    call("idempotent_release", &[("operation", "{op}"), ("key", "'leased'"), ("fence", "{fence}")]),
+    call("idempotent_extend", &[("operation", "{op}"), ("key", "'leased'"), ("lease", "'2 hours'"), ("fence", "{fence}")]),
+    call("idempotent_checkpoint", &[("operation", "{op}"), ("key", "'leased'"), ("checkpoint", "'1'"), ("fence", "{fence}")]),
+    call("idempotent_replay", &[("operation", "{op}"), ("key", "'done'")]),
+    call("idempotent_run", &[("operation", "{op}"), ("key", "'new'"), ("request", r#"'{"n": 1}'"#), ("handler", "'public.handle(pg_catalog.jsonb)'")]),
+    call("idempotent_explain", &[("operation", "{op}"), ("key", "'done'")]),
+    call("idempotent_seal", &[("operation", "{op}"), ("key", "'new'")]),
+    call("idempotent_resolve", &[("operation", "{op}"), ("key", "'lapsed'"), ("verdict", "'completed'"), ("response", "'1'")]),
+    call("idempotent_forget", &[("operation", "{op}"), ("key", "'done'")]),
+    call("idempotent_operation", &[("name", "{op}"), ("retention", "'1 day'"), ("durability", "'logged'")]),
+    call("idempotent_derive_key", &[("operation", "{op}"), ("key", "'done'"), ("label", "'card'")]),
+    call("idempotent_shard", &[("operation", "{op}"), ("key", "'done'"), ("shards", "7")]),
+    call("idempotent_new_key", &[]),
+    call("idempotent_request_key", &[("request", r#"'{"n": 1}'"#)]),
+    call("idempotent_sweep", &[("max_rows", "1")]),
+    call("idempotent_grant", &[("role", "'nothing'")]),
+    call("idempotent_revoke", &[("role", "'caller'")]),
+    call("idempotent_stats_reset", &[]),
+    call("counters", &[]),
+    call("library", &[]),
+    call("operation_changed", &[]),
+];
+
+/// The calls of these functions, each with its function; panics unless every function has one and every call its function.
+#[track_caller]
+pub fn of(functions: &[Function]) -> Vec<(&Function, &'static Call)> {
+    for call in CALLS {
+        let known = functions.iter().any(|function| function.bare_name() == call.function);
+        assert!(known, "there is a call of {}, which does not exist", call.function);
+    }
+    let call_of =
+        |function: &Function| CALLS.iter().find(|call| call.function == function.bare_name());
+    let missing =
+        |function: &Function| panic!("no sensible call of {} is known here", function.identity);
+    functions
+        .iter()
+        .map(|function| (function, call_of(function).unwrap_or_else(|| missing(function))))
+        .collect()
+}
+
+impl Call {
+    /// Whether it is about an operation's keys or settings.
+    pub fn has_operation(&self) -> bool {
+        self.arguments.iter().any(|(_, value)| *value == "{op}")
+    }
+
+    /// As SQL, with one argument as given if there is one.
+    pub fn sql(&self, function: &Function, other: Option<(&str, &str)>) -> String {
+        let mut arguments: Vec<(&str, &str)> = self.arguments.to_vec();
+        if let Some((name, value)) = other {
+            arguments.retain(|(argument, _)| *argument != name);
+            arguments.push((name, value));
+        }
+        let arguments: Vec<String> =
+            arguments.iter().map(|(name, value)| format!("{name} => {value}")).collect();
+        format!("SELECT {}({})", function.name, arguments.join(", "))
+    }
+}
