@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-TEST = re.compile(r"`(client|regress|isolation|domain|demo|upgrade)/([a-z0-9_-]+)(?:::(\w+))?`")
+TEST = re.compile(r"`(client|regress|isolation|domain|demo|upgrade)/([a-z0-9_/-]+)(?:::(\w+))?`")
 PLACES = {"client": "tests/client/tests/{}.rs", "regress": "tests/pg_regress/sql/{}.sql", "isolation": "tests/isolation/specs/{}.spec",
           "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql", "upgrade": "tests/upgrade/{}.py"}
 

@@ -21,6 +21,7 @@ const MARKER: &str = "sesame-47-11-opens";
 const LOUD: &str = "
     shared_preload_libraries = 'pg_idempotent'
     idempotent.sweep_interval = '100ms'
+    idempotent.default_wait = '1ms'
     max_prepared_transactions = 5
     log_min_messages = debug5
     log_error_verbosity = verbose
@@ -38,9 +39,6 @@ const STATES: &str = r#"
     SELECT idempotent_operation('op', on_lapse => 'unknown', retention => '1 hour');
     SELECT idempotent_operation('tiny', max_response_bytes => 10);
     SELECT idempotent_operation('closed', role => 'operator');
-    SELECT idempotent_claim('op', 'lapsed', lease => '1 millisecond');
-    SELECT idempotent_claim('op', 'leased', lease => '1 hour');
-    SELECT idempotent_claim('tiny', 'leased', lease => '1 hour');
     SELECT idempotent_seal('op', 'sealed');
     CREATE FUNCTION public.echo(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
     CREATE FUNCTION public.raises(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', $1; END $$;
@@ -48,6 +46,13 @@ const STATES: &str = r#"
     SELECT idempotent_claim('op', 'done');
     SELECT idempotent_complete('op', 'done', '"of no interest"');
     COMMIT"#;
+
+/// With the same request that is tried later, or that would be a mismatch before it is anything else.
+const LEASES: &[&str] = &[
+    "SELECT idempotent_claim('op', 'lapsed', jsonb_build_object('secret', $1::text), lease => '1 millisecond')",
+    "SELECT idempotent_claim('op', 'leased', jsonb_build_object('secret', $1::text), lease => '1 hour')",
+    "SELECT idempotent_claim('tiny', 'leased', jsonb_build_object('secret', $1::text), lease => '1 hour')",
+];
 
 /// A connection that keeps everything that it is told.
 struct Ear {
@@ -300,6 +305,11 @@ fn no_body_reaches_the_log_or_anybody_who_may_not_see_it() {
     let scratch = Scratch::bare_on(cluster.server(), "");
     let mut admin = scratch.wire();
     admin.run(STATES);
+    let mut ear = Ear::new(scratch.server());
+    for lease in LEASES {
+        ear.call(lease);
+    }
+    ear.has_heard_nothing();
     wait_until("the lease has lapsed", || {
         admin.run("SELECT outcome FROM idempotent_replay('op', 'lapsed')").value() == "unknown"
     });
