@@ -20,7 +20,7 @@ from toolchain import cargo_env, check_rust
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo", "speed")
 
-FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run", "savepoints", "commit_guard", "settle", "reset")
+FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run_handlers", "commit_guard", "settle", "reset")
 
 # The bounded runs of the history checker: seconds, faults, mix. `make soak` runs it for as long as wanted.
 HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", "leases"))

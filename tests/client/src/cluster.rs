@@ -61,12 +61,26 @@ impl Cluster {
     /// An empty one, running. `settings` are lines of postgresql.conf.
     pub fn start(settings: &str) -> Result<Self> {
         let cluster = Self { home: Home::new()?, port: free_port()? };
-        let template = template()?;
-        let copy: [&Path; 3] = [Path::new("-a"), &template, &cluster.data()];
-        cluster.home.run(Path::new("cp"), &copy)?;
-        cluster.configure(settings)?;
-        cluster.resume()?;
+        cluster.fill(settings)?;
         Ok(cluster)
+    }
+
+    /// The same, with a disk of so many mebibytes for its data; `None` if we may not mount one.
+    pub fn start_on_a_disk_of(mebibytes: usize, settings: &str) -> Result<Option<Self>> {
+        let mut cluster = Self { home: Home::new()?, port: free_port()? };
+        if !cluster.home.mount(mebibytes)? {
+            return Ok(None);
+        }
+        cluster.fill(settings)?;
+        Ok(Some(cluster))
+    }
+
+    fn fill(&self, settings: &str) -> Result<()> {
+        // What is in it, as the directory itself may be there already.
+        let (template, data) = (template()?.join("."), self.data());
+        self.home.run(Path::new("cp"), &[Path::new("-a"), &template, &data])?;
+        self.configure(settings)?;
+        self.resume()
     }
 
     /// Another one, from a base backup of this, running.
@@ -149,6 +163,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets a session's process have so much more address space than it has, or as much as it wants.
+    pub fn limit(&self, session: &Wire, more: Option<usize>) -> Result<()> {
+        let status = fs::read_to_string(format!("/proc/{}/status", session.pid()))?;
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kilobytes = size.ok_or("no VmSize")?.trim().trim_end_matches(" kB").parse::<usize>()?;
+        let most =
+            more.map_or("unlimited".to_owned(), |more| (kilobytes * 1024 + more).to_string());
+        self.set_limit(session, "as", &most)
+    }
+
+    /// Lets a session's process make no file longer than this, or as long as it wants.
+    pub fn limit_files(&self, session: &Wire, most: Option<usize>) -> Result<()> {
+        let most = most.map_or("unlimited".to_owned(), |most| most.to_string());
+        self.set_limit(session, "fsize", &most)
+    }
+
+    /// Only the soft limit, which whoever runs the server may raise again.
+    fn set_limit(&self, session: &Wire, resource: &str, most: &str) -> Result<()> {
+        let (limit, pid) = (format!("--{resource}={most}:"), session.pid().to_string());
+        self.home.run(Path::new("prlimit"), &[&limit, "--pid", &pid].map(Path::new))
+    }
+
     /// Makes a primary of a standby.
     pub fn promote(&self) -> Result<()> {
         self.pg_ctl(&["promote", "-w", "-t", "90"])
@@ -166,7 +202,8 @@ impl Cluster {
         })
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
         self.base().join("data")
     }
 }
@@ -177,6 +214,8 @@ struct Home {
     base: PathBuf,
     user: Option<(u32, u32)>,
     guard: Option<Child>,
+    /// A disk of its own is mounted on its data directory.
+    mounted: bool,
 }
 
 impl Home {
@@ -184,7 +223,8 @@ impl Home {
         let programs =
             env::var("PGBIN").map_err(|_| "PGBIN must name the directory of Postgres' programs")?;
         let user = if is_root()? { Some(nobody()?) } else { None };
-        let mut home = Self { programs: programs.into(), base: base(), user, guard: None };
+        let mut home =
+            Self { programs: programs.into(), base: base(), user, guard: None, mounted: false };
         fs::DirBuilder::new().mode(0o700).create(&home.base)?;
         if let Some((uid, gid)) = user {
             chown(&home.base, Some(uid), Some(gid))?;
@@ -207,6 +247,19 @@ impl Home {
             return Ok(());
         }
         Err(format!("{} failed:\n{}", program.display(), fs::read_to_string(&said)?).into())
+    }
+
+    /// Whether we may: as an ordinary user, and in most containers, we may not.
+    fn mount(&mut self, mebibytes: usize) -> Result<bool> {
+        let (Some((uid, gid)), data) = (self.user, self.base.join("data")) else {
+            return Ok(false);
+        };
+        fs::create_dir(&data)?;
+        let options = format!("size={mebibytes}m,mode=700,uid={uid},gid={gid}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "pg_idempotent"]).arg(&data);
+        self.mounted = mount.stderr(Stdio::null()).status()?.success();
+        Ok(self.mounted)
     }
 
     fn set_guard(&self) -> io::Result<Child> {
@@ -254,6 +307,11 @@ impl Drop for Home {
             // It is our child and ends by itself; there is nothing to do about one that cannot.
             let _ = guard.wait();
             self.keep_log();
+        }
+        if self.mounted {
+            // The guard could empty it and no more. Nor is there anything to do about a disk that stays.
+            let _ = Command::new("umount").arg(self.base.join("data")).status();
+            let _ = fs::remove_dir_all(&self.base);
         }
     }
 }

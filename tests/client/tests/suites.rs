@@ -4,6 +4,9 @@
 
 mod backlog;
 mod concurrency;
+mod exhausted_disk;
+mod exhausted_memory;
+mod exhausted_server;
 mod history;
 mod isolation_levels;
 mod lease;
