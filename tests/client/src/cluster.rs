@@ -167,7 +167,11 @@ impl Cluster {
     pub fn limit(&self, session: &Wire, more: Option<usize>) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{}/status", session.pid()))?;
         let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
-        let kilobytes = size.ok_or("no VmSize")?.trim().trim_end_matches(" kB").parse::<usize>()?;
+        let kilobytes = size
+            .ok_or("the session's process is gone")?
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<usize>()?;
         let most =
             more.map_or("unlimited".to_owned(), |more| (kilobytes * 1024 + more).to_string());
         self.set_limit(session, "as", &most)
