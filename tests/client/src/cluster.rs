@@ -3,6 +3,7 @@
 
 use std::env;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -189,9 +190,54 @@ impl Cluster {
         self.home.run(Path::new("prlimit"), &[&limit, "--pid", &pid].map(Path::new))
     }
 
+    /// As the kernel does when memory is short: the postmaster is gone in the middle of whatever it did. Its children
+    /// notice by and by; waits until the last one has.
+    pub fn kill(&self) -> Result<()> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let pid = file.lines().next().ok_or("an empty postmaster.pid")?;
+        self.home.run(Path::new("kill"), &[Path::new("-KILL"), Path::new(pid)])?;
+        wait_until("the last backend has noticed", || !self.is_at_work());
+        // Nobody may be there to bury the dead, and until then its process id passes for one in use.
+        fs::remove_file(self.data().join("postmaster.pid"))?;
+        Ok(fs::remove_file(self.base().join(format!(".s.PGSQL.{}.lock", self.port)))?)
+    }
+
+    /// Whether a process works in the data directory, as all of Postgres' do.
+    fn is_at_work(&self) -> bool {
+        let data = self.data();
+        let works = |process: fs::DirEntry| {
+            fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data)
+        };
+        fs::read_dir("/proc").is_ok_and(|all| all.flatten().any(works))
+    }
+
     /// Makes a primary of a standby.
     pub fn promote(&self) -> Result<()> {
         self.pg_ctl(&["promote", "-w", "-t", "90"])
+    }
+
+    /// After a crash, and when `to` was promoted in its place: takes back what `to` has not seen, and follows it from now
+    /// on. `settings` are lines of postgresql.conf, which comes from there, too.
+    pub fn rejoin(&self, to: &Self, settings: &str) -> Result<()> {
+        let source =
+            format!("host={} port={} user=postgres dbname=postgres", to.base().display(), to.port);
+        let (source, data) = (Path::new(&source), self.data());
+        let told = [
+            Path::new("-R"),
+            Path::new("--no-sync"),
+            Path::new("--source-server"),
+            source,
+            Path::new("-D"),
+            &data,
+        ];
+        self.home.run(&self.home.program("pg_rewind"), &told)?;
+        self.configure(settings)?;
+        self.resume()
+    }
+
+    /// A script of the shell's, as the server's user; it must end when its standard input does.
+    pub(crate) fn spawn_shell(&self, script: &str, argument: &str) -> io::Result<Child> {
+        self.home.spawn_shell(script, &[OsStr::new(argument)])
     }
 
     fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {
@@ -267,10 +313,15 @@ impl Home {
     }
 
     fn set_guard(&self) -> io::Result<Child> {
+        let (programs, base) = (self.programs.as_os_str(), self.base.as_os_str());
+        let kept = env::var_os(KEEP_LOGS).unwrap_or_default();
+        self.spawn_shell(GUARD, &[programs, base, &kept])
+    }
+
+    /// A shell that ends when its standard input does, out of reach of a ctrl-C.
+    fn spawn_shell(&self, script: &str, arguments: &[&OsStr]) -> io::Result<Child> {
         let mut command = self.command(Path::new("/bin/sh"));
-        command.args(["-c", GUARD, "guard"]).args([&self.programs, &self.base]);
-        command.arg(env::var_os(KEEP_LOGS).unwrap_or_default());
-        // Out of reach of a ctrl-C; it ends when its standard input does.
+        command.args(["-c", script, "guard"]).args(arguments);
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn()
     }
@@ -355,7 +406,7 @@ fn base() -> PathBuf {
 }
 
 /// Free at this moment; in a socket directory of our own it is a name and no more.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -4,6 +4,7 @@
 pub mod ask;
 pub mod cluster;
 pub mod connect;
+pub mod failover;
 pub mod intact;
 pub mod scratch;
 pub mod storm;

@@ -7,6 +7,7 @@ mod concurrency;
 mod exhausted_disk;
 mod exhausted_memory;
 mod exhausted_server;
+mod failover;
 mod history;
 mod isolation_levels;
 mod lease;
