@@ -63,7 +63,10 @@ def find_source(scratch):
         if not Path(given).is_file():
             raise Failure(f"PG_SOURCE={given}: there is no such file")
         return Path(given).absolute()
-    return Apt(SUITE).source(f"postgresql-{MAIN_MAJOR}", scratch)
+    try:
+        return Apt(SUITE).source(f"postgresql-{MAIN_MAJOR}", scratch)
+    except Failure as failure:
+        raise Failure(f"{failure}\nName a tarball of Postgres' sources yourself: PG_SOURCE=/path/to/postgresql-17.tar.bz2") from failure
 
 
 def unpack(tarball, scratch):

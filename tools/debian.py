@@ -15,18 +15,24 @@ SYSTEM_SOURCES = Path("/etc/apt")
 class Apt:
     """apt with lists and archives of our own: it changes nothing of the system's, so it needs no root, and no `apt-get update` before."""
 
-    def __init__(self, source_suite=None):
-        need("apt-get", "it fetches what Postgres is built with", "a Debian or a system like it is needed for this")
+    def __init__(self, source_suite=None, suite=None):
+        """With what the system takes packages from, and the sources of one release of Debian; or with the packages of one, alone."""
+        need("apt-get", "it fetches what the system does not have", "a Debian or a system like it is needed for this")
         self.home = cache_dir() / "apt"
         shutil.rmtree(str(self.home), ignore_errors=True)
         for directory in ("lists/partial", "cache/archives/partial", "sources"):
             (self.home / directory).mkdir(parents=True)
-        self.copy_sources()
+        if suite:
+            self.add("deb", suite)
+        else:
+            self.copy_sources()
         if source_suite:
-            self.add_sources_of(source_suite)
+            self.add("deb-src", source_suite)
         self.config = self.home / "apt.conf"
         self.config.write_text(f'Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{self.home / "sources"}";\n'
-                               f'Dir::State::lists "{self.home / "lists"}";\nDir::Cache "{self.home / "cache"}";\nAPT::Sandbox::User "";\n')
+                               f'Dir::State::lists "{self.home / "lists"}";\nDir::Cache "{self.home / "cache"}";\nAPT::Sandbox::User "";\n'
+                               # Descriptions for people, in their languages and with pictures.
+                               'Acquire::Languages "none";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n')
         self.run(["apt-get", "-q", "update"])
 
     def copy_sources(self):
@@ -34,14 +40,14 @@ class Apt:
             if path.suffix in (".list", ".sources") and path.is_file():
                 shutil.copyfile(str(path), str(self.home / "sources" / path.name))
 
-    def add_sources_of(self, suite):
+    def add(self, kind, suite):
         """From the mirror that the system uses, whichever that is."""
         found = output_of(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Component: main"])
         mirrors = [uri for uri in found.split() if uri.rstrip("/").endswith("/debian")]
         if not mirrors:
-            raise Failure("apt knows no mirror of Debian, which has the sources of Postgres. Name a tarball: PG_SOURCE=/path/to/postgresql-17.tar.bz2")
+            raise Failure("apt knows no mirror of Debian here")
         option = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-        (self.home / "sources" / "source.list").write_text(f"deb-src {option}{mirrors[0]} {suite} main\n")
+        (self.home / "sources" / f"{kind}.list").write_text(f"{kind} {option}{mirrors[0]} {suite} main\n")
 
     def run(self, command, **kwargs):
         return output_of(command, env={**os.environ, "APT_CONFIG": str(self.config), "LC_ALL": "C"}, **kwargs)

@@ -11,6 +11,7 @@ from build import ASSERTING, build_client, build_history, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds
 from fetch import cdnow_path
 from history import run_history
+from pgbouncer import pgbouncer
 from run_demo import SETTINGS, run_scripts
 from server import PRELOADED, Server
 from suites import SUITE_TIMEOUT, indent, report, run_cargo_test, run_check, run_pg_test, run_regress
@@ -62,7 +63,7 @@ def client(major):
 
     def run(server):
         # cargo's settings and the server's; one test at a time, because some of them take the server down.
-        env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path()),
+        env = {**cargo_env(), **server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path()), "PGBOUNCER": str(pgbouncer()),
                "KEEP_LOGS": str(logs.directory() / f"client-{major}-"), "FIGURES": str(logs.directory() / f"client-{major}.figures")}
         env.setdefault("RUST_TEST_THREADS", "1")
         figures = Path(env["FIGURES"])

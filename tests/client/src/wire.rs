@@ -151,7 +151,7 @@ impl Wire {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    fn write(&mut self, kind: Option<u8>, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, kind: Option<u8>, body: &[u8]) -> io::Result<()> {
         let mut message = Vec::with_capacity(body.len() + 5);
         message.extend(kind);
         let length = i32::try_from(body.len() + 4).map_err(io::Error::other)?;

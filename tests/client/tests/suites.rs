@@ -15,6 +15,7 @@ mod lease_races;
 mod lifecycle;
 mod many_keys;
 mod memory;
+mod pooler;
 mod prepared;
 mod resets;
 mod security;
