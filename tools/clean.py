@@ -11,7 +11,8 @@ def main():
     if server:
         server.stop()
         state_file().unlink()
-    for directory in (target_dir(), checkout_dir()):
+    # `make faults` works in a copy below target/, which is a checkout to the tools.
+    for directory in (checkout_dir((target_dir() / "faults" / "tree").resolve()), target_dir(), checkout_dir()):
         shutil.rmtree(str(directory), ignore_errors=True)
     say(f"clean. Downloads and cargo-pgrx stay in {cache_dir()}: delete that directory to be rid of them too.")
 

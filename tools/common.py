@@ -48,13 +48,13 @@ def cache_dir():
     return path
 
 
-def checkout_dir():
+def checkout_dir(root=ROOT):
     """The part of the cache that belongs to this checkout: two clones do not disturb each other."""
-    name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
     path = cache_dir() / "checkouts" / name
     if not path.is_dir():
         path.mkdir(parents=True)
-        (path / "CHECKOUT").write_text(f"{ROOT}\n")
+        (path / "CHECKOUT").write_text(f"{root}\n")
     return path
 
 

@@ -19,7 +19,7 @@ from toolchain import cargo_env, check_rust
 
 # Where Postgres checks itself: what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
-LAYERS = ("domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo", "speed")
+LAYERS = ("faults", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo", "speed")
 
 FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run_handlers", "commit_guard", "settle", "reset")
 
@@ -33,14 +33,18 @@ def domain(major):
     return run_cargo_test(["--profile", "domain", "--locked", "-p", "domain", "--lib"], dict(os.environ))
 
 
+def faults(major):
+    return run_check("faults", dict(os.environ))
+
+
 def pg_test(major):
     return on_server(run_pg_test, install(major, for_tests=True), f"pg_test-{major}", backtrace=False)
 
 
-def regress(major):
+def regress(major, tests=()):
     # Nobody sweeps behind the back of what counts rows.
     settings = {**PRELOADED, "idempotent.sweeper_enabled": "off"}
-    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "pg_regress"),
+    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "pg_regress", tests=tests),
                      install(major), f"regress-{major}", settings)
 
 
@@ -52,12 +56,12 @@ def forgetful(major):
                      install(major), f"forgetful-{major}", settings)
 
 
-def isolation(major):
-    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "isolation", isolation=True),
+def isolation(major, tests=()):
+    return on_server(lambda server: run_regress(server, major, ROOT / "tests" / "isolation", isolation=True, tests=tests),
                      install(major), f"isolation-{major}")
 
 
-def client(major):
+def client(major, tests=()):
     prefix, programs = install(major), build_client()
     logs.clear(f"client-{major}")
 
@@ -68,7 +72,7 @@ def client(major):
         env.setdefault("RUST_TEST_THREADS", "1")
         figures = Path(env["FIGURES"])
         figures.unlink(missing_ok=True)
-        done = run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast"], env)
+        done = run_cargo_test(["--release", "--locked", "-p", "client", "--no-fail-fast", "--", *tests], env)
         if figures.exists():
             say(indent(figures.read_text()))
         return done
@@ -122,6 +126,8 @@ def on_server(run, prefix, name, settings=None, backtrace=True):
 
 def plan(only, majors):
     """(title, function, major) in the order they run: the main major first, in full."""
+    if "faults" in only:
+        yield "faults: that each still applies", faults, None
     if "domain" in only:
         yield "domain: no server", domain, None
     for major in majors:

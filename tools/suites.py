@@ -161,8 +161,9 @@ def run_cargo_test(arguments, env):
     return passed, failed
 
 
-def stream(command, env, line_of, cwd, timeout=SUITE_TIMEOUT):
+def stream(command, env, line_of, cwd, timeout=None):
     """Runs a command, hands on its output line by line, ends it when it hangs; returns its exit code."""
+    timeout = timeout or SUITE_TIMEOUT
     process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                universal_newlines=True, errors="replace", start_new_session=True)
 

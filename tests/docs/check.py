@@ -11,14 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from places import exists
+
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 TEST = re.compile(r"`(client|regress|isolation|domain|demo|upgrade)/([a-z0-9_/-]+)(?:::(\w+))?`")
-PLACES = {"client": "tests/client/tests/{}.rs", "regress": "tests/pg_regress/sql/{}.sql", "isolation": "tests/isolation/specs/{}.spec",
-          "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql", "upgrade": "tests/upgrade/{}.py"}
 
 
 def psql(sql, database, *options):
@@ -60,9 +60,7 @@ def check_transcripts(text):
 def check_tests(text):
     results = []
     for kind, name, function in TEST.findall(text):
-        path = ROOT / PLACES[kind].format(name)
-        good = path.exists() and (not function or re.search(rf"\b(?:fn|def) {function}\(", path.read_text()) is not None)
-        results.append((good, "exists", f"{kind}/{name}" + (f"::{function}" if function else ""), []))
+        results.append((exists(kind, name, function), "exists", f"{kind}/{name}" + (f"::{function}" if function else ""), []))
     return results
 
 

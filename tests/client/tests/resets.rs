@@ -355,10 +355,15 @@ fn a_fence_is_not_granted_again_after_a_crash() -> Result<()> {
     wire.run(&lease("burnt"));
     wire.run("ROLLBACK");
     let before: i64 = wire.run(&lease("held")).value().parse()?;
-    cluster.crash()?;
-    cluster.resume()?;
-    let mut wire = cluster.server().wire();
-    let after: i64 = wire.run(&lease("held")).value().parse()?;
-    assert!(after > before, "fence {before} was granted before the crash, {after} after it");
+    // The second time what leapt after the first crash may be lost, too: its commit waits for no flush.
+    let mut granted = vec![before];
+    for _ in 0..2 {
+        cluster.crash()?;
+        cluster.resume()?;
+        let mut wire = cluster.server().wire();
+        wire.run("SET synchronous_commit = off");
+        granted.push(wire.run(&lease("held")).value().parse()?);
+    }
+    assert!(granted.is_sorted_by(|before, after| before < after), "{granted:?}");
     Ok(())
 }

@@ -169,6 +169,8 @@ fn a_wait_that_ran_out(session: &str, timeout: &str) {
     holder.run("BEGIN");
     assert_eq!(holder.claim("k", "").outcome, "claimed");
     waiter.run(session);
+    // A wait without end is to fail, not to hang.
+    waiter.run("SET statement_timeout = '20 s'");
     waiter.run("BEGIN");
     waiter.run("INSERT INTO note VALUES ('before')");
     assert_eq!(waiter.claim("k", ", wait => '50 ms'").outcome, "in_progress");

@@ -87,6 +87,17 @@ SELECT outcome FROM idempotent_claim('claim_lease', 'k6', '2', lease => '1 hour'
 SELECT idempotent_extend('claim_lease', 'k6', '1 microsecond', fence => :fence) IS NOT NULL AS about_to_lapse;
 SELECT outcome, attempt, fence > :fence AS higher_fence
 FROM idempotent_claim('claim_lease', 'k6', '1', lease => '1 hour', attempt_id => '00000000-0000-0000-0000-000000000001', wait => '0');
+-- and not once another attempt has taken over: the lease is the taker's
+SELECT outcome, attempt FROM idempotent_claim('claim_lease', 'k10', '1', lease => '1 microsecond', attempt_id => '00000000-0000-0000-0000-000000000001', wait => '0');
+SELECT outcome, attempt FROM idempotent_claim('claim_lease', 'k10', '1', lease => '1 hour', attempt_id => '00000000-0000-0000-0000-000000000002', wait => '0');
+SELECT outcome FROM idempotent_claim('claim_lease', 'k10', '1', lease => '1 hour', attempt_id => '00000000-0000-0000-0000-000000000001', wait => '0');
+SELECT outcome, attempt FROM idempotent_claim('claim_lease', 'k10', '1', lease => '1 hour', attempt_id => '00000000-0000-0000-0000-000000000002', wait => '0');
+
+-- a lease lapses while its transaction goes on, whatever now() says
+BEGIN;
+SELECT outcome, attempt FROM idempotent_claim('claim_lease', 'k11', lease => '1 microsecond');
+SELECT outcome, attempt FROM idempotent_claim('claim_lease', 'k11', lease => '1 hour', wait => '0');
+COMMIT;
 
 -- failing and releasing by the fence
 SELECT fence FROM idempotent_claim('claim_lease', 'k7', lease => '1 hour') \gset

@@ -24,6 +24,13 @@ INSERT INTO claim_transaction_work VALUES (2);
 SELECT idempotent_complete('claim_transaction', 'k2', '"lost"');
 ROLLBACK;
 SELECT outcome FROM idempotent_replay('claim_transaction', 'k2');
+-- nor of what was asked: another request is a mismatch no more
+BEGIN;
+SELECT outcome FROM idempotent_claim('claim_transaction', 'k2', '"this"');
+ROLLBACK;
+BEGIN;
+SELECT outcome FROM idempotent_claim('claim_transaction', 'k2', '"that"');
+ROLLBACK;
 BEGIN;
 SELECT outcome, attempt FROM idempotent_claim('claim_transaction', 'k2');
 SELECT idempotent_complete('claim_transaction', 'k2', '"kept"');

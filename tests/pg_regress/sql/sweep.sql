@@ -34,3 +34,9 @@ UNION ALL
 SELECT operation, key, state, evicted, response FROM idempotent.record_logged WHERE operation LIKE 'sweep%'
 ORDER BY 1, 2;
 SELECT outcome, failed, status, response, evicted FROM idempotent_replay('sweep_u', 'body');
+
+-- An answer that lives keeps its body, as long as the record or until its response_retention is over.
+SELECT count(*) FROM (VALUES ('sweep_live', NULL::interval), ('sweep_live_hour', '1 hour')) AS v (name, kept), idempotent_operation(v.name, response_retention => v.kept);
+SELECT (idempotent_claim(o.name, 'k')).outcome, idempotent_complete(o.name, 'k', '"whole"') FROM (VALUES ('sweep_live'), ('sweep_live_hour')) AS o (name);
+SELECT idempotent_sweep();
+SELECT outcome, response, evicted FROM (VALUES ('sweep_live'), ('sweep_live_hour')) AS o (name), idempotent_replay(o.name, 'k');

@@ -1,0 +1,9 @@
+"""All faults, in the order in which they are tried."""
+
+import answers
+import claims
+import keys
+import leases
+import operations
+
+FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS]

@@ -1,0 +1,46 @@
+"""Faults in whose key it is, what was asked, how old it is, and what is known to be forgotten."""
+
+from fault import fault
+
+DATING, IDENTITY, MARKER, RESET = "src/domain/dating.rs", "src/domain/identity.rs", "src/store/record/marker.rs", "src/store/reset.rs"
+
+FAULTS = [
+    fault("scope-and-key-swapped", "A key keeps its record id over versions",
+          (IDENTITY, "for part in [self.operation, self.scope, self.key] {", "for part in [self.operation, self.key, self.scope] {"),
+          "domain regress/identity"),
+    fault("identity-without-lengths", "No two identities share a record",
+          (IDENTITY, "            hasher.update(length.to_be_bytes());\n", ""),
+          "domain regress/identity"),
+    fault("collision-not-noticed", "A collision of record ids is an error, never a wrong replay",
+          ("src/store/record/table.rs", "        if !same {\n", "        if !same && false {\n"),
+          "regress/identity"),
+    fault("key-in-the-servers-encoding", "A key is the same key in a database of another encoding",
+          ("src/store/encoding.rs", "if encoding == UTF8 || encoding == SQL_ASCII {", "if true || encoding == UTF8 || encoding == SQL_ASCII {"),
+          "regress/encoding client/lifecycle::a_latin1_database_gives_a_key_the_same_record_as_a_utf8_database"),
+    fault("numbers-compared-as-text", "Requests are compared by value",
+          ("src/domain/fingerprint.rs", "            Token::Number(text) => self.number(text),\n", "            Token::Number(text) => self.text(b'r', text),\n"),
+          "domain regress/fingerprint"),
+    fault("exclude-ignored", "fingerprint_exclude leaves members out",
+          ("src/store/json.rs", "    let mut canonical = Canonical::new(exclude);\n",
+                                "    let _ = exclude;\n    let nothing = Exclusions::default();\n    let mut canonical = Canonical::new(&nothing);\n"),
+          "regress/fingerprint isolation/settings"),
+    fault("first-sent-ignored", "first_sent dates a key that has no date",
+          (DATING, "    first_sent.or_else(|| key_date(key).filter(plausible))\n", "    key_date(key).filter(plausible)\n"),
+          "domain regress/dated_keys"),
+    fault("old-key-runs", "A dated key older than the retention is refused",
+          ("src/domain/verdict.rs", "            Age::TooOld { .. } => Verdict::Expired,\n", "            Age::TooOld { .. } => FIRST_CLAIM,\n"),
+          "domain regress/dated_keys history/everything"),
+    fault("dated-key-forgotten-early", "The record of a dated key stays until its date alone refuses it",
+          (DATING, "        retained.max(date.saturating_add(retention).saturating_add(skew).saturating_add(1))\n", "        retained.max(date)\n"),
+          "domain regress/dated_keys history/everything"),
+    fault("marker-not-made", "A table without its marker gets one, and a loss is noted once",
+          (MARKER, "    reset::note(durability, lost_at)?;\n    insert(table, lost_at);\n", "    reset::note(durability, lost_at)?;\n"),
+          "regress/reset client/resets::a_crash_of_the_server_is_noticed"),
+    fault("reset-not-noticed", "After a crash dated keys from before are unknown",
+          (MARKER, "    let lost_at = reset::last_noted(durability)?.map(|noted| emptied_at(table, noted));\n",
+                   "    let lost_at = reset::last_noted(durability)?.map(|noted| emptied_at(table, noted)).filter(|at| *at == NEVER);\n"),
+          "regress/reset client/resets::a_crash_of_the_server_is_noticed history/everything"),
+    fault("loss-dated-too-early", "A key finished after the table's file was made is known to be lost with its row",
+          (RESET, "born_at(table).filter(|born| *born > noted);", "born_at(table).filter(|_| true);"),
+          "regress/reset"),
+]

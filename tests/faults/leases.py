@@ -1,0 +1,61 @@
+"""Faults in leases: fences, lapses, takeovers, checkpoints."""
+
+from fault import fault
+
+CLAIM, FENCE, FINISH, VERDICT = "src/api/claim.rs", "src/domain/fence.rs", "src/api/finish.rs", "src/domain/verdict.rs"
+SEQUENCE = "src/store/fence.rs"
+
+FAULTS = [
+    fault("fence-not-checked", "A stale fence is refused",
+          (FENCE, "(current, Some(_)) if current != given =>", "(current @ None, Some(_)) if current != given =>"),
+          "domain regress/lease_errors isolation/takeover history/leases"),
+    fault("lapsed-lease-completes", "A lapsed lease is worth nothing, though nobody has taken over",
+          (FENCE, "        _ if record.lapsed(now) => FenceVerdict::Lapsed,\n", ""),
+          "domain regress/lease_errors history/leases"),
+    fault("lapse-during-the-wait", "A lease that lapses while its holder waits to complete is worth nothing",
+          (FINISH, "                if found.record.lapsed(clock::now()) {\n", "                if found.record.lapsed(i64::MIN) {\n"),
+          "isolation/takeover isolation/deletes"),
+    fault("lost-delete-not-noticed", "No key is finished over a record that somebody else has changed meanwhile",
+          (FINISH, "                if !records.delete(&found) {\n", "                if !records.delete(&found) && fence.is_none() {\n"),
+          "isolation/deletes"),
+    fault("fence-not-flushed", "A fence is never granted twice, also over a crash",
+          (SEQUENCE, "        self.flush();\n", ""),
+          "client/resets::a_fence_is_not_granted_again_after_a_crash"),
+    fault("no-leap-after-a-promotion", "A fence is never granted twice, also by a standby that was behind",
+          (SEQUENCE, "fence.saturating_add(LEAP) };", "fence.saturating_add(1) };"),
+          "client/failover::a_standby_that_lags_grants_no_fence_again"),
+    fault("takeover-keeps-the-fence", "A takeover has a higher fence",
+          [(CLAIM, "grant_lease(call, records, request, lease, taken)?",
+                   "grant_lease(call, records, request, lease, Answer { fence: before.and_then(|it| it.record.fence), ..taken })?"),
+           (CLAIM, "    let fence = fence::next()?;\n", "    let fence = taken.fence.map_or_else(fence::next, Ok)?;\n")],
+          "regress/claim_lease isolation/takeover "
+          "client/lease::a_lapsed_lease_is_taken_over_with_a_higher_fence_and_the_late_holder_is_refused history/leases"),
+    fault("takeover-keeps-the-attempt-id", "After a takeover the lease is the taker's, and no more the late holder's",
+          (CLAIM, "grant_lease(call, records, request, lease, taken)?",
+                  "grant_lease(call, records, &Request { attempt_id: before.and_then(|it| it.record.attempt_id).or(request.attempt_id), "
+                  "..*request }, lease, taken)?"),
+          "regress/claim_lease client/lease::the_same_attempt_asking_again_gets_its_claim_back"),
+    fault("any-attempt-is-the-same", "A lease is given again only to the attempt that holds it",
+          (VERDICT, "record.attempt_id.is_some() && record.attempt_id == request.attempt_id;", "record.attempt_id == request.attempt_id;"),
+          "domain isolation/lease history/leases"),
+    fault("unknown-runs-again", "Where a lapse is unknown, nobody runs the work again",
+          (VERDICT, "            OnLapse::Unknown => Verdict::Unknown,\n",
+                    "            OnLapse::Unknown => Verdict::Claim { attempt: record.attempt.saturating_add(1), takeover: true },\n"),
+          "domain regress/lease_errors history/leases"),
+    fault("unknown-is-forgotten", "What is unknown stays so until somebody resolves it",
+          (CLAIM, "        OnLapse::Unknown => Timestamp::MAX,\n", "        OnLapse::Unknown => lease_until.saturating_add(policy.retention),\n"),
+          "regress/sweep regress/settle regress/lease_errors"),
+    fault("checkpoint-lost", "A checkpoint is handed to whoever takes over",
+          (CLAIM, "before.filter(|_| attempt > 1).and_then", "before.filter(|_| attempt > 2).and_then"),
+          "regress/claim_lease isolation/takeover client/lease::a_checkpoint_is_handed_to_whoever_takes_over history/leases"),
+    fault("heartbeat-does-nothing", "A heartbeat keeps the lease",
+          ("src/api/lease.rs", "        row.set_time(column::LEASE_UNTIL, lease_until);\n", ""),
+          "regress/claim_lease client/lease::a_heartbeat_keeps_the_lease"),
+    fault("release-keeps-the-lease", "A released key is free at once",
+          (FINISH, "        Held::Leased(..) => {\n            keep_settlement(&call, &records, true)?;\n",
+                   "        Held::Leased(found, _lock) => {\n            records.insert(&call.owner, &found.row)?;\n"),
+          "regress/claim_lease client/lease::a_released_lease_frees_its_key"),
+    fault("clock-of-the-transaction", "Leases and expiry go on while a transaction's now() stands still",
+          ("src/store/clock.rs", "unsafe { uncaught::GetCurrentTimestamp() }", "unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }"),
+          "regress/claim_lease"),
+]
