@@ -24,6 +24,10 @@ unsafe extern "C-unwind" {
     fn rethrow_error(edata: *mut pg_sys::ErrorData) -> !;
 }
 
+/// What Postgres says to the second of two who write one row of a catalog at once: never
+/// translated, and no bug of anybody's.
+const LOST_RACES: [&CStr; 2] = [c"tuple concurrently updated", c"tuple concurrently deleted"];
+
 /// An error of Postgres or of a user's function, kept whole while Rust unwinds.
 pub struct Kept(pub *mut pg_sys::ErrorData);
 
@@ -43,6 +47,28 @@ impl Kept {
         unsafe {
             (*self.0).detail = std::ptr::null_mut();
             (*self.0).detail_log = std::ptr::null_mut();
+        }
+        self
+    }
+
+    /// The same error, or 40001 in place of XX000 if another session was quicker. For statements of
+    /// our own: what a handler's mean is the handler's affair.
+    #[must_use]
+    pub fn or_lost_race(self) -> Self {
+        // SAFETY: error data copied by Postgres, and ours alone; the message is null or
+        // NUL-terminated, and stays where it is when DETAIL takes it over.
+        unsafe {
+            let message = (*self.0).message;
+            let lost = !message.is_null()
+                && (*self.0).sqlerrcode == pack("XX000")
+                && LOST_RACES.contains(&CStr::from_ptr(message));
+            if lost {
+                (*self.0).sqlerrcode = pack("40001");
+                (*self.0).message =
+                    to_server("somebody else has changed the same thing at the same time");
+                (*self.0).detail = message;
+                (*self.0).hint = to_server("Retry the transaction.");
+            }
         }
         self
     }

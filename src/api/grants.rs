@@ -39,8 +39,14 @@ FROM pg_catalog.pg_extension AS e
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'";
 
+/// One grant or revocation at a time: two that write the same catalog rows at once end in Postgres'
+/// "tuple concurrently updated". Whoever uses the operations, or changes their settings, waits for
+/// nothing.
+const ONE_AT_A_TIME: &str = "LOCK TABLE idempotent.operation IN SHARE UPDATE EXCLUSIVE MODE";
+
 pub fn idempotent_grant(args: &Args) -> Returned {
     let role = role(args)?;
+    sql::execute(ONE_AT_A_TIME, &[])?;
     for schema in sql::texts(SCHEMA, &[])? {
         sql::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
     }
@@ -54,6 +60,7 @@ pub fn idempotent_grant(args: &Args) -> Returned {
 /// The schema stays usable: others may have granted it, for other reasons.
 pub fn idempotent_revoke(args: &Args) -> Returned {
     let role = role(args)?;
+    sql::execute(ONE_AT_A_TIME, &[])?;
     for object in callers_objects()? {
         let privilege = privilege(&object);
         sql::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;

@@ -80,7 +80,7 @@ fn run(sql: &str, parameters: &[Parameter], shown: impl FnOnce(Kept) -> Kept) ->
             uncaught::SPI_execute_with_args(statement, count, types, values, nulls, false, 0)
         })
     };
-    let code = code.unwrap_or_else(|error| shown(error).resume());
+    let code = code.unwrap_or_else(|error| shown(error.or_lost_race()).resume());
     if code < 0 {
         return Err(Error::new(Code::ObjectNotReady, "could not run an internal statement")
             .detail(format!("SPI answered {code}.")));
