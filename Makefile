@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test test-cassert soak faults install package start stop lint bench bench-sweep bench-scale bench-profile env clean
+.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-cassert  the suites on a Postgres 17 built with assertions (once, 5 minutes)'
 	@echo 'make soak       random clients and faults, and the proof that no promise was broken (MINUTES=30)'
 	@echo 'make faults     puts faults into a copy of the source, and shows that a test notices each (ONLY="no-lock")'
+	@echo 'make fuzz       random requests, names and statements, and sqlsmith (MINUTES=20)'
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
@@ -36,6 +37,9 @@ soak: python
 
 faults: python
 	@ONLY="$(ONLY)" $(PYTHON) tools/run_faults.py
+
+fuzz: python
+	@MINUTES="$(MINUTES)" SEED="$(SEED)" $(PYTHON) tools/run_fuzz.py
 
 install: python
 	@$(PYTHON) tools/install.py "$(PG_CONFIG)" "$(DESTDIR)"

@@ -76,3 +76,11 @@ def build_history():
     with step("building the history checker"):
         run_cargo(["cargo", "build", "--release", "-p", "history", "--locked"], env, "history")
     return target_dir() / "release" / "history"
+
+
+def build_fuzz():
+    """Builds what makes random input and returns its path."""
+    env = cargo_env()
+    with step("building what makes random input"):
+        run_cargo(["cargo", "build", "--profile", "quick", "-p", "fuzz", "--locked"], env, "fuzz")
+    return target_dir() / "quick" / "fuzz"

@@ -10,6 +10,7 @@ import logs
 from build import ASSERTING, build_client, build_history, install, prepare
 from common import MAIN_MAJOR, MAJORS, ROOT, Failure, run_main, say, seconds
 from fetch import cdnow_path
+from fuzz import PARTS, run_fuzz
 from history import run_history
 from pgbouncer import pgbouncer
 from run_demo import SETTINGS, run_scripts
@@ -19,7 +20,7 @@ from toolchain import cargo_env, check_rust
 
 # Where Postgres checks itself: what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
-LAYERS = ("faults", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "docs", "demo", "speed")
+LAYERS = ("faults", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "demo", "speed")
 
 FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run_handlers", "commit_guard", "settle", "reset")
 
@@ -30,7 +31,7 @@ HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", 
 def domain(major):
     # Not `cargo test --lib domain::`: that runs the same tests, but compiles all of pgrx's test framework first.
     check_rust()
-    return run_cargo_test(["--profile", "domain", "--locked", "-p", "domain", "--lib"], dict(os.environ))
+    return run_cargo_test(["--profile", "quick", "--locked", "-p", "domain", "--lib"], dict(os.environ))
 
 
 def faults(major):
@@ -92,6 +93,10 @@ def history(major):
     return passed, failed
 
 
+def fuzz(major):
+    return run_fuzz(PARTS)
+
+
 def docs(major):
     return on_server(lambda server: run_check("docs", server.env()), install(major), f"docs-{major}", PRELOADED)
 
@@ -135,7 +140,8 @@ def plan(only, majors):
             if layer in only:
                 yield f"{layer} on Postgres {major}", function, major
     if MAIN_MAJOR in majors:
-        for layer, function in (("forgetful", forgetful), ("isolation", isolation), ("client", client), ("history", history), ("docs", docs), ("demo", demo), ("speed", speed)):
+        for layer, function in (("forgetful", forgetful), ("isolation", isolation), ("client", client), ("history", history), ("fuzz", fuzz),
+                                ("docs", docs), ("demo", demo), ("speed", speed)):
             if layer in only:
                 yield f"{layer} on Postgres {MAIN_MAJOR}", function, MAIN_MAJOR
 

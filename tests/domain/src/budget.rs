@@ -1,6 +1,6 @@
 //! Random cases for as long as wanted, repeatable from one printed number.
 //!
-//! `FUZZ_SECONDS` is the time for each property (default: one second), `FUZZ_SEED` the first seed
+//! `FUZZ_SECONDS` is the time for each property (one second without a server), `FUZZ_SEED` the first seed
 //! (default: the clock). Cases come in rounds; a failure names the seed of its round, with which
 //! `FUZZ_SEED=... FUZZ_SECONDS=0` comes to it at once, and shows the smallest input that fails.
 
@@ -25,11 +25,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What the environment says.
-    pub fn from_env() -> Self {
+    /// What the environment says; as many seconds if it says nothing of them.
+    pub fn from_env(seconds: f64) -> Self {
         let clock = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         Self {
-            time: Duration::from_secs_f64(variable("FUZZ_SECONDS").unwrap_or(1.0)),
+            time: Duration::from_secs_f64(variable("FUZZ_SECONDS").unwrap_or(seconds)),
             // A number that is easy to type, and far from that of a run a second later.
             seed: variable("FUZZ_SEED")
                 .unwrap_or_else(|| clock.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 34),
@@ -63,7 +63,7 @@ impl Budget {
 /// One property, for as long as the environment says; panics with what [`Budget::spend`] found.
 #[track_caller]
 pub fn hold<S: Strategy + 'static>(strategy: S, mut test: impl FnMut(S::Value) -> TestCaseResult) {
-    let spent = Budget::from_env().spend(&strategy.boxed(), &mut test);
+    let spent = Budget::from_env(1.0).spend(&strategy.boxed(), &mut test);
     println!("{} cases", spent.unwrap_or_else(|failure| panic!("{failure}")));
 }
 

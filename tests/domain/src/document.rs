@@ -294,7 +294,7 @@ pub fn numbers() -> BoxedStrategy<String> {
     prop_oneof![
         4 => "-?(0|[1-9][0-9]{0,2})(\\.[0-9]{1,3})?([eE][-+]?[0-9]{1,2})?",
         3 => "-?(0|[12]0{0,4})(\\.0{0,3}[12]0{0,2})?(e[-+]?0?[0-5])?",
-        1 => "-?[1-9][0-9]{15,60}(\\.[0-9]{1,40})?(e-?[0-9]{1,3})?",
+        1 => "-?[1-9][0-9]{15,160}(\\.[0-9]{1,40})?(e-?[0-9]{1,3})?",
         1 => prop::sample::select(vec![
             "9007199254740993", "9007199254740992", "9007199254740993.0", "18446744073709551616",
             "-9223372036854775808", "-9223372036854775809", "1e308", "1e309", "5e-324", "4e-324",
@@ -322,6 +322,8 @@ pub fn texts() -> BoxedStrategy<String> {
         1 => prop::sample::select(vec!["NaN", "Infinity", "-Infinity", "null", "true", "1", "1.0", "\u{feff}", "\u{10ffff}"])
             .prop_map(str::to_owned),
         2 => any::<String>().prop_map(|text| text.replace('\0', "")),
+        // Past a byte of length, and past what is gathered before it is hashed.
+        1 => ("[aä]{1,3}", 30..400_usize).prop_map(|(text, times)| text.repeat(times)),
     ]
 .boxed()
 }

@@ -1,0 +1,71 @@
+-- What sqlsmith sees. It reads the functions there are from a table that it calls pg_proc: with this schema first in its
+-- search_path that is a view of ours, and shows the extension's functions beside a few of Postgres' that give them
+-- arguments, where the catalog has three thousand. It connects as a superuser and rolls back whatever it does.
+CREATE EXTENSION pg_idempotent;
+CREATE SCHEMA smith;
+
+CREATE FUNCTION smith.same(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';
+CREATE FUNCTION smith.declines(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'declined'; END $$;
+
+SELECT idempotent_operation('logged', durability => 'logged', store_failures => '{P0001}'), idempotent_operation('lease', lease => '1 hour');
+SELECT idempotent_run(o, 'k1', '1', 'smith.same(jsonb)') FROM unnest('{charge,logged}'::text[]) AS o;
+SELECT idempotent_claim('lease', 'k2', '1');
+SELECT idempotent_seal('charge', 'sealed');
+-- A lease that has lapsed for good.
+SELECT idempotent_operation('unsure', lease => '1 us', on_lapse => 'unknown');
+SELECT idempotent_claim('unsure', 'k3', '1');
+
+-- Its expressions are columns more often than anything else, chosen by type alone: so any text is a good operation and a good key.
+CREATE TABLE smith.named AS SELECT n AS operation, n AS key, n AS scope FROM unnest('{charge,logged,lease,k1,k2,k3,sealed}'::text[]) AS n;
+CREATE TABLE smith.argument AS SELECT '{"n": 1}'::jsonb AS request, '{}'::jsonb AS response, interval '30 s' AS lease, interval '0' AS wait,
+    now() - interval '1 hour' AS first_sent, 'c0ffee00-0000-4000-8000-000000000000'::uuid AS attempt_id, '\x01'::bytea AS body, 1::bigint AS fence,
+    200 AS status, false AS strict, 'smith.same(jsonb)'::regprocedure AS handler, 'pg_monitor'::regrole AS role, '{a}'::text[] AS names;
+
+-- Calls that mostly succeed, wherever it puts them.
+CREATE VIEW smith.claimed AS SELECT n.operation, n.key, r.outcome, r.fence, r.response, r.expires_at FROM smith.named AS n, LATERAL idempotent_claim(n.operation, n.key) AS r;
+CREATE VIEW smith.completed AS SELECT n.key, CASE WHEN (idempotent_claim('charge', n.key, wait => '0')).outcome = 'claimed' THEN idempotent_complete('charge', n.key) END AS response FROM smith.named AS n;
+CREATE VIEW smith.leased AS SELECT n.key, r.fence, idempotent_extend('leased', n.key, '1 hour', fence => r.fence) AS until FROM smith.named AS n, LATERAL idempotent_claim('leased', n.key, lease => '1 hour') AS r;
+CREATE VIEW smith.known AS SELECT n.operation, n.key, r.outcome, r.response, idempotent_explain(n.operation, n.key) AS why FROM smith.named AS n, LATERAL idempotent_replay(n.operation, n.key) AS r;
+CREATE VIEW smith.derived AS SELECT n.key, idempotent_request_key(a.request) AS request_key, idempotent_derive_key('charge', n.key, 'mail') AS derived, idempotent_shard('charge', n.key, 7) AS shard FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.resolved AS SELECT r.outcome, r.response FROM smith.argument AS a, LATERAL idempotent_resolve('unsure', 'k3', 'completed', a.response) AS r;
+CREATE VIEW smith.granted AS SELECT a.role, idempotent_grant(a.role)::text AS granted, idempotent_revoke(a.role)::text AS revoked FROM smith.argument AS a;
+CREATE VIEW smith.declined AS SELECT n.key, (idempotent_run('logged', n.key || 'f', a.request, 'smith.declines(jsonb)')).response FROM smith.named AS n, smith.argument AS a;
+CREATE FUNCTION smith.run(operation text, key text, request jsonb) RETURNS text LANGUAGE sql
+    AS $$ SELECT r.outcome FROM idempotent_run(coalesce(operation, 'charge'), coalesce(key, 'k'), request, 'smith.same(jsonb)') AS r $$;
+CREATE FUNCTION smith.failed(key text, response jsonb, status integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    IF (idempotent_claim('short', coalesce(key, 'k'))).outcome = 'claimed' THEN RETURN idempotent_fail('short', coalesce(key, 'k'), response, status); END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION smith.released(key text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM idempotent_claim('released', coalesce(key, 'k'));
+    RETURN idempotent_release('released', coalesce(key, 'k'));
+EXCEPTION WHEN SQLSTATE 'ID006' OR SQLSTATE 'ID007' THEN
+    RETURN NULL;
+END $$;
+CREATE FUNCTION smith.kept(key text, request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE granted idempotent_result := idempotent_claim('kept', coalesce(key, 'k'), lease => '1 hour');
+BEGIN
+    PERFORM idempotent_checkpoint('kept', coalesce(key, 'k'), request, fence => granted.fence);
+    RETURN (idempotent_replay('kept', coalesce(key, 'k'))).checkpoint;
+END $$;
+CREATE FUNCTION smith.settled(key text) RETURNS text LANGUAGE sql AS $$ SELECT (idempotent_seal('settled', coalesce(key, 'k'))).outcome $$;
+CREATE FUNCTION smith.operation(name text, retention interval) RETURNS text LANGUAGE sql
+    AS $$ SELECT (idempotent_operation(coalesce(name, 'any'), retention => greatest(retention, '1 s'))).name $$;
+CREATE FUNCTION smith.shared(key text, label text, shards integer) RETURNS text LANGUAGE sql
+    AS $$ SELECT idempotent_derive_key('charge', coalesce(key, 'k'), coalesce(nullif(label, ''), 'l'))::text || '/' || idempotent_shard('charge', coalesce(key, 'k'), greatest(shards, 1)) $$;
+
+CREATE VIEW smith.forgotten AS SELECT n.key, idempotent_forget(n.operation, n.key) AS forgotten, smith.kept(n.key, '1') AS kept, smith.released(n.key) AS released, smith.settled(n.key) AS settled FROM smith.named AS n;
+CREATE VIEW smith.refused AS SELECT n.key, smith.failed(n.key, a.response, a.status) AS response FROM smith.named AS n, smith.argument AS a;
+
+CREATE VIEW smith.pg_proc AS
+SELECT p.* FROM pg_catalog.pg_proc AS p
+WHERE p.pronamespace = 'smith'::regnamespace AND p.proname <> 'declines'
+   OR p.oid IN (SELECT d.objid FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+                WHERE e.extname = 'pg_idempotent' AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e')
+   OR p.pronamespace = 'pg_catalog'::regnamespace
+      AND p.proname = ANY ('{lower,md5,length,to_jsonb,jsonb_strip_nulls,clock_timestamp,abs,gen_random_uuid,max,count,jsonb_agg}'::name[])
+      AND p.prorettype <> 'anyelement'::regtype AND p.pronargs < 2;
+-- Half of its mistakes are operators of ranges, of which there are none here; the server is thrown away afterwards.
+DELETE FROM pg_catalog.pg_operator WHERE 'anyrange'::regtype IN (oprleft, oprright) OR 'anymultirange'::regtype IN (oprleft, oprright);
