@@ -7,7 +7,8 @@ flush.
 from common import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
 
 ROUNDS = 3 if QUICK else 5
-MODES = ("prepared",) if QUICK else ("prepared", "simple")
+# Unprepared: parsed and planned anew each time, with its parameters beside it, as drivers send it.
+MODES = ("prepared",) if QUICK else ("prepared", "extended")
 
 # Script, what it does, and its rivals: (script, what that does, target for prepared statements).
 MEASURES = [
