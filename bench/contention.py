@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from common import DATABASE, HERE, QUICK, Failure, compare, pgbench, psql, tool
+from common import DATABASE, HERE, QUICK, Failure, compare, pgbench, psql, tool, turns
 
 CROWD = 64
 ROUNDS = 3 if QUICK else 5
@@ -41,11 +41,11 @@ def one_key():
 
 
 def hot_keys():
-    hot, spread = [], []
-    for _ in range(ROUNDS):
-        hot.append(pgbench(HERE / "client" / "hot_keys.sql", clients=CROWD))
-        spread.append(pgbench(HERE / "client" / "replay.sql", clients=CROWD))
-    return compare(hot, spread, True)
+    taken = {"hot_keys": [], "replay": []}
+    for round_number in range(ROUNDS):
+        for script in turns(round_number, tuple(taken)):
+            taken[script].append(pgbench(HERE / "client" / f"{script}.sql", clients=CROWD))
+    return compare(taken["hot_keys"], taken["replay"], True)
 
 
 def measure():

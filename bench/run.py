@@ -1,6 +1,6 @@
 """`make bench`: how much a call costs, next to the same thing written by hand, in one run on one server.
 
-All sides take turns, round after round; the tables show medians, never a figure alone. Ratios above 1 are in our favour.
+What is timed takes turns, round after round; the tables show medians, never a figure alone. Ratios above 1 are in our favour.
 The result is also written to bench/results.json, with all samples.
 """
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from cargo import run_cargo
-from common import EXTENSION, MAIN_MAJOR, Failure, cache_dir, checkout_dir, locked, need, output_of, step
+from common import MAIN_MAJOR, Failure, cache_dir, checkout_dir, locked, need, step
 from debian import Apt
 from prefix import link_or_copy
 
@@ -102,8 +102,3 @@ def compile_postgres(source, out, env):
     for needed in ("lib/pgxs/src/test/regress/pg_regress", "lib/pgxs/src/test/isolation/pg_isolation_regress"):
         if not (prefix / needed).exists():
             raise Failure(f"the build has not installed {needed}")
-
-
-def asserts(prefix):
-    """Whether a server of this prefix was built with assertions."""
-    return "--enable-cassert" in output_of([prefix / "bin" / "pg_config", "--configure"])

@@ -8,7 +8,6 @@ for more than they cost, and instructions are not time.
 import re
 import shutil
 import subprocess
-import sys
 
 from build import install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, need, run_main, say, step

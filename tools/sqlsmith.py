@@ -1,6 +1,5 @@
 """Debian's sqlsmith over the extension's functions: random statements, and the proof that they really called them."""
 
-import os
 import re
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-//! `idempotent_claim`: look first, lock only on a miss, look again under the lock.
+//! `idempotent_claim`: the lock first, one look under it; without the lock only where somebody else has it.
 
 use crate::api::call::Call;
 use crate::api::waiting::{Waiting, locked_at_once};

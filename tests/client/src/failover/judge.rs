@@ -57,8 +57,17 @@ impl Judge {
         Ok(Self { told: ledger.all(), keys, effects, answers })
     }
 
+    /// What is promised of every failover, whatever the standby had heard of.
+    pub fn promises_hold(&self) {
+        self.nothing_ran_twice();
+        self.answers_have_their_rows();
+        self.answers_agree();
+        self.errors_belong_there();
+        self.fences_grow();
+    }
+
     /// No key has two effects, but one that carries no date and whose record was lost with the turn.
-    pub fn nothing_ran_twice(&self) {
+    fn nothing_ran_twice(&self) {
         for (key, effects) in &self.effects {
             let turns: HashSet<_> = effects.iter().map(|effect| &effect.turn).collect();
             let allowed = if key.kind.logged || key.kind.dated { 1 } else { turns.len() };
@@ -67,7 +76,7 @@ impl Judge {
     }
 
     /// Of logged operations answer and business row are there together, or neither is.
-    pub fn answers_have_their_rows(&self) {
+    fn answers_have_their_rows(&self) {
         for key in self.keys.iter().filter(|key| key.kind.logged) {
             let (outcome, token) = &self.answers[key];
             match self.effects.get(key).map(Vec::as_slice) {
@@ -85,7 +94,7 @@ impl Judge {
     }
 
     /// Whoever was given an answer in a turn was given the same one.
-    pub fn answers_agree(&self) {
+    fn answers_agree(&self) {
         let mut first: HashMap<_, &String> = HashMap::new();
         for told in &self.told {
             if let Some(token) = token(told) {
@@ -143,7 +152,7 @@ impl Judge {
     }
 
     /// Fences of a later turn are higher than all of an earlier one.
-    pub fn fences_grow(&self) {
+    fn fences_grow(&self) {
         let fences = |turn: usize| {
             self.told.iter().filter(move |told| told.turn == turn).filter_map(|told| {
                 match told.what {
@@ -170,7 +179,7 @@ impl Judge {
     }
 
     /// A standby refuses; nobody else does, and nothing but waiting too long may come in between.
-    pub fn errors_belong_there(&self) {
+    fn errors_belong_there(&self) {
         for told in &self.told {
             match &told.what {
                 What::Refused(code) => assert_eq!(code, "25006", "{told:?}"),

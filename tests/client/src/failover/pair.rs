@@ -66,19 +66,6 @@ impl Pair {
         });
     }
 
-    /// Once the primary is gone: until the standby shows all that it has received.
-    pub fn drain(&self) {
-        let mut wire = self.standby.server().wire();
-        wait_until("the standby shows all it has received", || {
-            wire.run(
-                "SELECT pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()
-                    AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)",
-            )
-            .value()
-                == "t"
-        });
-    }
-
     /// The standby becomes the primary; the other one is as dead as before.
     pub fn promote(&mut self) -> Result<Server> {
         self.standby.promote()?;
