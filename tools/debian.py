@@ -29,7 +29,10 @@ class Apt:
         if source_suite:
             self.add("deb-src", source_suite)
         self.config = self.home / "apt.conf"
-        self.config.write_text(f'Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{self.home / "sources"}";\n'
+        # Without the system's own list of what is installed, which may be newer than what the sources here have.
+        status = self.home / "status"
+        status.touch()
+        self.config.write_text(f'Dir::State::status "{status}";\nDir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{self.home / "sources"}";\n'
                                f'Dir::State::lists "{self.home / "lists"}";\nDir::Cache "{self.home / "cache"}";\nAPT::Sandbox::User "";\n'
                                # Descriptions for people, in their languages and with pictures.
                                'Acquire::Languages "none";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n')

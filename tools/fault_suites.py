@@ -47,7 +47,7 @@ LAYERS = (domain, regress, isolation, client, history)
 
 
 def limit(seconds):
-    """A suite that takes longer hangs, and counts as red."""
+    """A suite that takes longer hangs, which is no way to notice a fault."""
     suites.SUITE_TIMEOUT = seconds
 
 
@@ -70,15 +70,13 @@ def run(layer, kind, names):
         raise Failure(f"{kind}: not a single test ran of {' '.join(names)}")
     if not failed:
         return None
-    red = [spell(kind, found) for found in RED.findall(output)]
+    red = [spell(kind, found) for found in RED.findall(output) if not found.startswith("ended after")]
     if not red:
         raise Failure(f"{kind} ended without a red test:\n{output[-2000:]}")
     return Red(red[0], len(set(red)) - 1, output)
 
 
 def spell(kind, found):
-    if found.startswith("ended after"):
-        return f"{kind}: hangs"
     if kind == "history":
         return f"history: {found.split(' ')[0].rstrip(':')}"
     if kind in ("domain", "client"):

@@ -1,14 +1,18 @@
-"""Where a test is that a document names: `client/FILE::FUNCTION`, `regress/FILE` and so on."""
+"""Where a test is that a document names: `client/FILE::FUNCTION`, `regress/FILE` and so on; between may be modules."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = {"client": "tests/client/tests/{}.rs", "regress": "tests/pg_regress/sql/{}.sql", "isolation": "tests/isolation/specs/{}.spec",
-          "domain": "src/domain/tests/{}.rs", "demo": "sql/demo/{}.sql", "upgrade": "tests/upgrade/{}.py"}
+PLACES = {"client": ("tests/client/tests/{}.rs",), "regress": ("tests/pg_regress/sql/{}.sql",), "isolation": ("tests/isolation/specs/{}.spec",),
+          "domain": ("src/domain/tests/{}.rs", "tests/domain/src/{}.rs"), "demo": ("sql/demo/{}.sql",), "upgrade": ("tests/upgrade/{}.py",),
+          "fuzz": ("tests/fuzz/src/{}.rs", "tests/fuzz/src/{}/mod.rs", "tools/{}.py")}
 
 
 def exists(kind, name, function):
     """Whether there is such a test; without a function, such a file of tests."""
-    path = ROOT / PLACES[kind].format(name)
-    return path.exists() and (not function or re.search(rf"\b(?:fn|def) {function}\(", path.read_text()) is not None)
+    *modules, function = (function or "").split("::")
+    name = "/".join([name, *modules])
+    paths = [ROOT / place.format(name) for place in PLACES.get(kind, ())]
+    defined = re.compile(rf"\b(?:fn|def) {function}\(" if function else "")
+    return any(path.exists() and defined.search(path.read_text()) for path in paths)

@@ -178,11 +178,14 @@ impl Judge {
         );
     }
 
-    /// A standby refuses; nobody else does, and nothing but waiting too long may come in between.
+    /// A standby refuses, and so nobody before the first failover; nothing but waiting too long may come in between.
     fn errors_belong_there(&self) {
         for told in &self.told {
             match &told.what {
-                What::Refused(code) => assert_eq!(code, "25006", "{told:?}"),
+                What::Refused(code) => {
+                    assert_eq!(code, "25006", "{told:?}");
+                    assert!(told.turn > 0, "a primary has refused: {told:?}");
+                }
                 What::Other(outcome) => {
                     assert!(["unknown", "in_progress"].contains(&outcome.as_str()), "{told:?}")
                 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use client::Wire;
 use client::cluster::Result;
 use client::connect::Server;
 use client::watch::wait_until;
@@ -24,6 +25,9 @@ use catalog::Function;
 const CLIENTS: u64 = 4;
 /// Between two looks for those who take too long.
 const LOOK: Duration = Duration::from_millis(100);
+/// How much longer than asked for clients go on, if a function has never been called with success: a slow machine is no
+/// failure.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Of a client, for the report: long enough to show where a transaction began.
 const REMEMBERED: usize = 25;
 /// What random statements run into: the contract's codes, and what Postgres itself says to them. Class by class, with
@@ -51,14 +55,21 @@ pub fn run(stage: &Stage, budget: Budget) -> Result<String> {
     set_up(&server, "ALTER DATABASE statements SET statement_timeout = '500ms'")?;
     let functions = catalog::functions(&mut server.wire());
     let (over, codes) = (AtomicBool::new(false), Mutex::new(BTreeMap::new()));
-    let gone = AtomicBool::new(false);
+    let (gone, all_called) = (AtomicBool::new(false), AtomicBool::new(false));
     let failures: Vec<String> = thread::scope(|scope| {
-        let watch = scope.spawn(|| cancel_the_patient(&server, &gone));
+        let watch = scope.spawn(|| watch(&server, &functions, &gone, &all_called));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (server, functions, over, codes) = (&server, &functions, &over, &codes);
+                let all_called = &all_called;
                 scope.spawn(move || {
-                    let failure = play(server, functions, budget, number, over, codes);
+                    let is_over = |played: Duration| {
+                        over.load(Ordering::Relaxed)
+                            || played >= budget.time
+                                && (all_called.load(Ordering::Relaxed)
+                                    || played >= budget.time + PATIENCE)
+                    };
+                    let failure = play(server, functions, budget.seed, number, is_over, codes);
                     failure.inspect(|_| over.store(true, Ordering::Relaxed))
                 })
             })
@@ -87,23 +98,23 @@ pub fn run(stage: &Stage, budget: Budget) -> Result<String> {
     Ok(format!("{total} statements, {calls}; {}", common.join(", ")))
 }
 
-/// One client, until the time is over or something is wrong, which it returns.
+/// One client, until it is over or something is wrong, which it returns.
 fn play(
     server: &Server,
     functions: &[Function],
-    budget: Budget,
+    seed: u64,
     number: u64,
-    over: &AtomicBool,
+    is_over: impl Fn(Duration) -> bool,
     codes: &Mutex<BTreeMap<String, u64>>,
 ) -> Option<String> {
-    let mut rng = Rng::with_seed(budget.seed.wrapping_mul(CLIENTS) + number);
+    let mut rng = Rng::with_seed(seed.wrapping_mul(CLIENTS) + number);
     let mut wire = server.wire();
     let mut said = VecDeque::new();
     let mut state = 'I';
     let mut count = BTreeMap::<String, u64>::new();
     let began = Instant::now();
     let failure = loop {
-        if began.elapsed() >= budget.time || over.load(Ordering::Relaxed) {
+        if is_over(began.elapsed()) {
             break None;
         }
         let sql = match state {
@@ -146,8 +157,13 @@ fn play(
 
 /// A statement_timeout does not count at COMMIT, where deferred triggers run and cursors are filled, and an operation may
 /// be told to wait for a hundred years. So whoever takes too long is cancelled, and who does not hear that is ended, and
-/// returned.
-fn cancel_the_patient(server: &Server, gone: &AtomicBool) -> Option<String> {
+/// returned. Tells when every function was called with success.
+fn watch(
+    server: &Server,
+    functions: &[Function],
+    gone: &AtomicBool,
+    all_called: &AtomicBool,
+) -> Option<String> {
     let mut wire = server.wire();
     let mut deaf = None;
     while !gone.load(Ordering::Relaxed) {
@@ -156,6 +172,9 @@ fn cancel_the_patient(server: &Server, gone: &AtomicBool) -> Option<String> {
         if let Some(row) = late.rows.first() {
             deaf = Some(format!("no cancel was heard for a minute: {row:?}"));
         }
+        let calls = counts(&mut wire);
+        let called = functions.iter().all(|function| calls.contains_key(&function.name));
+        all_called.store(called, Ordering::Relaxed);
         thread::sleep(LOOK);
     }
     deaf
@@ -181,37 +200,39 @@ fn nothing_is_left(server: &Server) -> Result<()> {
             .value()
             == "0"
     });
-    wire.run("SELECT idempotent_sweep()");
+    // However much there is to sweep.
+    wire.run("SET statement_timeout = 0; SELECT idempotent_sweep()");
     Ok(())
 }
 
 /// Which functions came to an end without an error, and how often; all of them must have.
 fn calls(server: &Server, functions: &[Function]) -> Result<String> {
-    let mut wire = server.wire();
-    let counted =
-        wire.run("SELECT funcid::regproc::text, calls FROM pg_stat_user_functions WHERE calls > 0");
-    let counts: BTreeMap<&str, u64> = counted
-        .rows
-        .iter()
-        .filter_map(|row| Some((row[0].as_deref()?, row[1].as_deref()?.parse().ok()?)))
-        .collect();
+    let counts = counts(&mut server.wire());
     let never: Vec<&str> = functions
         .iter()
         .map(|function| function.name.as_str())
-        .filter(|name| !counts.contains_key(name))
+        .filter(|name| !counts.contains_key(*name))
         .collect();
     if !never.is_empty() {
         return Err(format!("never called with success: {}", never.join(", ")).into());
     }
-    let total: u64 =
-        functions.iter().filter_map(|function| counts.get(function.name.as_str())).sum();
+    let total: u64 = functions.iter().filter_map(|function| counts.get(&function.name)).sum();
     let (name, least) = functions
         .iter()
-        .filter_map(|function| Some((function.name.as_str(), *counts.get(function.name.as_str())?)))
+        .filter_map(|function| Some((function.name.as_str(), *counts.get(&function.name)?)))
         .min_by_key(|(_, count)| *count)
         .unwrap_or(("none", 0));
     Ok(format!(
         "{total} calls that succeeded of {} functions, the least of {name}: {least}",
         functions.len()
     ))
+}
+
+/// How often each function came to an end without an error, if ever.
+fn counts(wire: &mut Wire) -> BTreeMap<String, u64> {
+    let counted =
+        wire.run("SELECT funcid::regproc::text, calls FROM pg_stat_user_functions WHERE calls > 0");
+    let count =
+        |row: &Vec<Option<String>>| Some((row[0].clone()?, row[1].as_deref()?.parse().ok()?));
+    counted.rows.iter().filter_map(count).collect()
 }
