@@ -79,3 +79,13 @@ impl Wire {
         self.receive().expect("the answer to what was sent").code().to_owned()
     }
 }
+
+/// A claim, its answer and a look at it, as if nothing had been.
+#[track_caller]
+pub fn is_usable(wire: &mut Wire, key: &str) {
+    wire.run("BEGIN");
+    assert_eq!(wire.claim(key, "").outcome, "claimed", "{key}");
+    wire.complete(key, "true", "");
+    wire.run("COMMIT");
+    assert_eq!(wire.replay(key).response, "true", "{key}");
+}

@@ -5,6 +5,8 @@ pub mod ask;
 pub mod cluster;
 pub mod connect;
 pub mod failover;
+pub mod figures;
+mod home;
 pub mod intact;
 pub mod pooler;
 pub mod scratch;

@@ -1,6 +1,6 @@
 //! A session that may have no more memory: it fails alone, with 53200, wherever that finds it, and goes on afterwards.
 
-use client::Wire;
+use client::ask::is_usable;
 use client::cluster::{Cluster, Result};
 use client::connect::Server;
 
@@ -65,15 +65,7 @@ fn within(cluster: &Cluster, server: &Server, bytes: usize, sql: &str) -> Result
     let locks =
         "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'";
     assert_eq!(wire.run(locks).value(), "0");
-    usable(&mut wire);
+    let key = format!("after {}", wire.pid());
+    is_usable(&mut wire, &key);
     Ok(code)
-}
-
-fn usable(wire: &mut Wire) {
-    let key = &format!("after {}", wire.pid());
-    wire.run("BEGIN");
-    assert_eq!(wire.claim(key, "").outcome, "claimed");
-    wire.complete(key, "true", "");
-    wire.run("COMMIT");
-    assert_eq!(wire.replay(key).response, "true");
 }

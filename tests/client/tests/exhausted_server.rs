@@ -1,21 +1,13 @@
 //! What a server has only so much of: locks, connections, prepared transactions, stack, time, size of a value. Whoever
 //! asks for more is told so by an SQLSTATE; nothing is lost, nothing stays locked, and the key is usable.
 
+use client::ask::is_usable;
 use client::cluster::{Cluster, Result};
 use client::watch::wait_until;
 use client::wire::quote;
 use client::{Reply, Scratch, Wire};
 
 use crate::backlog::{fill, install, start, wait_until_swept};
-
-/// A claim, its answer and a look at it, as if nothing had been.
-fn usable(wire: &mut Wire, key: &str) {
-    wire.run("BEGIN");
-    assert_eq!(wire.claim(key, "").outcome, "claimed", "{key}");
-    wire.complete(key, "true", "");
-    wire.run("COMMIT");
-    assert_eq!(wire.replay(key).response, "true", "{key}");
-}
 
 fn key_locks(wire: &mut Wire) -> String {
     wire.run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 478")
@@ -35,8 +27,8 @@ fn with_a_full_lock_table_claims_are_refused_and_replays_answered() -> Result<()
     let cluster = Cluster::start("max_locks_per_transaction = 10\nmax_connections = 10")?;
     let server = install(&cluster, "shop")?;
     let (mut hog, mut wire, mut other) = (server.wire(), server.wire(), server.wire());
-    usable(&mut wire, "before");
-    usable(&mut other, "also before");
+    is_usable(&mut wire, "before");
+    is_usable(&mut other, "also before");
     // It has written already, so that it needs no more locks.
     wire.run("BEGIN");
     assert_eq!(wire.claim("written", "").outcome, "claimed");
@@ -60,7 +52,7 @@ fn with_a_full_lock_table_claims_are_refused_and_replays_answered() -> Result<()
     wire.run("COMMIT");
     assert_eq!(other.replay("held").response, "1");
     hog.run("ROLLBACK");
-    usable(&mut other, "refused");
+    is_usable(&mut other, "refused");
     assert_eq!(key_locks(&mut other), "0");
     Ok(())
 }
@@ -79,8 +71,8 @@ fn with_all_connections_taken_those_who_are_in_go_on_and_the_sweeper_sweeps() ->
         }
     };
     assert!(refused.starts_with("53300"), "{refused}");
-    usable(&mut wire, "in");
-    usable(&mut idle[0], "in, too");
+    is_usable(&mut wire, "in");
+    is_usable(&mut idle[0], "in, too");
     fill(&mut wire, "record", 100);
     wait_until_swept(&mut wire, "record");
     drop(idle);
@@ -102,7 +94,7 @@ fn without_room_for_a_prepared_transaction_the_key_is_free_again() -> Result<()>
     let refused = second.call("PREPARE TRANSACTION 'second'");
     is_clear(&refused, "53200", "maximum number of prepared transactions reached");
     assert_eq!(second.replay("second").outcome, "absent");
-    usable(&mut second, "second");
+    is_usable(&mut second, "second");
     assert_eq!(second.claim("first", ", wait => '0'").outcome, "in_progress");
     first.run("COMMIT PREPARED 'first'");
     assert_eq!(second.replay("first").response, "1");
@@ -135,7 +127,7 @@ fn handlers_that_call_handlers_without_end_are_stopped_by_the_stack_limit() {
         "54001"
     );
     assert_eq!(wire.run("SELECT count(*) FROM effect").value(), "0");
-    usable(&mut wire, "level 1");
+    is_usable(&mut wire, "level 1");
 
     let nested =
         format!("SELECT (idempotent_claim('op', 'nested', ({})::jsonb)).outcome", nest(2_000));
@@ -178,7 +170,7 @@ fn statements_that_are_cancelled_anywhere_leave_nothing_held_or_half_done() {
                   WHERE effect.key IS NULL OR r.key IS NULL";
     assert_eq!(wire.run(unlike).value(), "0");
     assert_eq!(wire.run("SELECT count(*) - count(DISTINCT key) FROM effect").value(), "0");
-    usable(&mut wire, "given back");
+    is_usable(&mut wire, "given back");
 }
 
 #[test]
@@ -228,5 +220,5 @@ fn answers_too_large_to_be_shown_are_recorded_without_their_body() {
     let refused = wire.call(label);
     is_clear(&refused, "22023", "durability cannot be \"kkk");
     assert!(refused.refusal.is_some_and(|refusal| refusal.message.len() < 400));
-    usable(&mut wire, "large");
+    is_usable(&mut wire, "large");
 }

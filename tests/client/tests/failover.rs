@@ -6,6 +6,7 @@ use std::sync::Arc;
 use client::Wire;
 use client::cluster::Result;
 use client::failover::{INSTALL, Judge, Ledger, Pair, Traffic, What, finish};
+use client::figures::note;
 use client::watch::wait_until;
 use client::wire::quote;
 
@@ -121,9 +122,9 @@ fn a_synchronous_standby_takes_over_and_back_and_nothing_acknowledged_is_lost() 
         assert!(unknown > 0 && again > 0, "too quiet: {unknown} unknown, {again} run again");
         leases_end(&judge, &mut pair.primary.server().wire(), before);
         is_told(&pair, resets)?;
-        println!(
-            "turn {before}: {there} acknowledged, {gone} lost; then {unknown} unknown, {again} ran again"
-        );
+        note(&format!(
+            "synchronous, failover {turn}: {there} acknowledged, {gone} lost; then {unknown} unknown, {again} ran again"
+        ));
 
         pair.rejoin()?;
         replays_on(&mut pair.standby.server().wire(), &ledger, turn);
@@ -150,9 +151,9 @@ fn an_asynchronous_standby_that_lags_keeps_answers_and_rows_together() -> Result
     let (unknown, again) = judge.unlogged_is_forgotten(1);
     assert!(unknown > 0 && again > 0, "too quiet: {unknown} unknown, {again} run again");
     is_told(&pair, 1)?;
-    println!(
-        "{there} acknowledged and there, {gone} lost; then {unknown} unknown, {again} ran again"
-    );
+    note(&format!(
+        "asynchronous: {there} acknowledged and there, {gone} lost; then {unknown} unknown, {again} ran again"
+    ));
 
     // What the old primary alone had goes, and it says what the new one says.
     pair.rejoin()?;

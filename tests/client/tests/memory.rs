@@ -2,9 +2,9 @@
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
 use std::time::Instant;
 
+use client::figures::note;
 use client::{Scratch, Wire};
 
 const SETUP: &str = "
@@ -259,13 +259,4 @@ fn own_memory(wire: &Wire) -> usize {
         .expect("a Linux of this century");
     let kilobytes = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
     kilobytes * 1024
-}
-
-/// Figures for whoever runs the tests; FIGURES names the file that they are kept in.
-fn note(line: &str) {
-    println!("{line}");
-    if let Some(file) = env::var_os("FIGURES") {
-        let file = fs::OpenOptions::new().create(true).append(true).open(file);
-        file.and_then(|mut file| writeln!(file, "{line}")).expect("a file for figures");
-    }
 }

@@ -11,6 +11,7 @@ use std::thread;
 
 use client::cluster::Result;
 use client::connect::Server;
+use client::figures::note;
 use client::pooler::Pooler;
 use client::storm::plan::{Delivery, Moment, Purchase, deliveries, purchases};
 use client::storm::queue::Queue;
@@ -222,10 +223,10 @@ fn two_hundred_clients_over_ten_connections_charge_each_purchase_once() -> Resul
         .get(0);
     assert_eq!(replays, 6_919);
     nothing_is_left_behind(&pooler)?;
-    println!(
-        "{} deliveries, killed before COMMIT, after it, at any moment: {killed:?}",
+    note(&format!(
+        "pooler: {} deliveries, killed before COMMIT, after it, at any moment: {killed:?}",
         told.len()
-    );
+    ));
     Ok(())
 }
 

@@ -104,11 +104,12 @@ const HOSTILE: &str = "a'b\"; DROP TABLE public.canary; --";
 /// The extension in a schema, a database, and for a role and a handler of such names.
 #[test]
 fn schemas_roles_handlers_and_databases_may_have_hostile_names() {
-    let mut home = cluster().server().wire();
+    let cluster = cluster();
+    let mut home = cluster.server().wire();
     let ident = name(HOSTILE);
     home.run(&format!("CREATE ROLE {ident} LOGIN"));
     home.run(&format!("CREATE DATABASE {ident}"));
-    let server = cluster().server().with_database(HOSTILE);
+    let server = cluster.server().with_database(HOSTILE);
     let mut admin = server.wire();
     admin.run("CREATE TABLE public.canary AS SELECT 'alive' AS state");
     admin.run(&format!("CREATE SCHEMA {ident}; CREATE EXTENSION pg_idempotent SCHEMA {ident}"));
@@ -134,7 +135,7 @@ fn schemas_roles_handlers_and_databases_may_have_hostile_names() {
     let noted = "SELECT count(*) FROM idempotent.reset WHERE reset_at IS NOT NULL";
     wait_until("the sweeper has noticed", || admin.run(noted).value() != "0");
     wait_until("the log says so", || {
-        cluster().said(&["were lost", HOSTILE]).is_ok_and(|lines| lines.len() == 1)
+        cluster.said(&["were lost", HOSTILE]).is_ok_and(|lines| lines.len() == 1)
     });
     assert_eq!(admin.run("SELECT state FROM public.canary").value(), "alive");
     drop((admin, member, other));
@@ -145,7 +146,8 @@ fn schemas_roles_handlers_and_databases_may_have_hostile_names() {
 /// A role may be called like a key word; it is granted what was asked for, and nobody else is.
 #[test]
 fn granting_to_a_role_named_like_a_key_word_grants_to_that_role() {
-    let scratch = Scratch::bare_on(cluster().server(), "");
+    let cluster = cluster();
+    let scratch = Scratch::bare_on(cluster.server(), "");
     let mut admin = scratch.wire();
     admin.run("CREATE EXTENSION pg_idempotent");
     for role in

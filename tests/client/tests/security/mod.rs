@@ -1,5 +1,5 @@
-//! Hostile callers: what each role may, and what the others can do about it. One server for all of these, so that its
-//! roles are nobody else's.
+//! Hostile callers: what each role may, and what the others can do about it. One server for those at a time, so that
+//! its roles are nobody else's.
 
 mod access;
 mod calls;
@@ -11,7 +11,7 @@ mod members;
 mod search_path;
 mod secrets;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use client::connect::Server;
 use client::watch::wait_until;
@@ -39,23 +39,31 @@ const FILL: &str = r#"
     COMMIT;
     SELECT idempotent_claim('{op}', 'lapsed', lease => '1 millisecond')"#;
 
-fn cluster() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let cluster = Cluster::start(
-            "shared_preload_libraries = 'pg_idempotent'
-             idempotent.sweep_interval = '200ms'",
-        )
-        .expect("a server");
-        let quoted = MAKE_ROLES.replace("left", "\"left\"").replace("right", "\"right\"");
-        cluster.server().wire().run(&quoted);
-        cluster
-    })
+/// That of the other tests that run now, or a new one. It goes with its last user: of what goes with the process nobody
+/// keeps the log.
+fn cluster() -> Arc<Cluster> {
+    static CLUSTER: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+    let mut shared = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cluster) = shared.upgrade() {
+        return cluster;
+    }
+    let cluster = Cluster::start(
+        "shared_preload_libraries = 'pg_idempotent'
+         idempotent.sweep_interval = '200ms'",
+    )
+    .expect("a server");
+    let quoted = MAKE_ROLES.replace("left", "\"left\"").replace("right", "\"right\"");
+    cluster.server().wire().run(&quoted);
+    let cluster = Arc::new(cluster);
+    *shared = Arc::downgrade(&cluster);
+    cluster
 }
 
 /// A database with the extension, the roles' rights, and keys of each operation.
 pub struct House {
     scratch: Scratch,
+    /// Dropped after the database that is in it.
+    _cluster: Arc<Cluster>,
     /// Of the leased key, by operation.
     fences: Vec<(&'static str, String)>,
 }
@@ -67,7 +75,8 @@ impl House {
 
     /// As `new`, with the extension made so.
     pub fn with(install: &str) -> Self {
-        let scratch = Scratch::bare_on(cluster().server(), "");
+        let cluster = cluster();
+        let scratch = Scratch::bare_on(cluster.server(), "");
         let mut admin = scratch.wire();
         admin.run(install);
         admin.run(
@@ -88,7 +97,7 @@ impl House {
             let role = quote(role);
             admin.run(&format!("SELECT idempotent_operation({role}, role => {role})"));
         }
-        Self { scratch, fences }
+        Self { scratch, _cluster: cluster, fences }
     }
 
     pub fn server(&self) -> &Server {

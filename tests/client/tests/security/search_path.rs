@@ -75,7 +75,8 @@ fn every_function_is_deaf_to_the_callers_search_path() {
 /// CREATE EXTENSION by a superuser who searches the traps first, into the schema that is full of them.
 #[test]
 fn the_extension_can_be_made_among_the_traps() {
-    let scratch = client::Scratch::bare_on(super::cluster().server(), "");
+    let cluster = super::cluster();
+    let scratch = client::Scratch::bare_on(cluster.server(), "");
     let mut admin = scratch.wire();
     admin.run(TRAPS);
     spring(&mut admin);
