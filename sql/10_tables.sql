@@ -43,20 +43,14 @@ COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from bef
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding';
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: everybody with EXECUTE';
 
--- Fixed-width columns first: no padding, and the hot ones are found without walking the texts.
--- A claim held by a transaction leaves fence to attempt null, which costs no byte.
+-- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
+-- left out of the row (src/store/insert.rs).
 CREATE UNLOGGED TABLE idempotent.record (
     record_id           uuid NOT NULL,
     fingerprint         uuid,
-    finished_at         timestamptz,
     expires_at          timestamptz NOT NULL,
     sweep_at            timestamptz NOT NULL,
-    fence               bigint,
-    lease_until         timestamptz,
-    claimed_at          timestamptz,
-    attempt_id          uuid,
-    attempt             integer,
-    status              integer,
+    finished_at         timestamptz,
     fingerprint_version smallint,
     state               "char" NOT NULL,
     evicted             boolean NOT NULL,
@@ -64,9 +58,15 @@ CREATE UNLOGGED TABLE idempotent.record (
     scope               text NOT NULL,
     key                 text NOT NULL,
     response            jsonb,
+    status              integer,
     headers             jsonb,
     body                bytea,
     checkpoint          jsonb,
+    fence               bigint,
+    lease_until         timestamptz,
+    claimed_at          timestamptz,
+    attempt             integer,
+    attempt_id          uuid,
     CONSTRAINT record_pkey PRIMARY KEY (record_id)
 );
 CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
@@ -75,15 +75,9 @@ COMMENT ON TABLE idempotent.record IS 'records of operations with durability unl
 COMMENT ON INDEX idempotent.record_sweep_at_idx IS 'what the sweeper has to look at next';
 COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key';
 COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the canonical request; null: no request was given';
-COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
-COMMENT ON COLUMN idempotent.record.fence IS 'the fence of the latest lease; null: never leased';
-COMMENT ON COLUMN idempotent.record.lease_until IS 'end of the lease; null once finished';
-COMMENT ON COLUMN idempotent.record.claimed_at IS 'when the latest lease was granted';
-COMMENT ON COLUMN idempotent.record.attempt_id IS 'the caller''s name for the attempt, by which it recognises its own retry';
-COMMENT ON COLUMN idempotent.record.attempt IS 'how many leases were granted; null: held by a transaction, which is one attempt';
-COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
+COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
 COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
@@ -91,9 +85,15 @@ COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on eve
 COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
+COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
 COMMENT ON COLUMN idempotent.record.headers IS 'headers of the stored answer';
 COMMENT ON COLUMN idempotent.record.body IS 'the stored answer, byte for byte';
 COMMENT ON COLUMN idempotent.record.checkpoint IS 'what the holder leaves to whoever takes over';
+COMMENT ON COLUMN idempotent.record.fence IS 'the fence of the latest lease; null: never leased';
+COMMENT ON COLUMN idempotent.record.lease_until IS 'end of the lease; null once finished';
+COMMENT ON COLUMN idempotent.record.claimed_at IS 'when the latest lease was granted';
+COMMENT ON COLUMN idempotent.record.attempt IS 'how many leases were granted; null: held by a transaction, which is one attempt';
+COMMENT ON COLUMN idempotent.record.attempt_id IS 'the caller''s name for the attempt, by which it recognises its own retry';
 
 CREATE TABLE idempotent.record_logged (
     LIKE idempotent.record INCLUDING COMMENTS,

@@ -4,6 +4,7 @@ use crate::api::call::Call;
 use crate::api::settle::absent_row;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::{Error, Result};
+use crate::domain::sweeping;
 use crate::domain::verdict::{
     FenceVerdict, State, check_fence, fence_error, finished_before_error, other_answer_error,
 };
@@ -290,9 +291,10 @@ fn expires_at(
 }
 
 fn sweep_at(call: &Call<'_>, now: Timestamp, expires_at: Timestamp) -> Timestamp {
-    call.policy
-        .response_retention
-        .map_or(expires_at, |kept| expires_at.min(now.saturating_add(kept)))
+    let evict_at = call.policy.response_retention.map(|kept| now.saturating_add(kept));
+    evict_at
+        .filter(|evict_at| *evict_at < expires_at)
+        .unwrap_or_else(|| sweeping::after(expires_at, now))
 }
 
 /// An oversize answer must never lead to a second execution: the record is kept without it.

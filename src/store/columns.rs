@@ -8,7 +8,7 @@ use pgrx::pg_sys::Datum;
 /// Room for the columns we know and for those that a later version adds: after ALTER EXTENSION
 /// UPDATE a session may still run the library that it began with. Such a session leaves the new
 /// columns null, so an upgrade script may add none that is NOT NULL.
-const ROOM: usize = 32;
+pub const ROOM: usize = 32;
 
 /// The columns of one row, by position; null where nothing was set.
 #[derive(Clone)]
@@ -69,6 +69,12 @@ impl Columns {
     pub fn set(&mut self, column: usize, value: Option<Datum>) {
         self.nulls[column] = value.is_none();
         self.values[column] = value.unwrap_or(Datum::from(0));
+    }
+
+    /// How many columns are set, if those are the first ones.
+    pub fn set_before_nulls(&self) -> Option<usize> {
+        let first = self.nulls.iter().position(|null| *null).unwrap_or(ROOM);
+        self.nulls[first..].iter().all(|null| *null).then_some(first)
     }
 
     pub fn get(&self, column: usize) -> Option<Datum> {

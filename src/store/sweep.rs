@@ -11,7 +11,7 @@ use crate::domain::{Micros, Timestamp};
 use crate::stats::{Counter, Tally, pending};
 use crate::store::encoding::to_utf8;
 use crate::store::index::Index;
-use crate::store::record::{Found, column, marker};
+use crate::store::record::{Found, Layout, column, marker};
 use crate::store::relation::Relation;
 use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
 use pgrx::pg_sys::Datum;
@@ -99,7 +99,8 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let Some(table) = table else { return Ok(None) };
     table.check_indexes()?;
     marker::renew(&table, portion.durability)?;
-    let Some(index) = table.index_on(column::SWEEP_AT) else {
+    let layout = Layout::of(&table)?;
+    let Some(index) = table.index_on(layout.place(column::SWEEP_AT)) else {
         return Err(no_index(portion.durability));
     };
     let mut swept = Swept::default();
@@ -108,6 +109,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let now = clock::now();
     let walk = Walk {
         table: &table,
+        layout: &layout,
         index: &index,
         snapshot: &raw mut snapshot,
         // SAFETY: within a transaction that may write.
@@ -139,6 +141,7 @@ fn no_index(durability: Durability) -> Error {
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     table: &'a Relation,
+    layout: &'a Layout,
     index: &'a Index,
     snapshot: pg_sys::Snapshot,
     command: pg_sys::CommandId,
@@ -190,7 +193,7 @@ impl Walk<'_> {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        let attribute = column::SWEEP_AT as i16 + 1;
+        let attribute = self.layout.place(column::SWEEP_AT) as i16 + 1;
         let bounds = [
             (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
             (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
@@ -225,7 +228,7 @@ impl Walk<'_> {
         // SAFETY: as the caller says; operation is a text that is short enough never to be
         // compressed or stored out of line.
         unsafe {
-            let found = Found::of(tuple, self.table.descriptor());
+            let found = Found::of(tuple, self.table, self.layout);
             let has_body = !found.is_marked_evicted();
             let done = match due(&found.record, has_body, self.now) {
                 Due::Nothing => None,
@@ -278,7 +281,7 @@ impl Walk<'_> {
         unsafe {
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            self.table.insert_uncaught(row.columns());
+            self.table.insert_uncaught(&self.layout.arrange(row.columns()));
             pg_sys::CurrentMemoryContext = before;
             uncaught::MemoryContextReset(self.memory);
         }

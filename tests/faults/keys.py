@@ -34,7 +34,7 @@ FAULTS = [
           (DATING, "        retained.max(date.saturating_add(retention).saturating_add(skew).saturating_add(1))\n", "        retained.max(date)\n"),
           "domain regress/dated_keys history/everything"),
     fault("marker-not-made", "A table without its marker gets one, and a loss is noted once",
-          (MARKER, "    reset::note(durability, lost_at)?;\n    insert(table, lost_at);\n", "    reset::note(durability, lost_at)?;\n"),
+          (MARKER, "    reset::note(durability, lost_at)?;\n    insert(table, lost_at)?;\n", "    reset::note(durability, lost_at)?;\n"),
           "regress/reset client/resets::a_crash_of_the_server_is_noticed"),
     fault("reset-not-noticed", "After a crash dated keys from before are unknown",
           (MARKER, "    let lost_at = reset::last_noted(durability)?.map(|noted| emptied_at(table, noted));\n",

@@ -21,7 +21,9 @@ CREATE TEMP TABLE relation AS
 # What differs between two databases without meaning anything: numbers of objects, and sizes.
 VARIES = ("oid", "relfilenode", "reltype", "reltoastrelid", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid",
           "relminmxid", "attrelid", "conindid", "conrelid", "indexrelid", "indrelid", "seqrelid", "tgrelid", "tgconstraint", "tgfoid",
-          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "extconfig")
+          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "extconfig", "attnum", "indkey")
+# An update does not write records anew, so their columns stay in the order that they were made in.
+ORDER = "CASE WHEN attrelid::regclass::text LIKE 'idempotent.record%' THEN 0 ELSE attnum END"
 # These are oids with a name.
 NAMES = {"relnamespace": "regnamespace", "connamespace": "regnamespace", "typnamespace": "regnamespace", "pronamespace": "regnamespace",
          "relowner": "regrole", "typowner": "regrole", "proowner": "regrole", "nspowner": "regrole", "extowner": "regrole",
@@ -47,7 +49,7 @@ QUERIES = {
     "schema": f"SELECT {row('j')}, obj_description(oid) FROM pg_namespace AS n, to_jsonb(n) AS j WHERE nspname = 'idempotent'",
     "relation": f"""SELECT c.oid::regclass, {row('j')}, obj_description(c.oid, 'pg_class'), reltoastrelid <> 0
         FROM pg_class AS c JOIN relation USING (oid), to_jsonb(c) AS j""",
-    "column": f"""SELECT attrelid::regclass, attnum, {row('j')}, col_description(attrelid, attnum), pg_get_expr(adbin, adrelid)
+    "column": f"""SELECT attrelid::regclass, {ORDER}, {row('j')}, col_description(attrelid, attnum), pg_get_expr(adbin, adrelid)
         FROM pg_attribute AS a JOIN relation ON oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum,
         to_jsonb(a) AS j""",
     "constraint": f"""SELECT conrelid::regclass, {row('j')}, pg_get_constraintdef(c.oid), obj_description(c.oid)

@@ -6,34 +6,62 @@ use crate::domain::identity::{Identity, RecordId};
 use crate::domain::verdict::{Record, State};
 use crate::entry::Text;
 use crate::store::columns::Columns;
+use crate::store::record::layout::Layout;
+use crate::store::relation::Relation;
 use crate::store::uncaught;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-/// Columns of a record, in order (sql/10_tables.sql).
+/// Columns of a record, in the order of sql/10_tables.sql; where a table has them, `Layout` tells.
 pub mod column {
+    use std::ffi::CStr;
+
     pub const RECORD_ID: usize = 0;
     pub const FINGERPRINT: usize = 1;
-    pub const FINISHED_AT: usize = 2;
-    pub const EXPIRES_AT: usize = 3;
-    pub const SWEEP_AT: usize = 4;
-    pub const FENCE: usize = 5;
-    pub const LEASE_UNTIL: usize = 6;
-    pub const CLAIMED_AT: usize = 7;
-    pub const ATTEMPT_ID: usize = 8;
-    pub const ATTEMPT: usize = 9;
-    pub const STATUS: usize = 10;
-    pub const FINGERPRINT_VERSION: usize = 11;
-    pub const STATE: usize = 12;
-    pub const EVICTED: usize = 13;
-    pub const OPERATION: usize = 14;
-    pub const SCOPE: usize = 15;
-    pub const KEY: usize = 16;
-    pub const RESPONSE: usize = 17;
-    pub const HEADERS: usize = 18;
-    pub const BODY: usize = 19;
-    pub const CHECKPOINT: usize = 20;
+    pub const EXPIRES_AT: usize = 2;
+    pub const SWEEP_AT: usize = 3;
+    pub const FINISHED_AT: usize = 4;
+    pub const FINGERPRINT_VERSION: usize = 5;
+    pub const STATE: usize = 6;
+    pub const EVICTED: usize = 7;
+    pub const OPERATION: usize = 8;
+    pub const SCOPE: usize = 9;
+    pub const KEY: usize = 10;
+    pub const RESPONSE: usize = 11;
+    pub const STATUS: usize = 12;
+    pub const HEADERS: usize = 13;
+    pub const BODY: usize = 14;
+    pub const CHECKPOINT: usize = 15;
+    pub const FENCE: usize = 16;
+    pub const LEASE_UNTIL: usize = 17;
+    pub const CLAIMED_AT: usize = 18;
+    pub const ATTEMPT: usize = 19;
+    pub const ATTEMPT_ID: usize = 20;
     pub const COUNT: usize = 21;
+
+    pub const NAMES: [&CStr; COUNT] = [
+        c"record_id",
+        c"fingerprint",
+        c"expires_at",
+        c"sweep_at",
+        c"finished_at",
+        c"fingerprint_version",
+        c"state",
+        c"evicted",
+        c"operation",
+        c"scope",
+        c"key",
+        c"response",
+        c"status",
+        c"headers",
+        c"body",
+        c"checkpoint",
+        c"fence",
+        c"lease_until",
+        c"claimed_at",
+        c"attempt",
+        c"attempt_id",
+    ];
 }
 
 /// Whose record: the identity as the server spells it, and the id.
@@ -110,12 +138,11 @@ pub struct Found {
 
 impl Found {
     /// # Safety
-    /// `tuple` must be of a table of records, of that descriptor, and as it is (a copy, or pinned)
-    /// outlive what is read from it.
-    pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+    /// `tuple` must be of that table, and as it is (a copy, or pinned) outlive what is read from it.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, table: &Relation, layout: &Layout) -> Self {
         // SAFETY: as the caller says; the columns are read as they are declared.
         unsafe {
-            let row = Row(Columns::of(tuple, descriptor));
+            let row = Row(layout.read(tuple, table));
             let fingerprint = row.uuid(column::FINGERPRINT).map(|digest| Fingerprint {
                 version: row
                     .get(column::FINGERPRINT_VERSION)
