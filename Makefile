@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 
-.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile env clean
+.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -17,7 +17,8 @@ help:
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
-	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions'
+	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
+	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
@@ -64,6 +65,9 @@ bench-scale: python
 
 bench-profile: python
 	@$(PYTHON) tools/run_profile.py
+
+bench-consumer: python
+	@$(PYTHON) tools/run_bench.py consumer.py
 
 lint: python
 	@$(PYTHON) tools/lint.py

@@ -6,8 +6,8 @@
 use crate::domain::error::Error;
 use crate::domain::{Micros, Timestamp, policy};
 use crate::raise;
-use crate::store::bytes;
 use crate::store::encoding::to_utf8;
+use crate::store::{array, bytes};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -92,6 +92,37 @@ impl Args {
     pub fn text(&self, index: usize) -> Option<Text<'_>> {
         // SAFETY: declared text; arguments outlive the call.
         self.datum(index).map(|datum| unsafe { Text::from_datum(datum) })
+    }
+
+    /// The elements of a text array, in order; `None` for those that are null.
+    ///
+    /// # Errors
+    /// 53200 if there is not enough memory for them.
+    pub fn texts(&self, index: usize) -> Result<Option<Vec<Option<Text<'_>>>>, Error> {
+        // SAFETY: declared text[]; arguments outlive the call.
+        self.datum(index).map(|datum| unsafe { array::texts(datum) }).transpose()
+    }
+
+    /// Returns rows of one column, for a function that is declared to return a set.
+    pub fn return_rows(&self, values: impl Iterator<Item = Datum>) -> Returned {
+        // SAFETY: fcinfo is that of the call; a caller that cannot take rows gets an error
+        // (funcapi.c). The one column is of the type that the function is declared with, and what
+        // is put into the store is copied.
+        unsafe {
+            pg_sys::InitMaterializedSRF(self.0, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
+            let rows = (*self.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            for value in values {
+                // The pointers are to const since 17, to mut before.
+                let (mut row, mut nulls) = ([value], [false]);
+                pg_sys::tuplestore_putvalues(
+                    (*rows).setResult,
+                    (*rows).setDesc,
+                    row.as_mut_ptr(),
+                    nulls.as_mut_ptr(),
+                );
+            }
+        }
+        Ok(None)
     }
 
     pub fn bytea(&self, index: usize) -> Option<&[u8]> {

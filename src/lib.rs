@@ -26,6 +26,7 @@ extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]
 extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
 extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
+extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

@@ -1,4 +1,4 @@
-"""`make bench`, `make bench-sweep` and `make bench-scale`: a program of bench/ against a fresh server, with the environment that the test suites get."""
+"""`make bench`, `bench-sweep`, `bench-scale` and `bench-consumer`: a program of bench/ against a fresh server, with the environment that the test suites get."""
 
 import os
 import shlex

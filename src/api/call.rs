@@ -38,8 +38,7 @@ impl<'a> Call<'a> {
         let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
         let generation = catalog::generation();
         let Operation { policy, tally } = operations::get(&operation)?;
-        check_role(&policy, &identity)?;
-        policy.check_scope(&identity)?;
+        check_may(&policy, identity.operation(), identity.scope())?;
         Ok(Self { owner, policy, tally, generation })
     }
 
@@ -82,8 +81,8 @@ impl<'a> Call<'a> {
         self.generation = generation;
         let durability = self.policy.durability;
         self.policy = operations::get(&self.owner.operation)?.policy;
-        check_role(&self.policy, &self.owner.identity)?;
-        self.policy.check_scope(&self.owner.identity)?;
+        let identity = &self.owner.identity;
+        check_may(&self.policy, identity.operation(), identity.scope())?;
         Ok(self.policy.durability == durability)
     }
 
@@ -95,12 +94,21 @@ impl<'a> Call<'a> {
     }
 }
 
-fn check_role(policy: &Policy, identity: &Identity<'_>) -> Result<()> {
+/// Whether the caller may use the operation, and has said whose key it is if that is demanded.
+///
+/// # Errors
+/// 42501 for who is no member of the operation's role; ID006 without a scope.
+pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> {
+    check_role(policy, operation)?;
+    policy.check_scope(operation, scope)
+}
+
+fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
     let Some(role) = policy.role else { return Ok(()) };
     if operations::is_member(role) {
         return Ok(());
     }
-    let operation = String::from_utf8_lossy(identity.operation()).into_owned();
+    let operation = String::from_utf8_lossy(operation).into_owned();
     Err(Error::new(
         Code::InsufficientPrivilege,
         format!("permission denied for operation \"{operation}\""),

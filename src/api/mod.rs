@@ -2,6 +2,7 @@
 
 mod call;
 mod claim;
+mod consumer;
 mod explain;
 mod finish;
 mod grants;
@@ -24,6 +25,8 @@ crate::entry::sql_functions! {
     idempotent_checkpoint => lease::idempotent_checkpoint,
     idempotent_replay => replay::idempotent_replay,
     idempotent_run => run::idempotent_run,
+    idempotent_first => consumer::idempotent_first,
+    idempotent_first_of => consumer::idempotent_first_of,
     idempotent_explain => explain::idempotent_explain,
     idempotent_new_key => keys::idempotent_new_key,
     idempotent_request_key => keys::idempotent_request_key,

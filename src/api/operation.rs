@@ -1,7 +1,8 @@
 //! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
 
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::identity::{MAX_OPERATION, check_operation};
+use crate::domain::identity::check_operation;
+use crate::domain::part::MAX_OPERATION;
 use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned, Text};

@@ -2,10 +2,10 @@
 
 use crate::domain::Micros;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::policy::Durability;
 use crate::entry::{Args, Returned};
 use crate::store::snapshot;
 use crate::store::sweep::{Portion, sweep};
+use crate::store::sweepable::Sweepable;
 use pgrx::pg_sys::Datum;
 
 pub fn idempotent_sweep(args: &Args) -> Returned {
@@ -17,18 +17,18 @@ pub fn idempotent_sweep(args: &Args) -> Returned {
                 .hint("Leave it out to sweep everything that is due.")
         })?,
     };
-    let swept = sweep_both(limit)?;
+    let swept = sweep_all(limit)?;
     Ok(Some(Datum::from(i64::try_from(swept).unwrap_or(i64::MAX))))
 }
 
-fn sweep_both(limit: u64) -> Result<u64> {
+fn sweep_all(limit: u64) -> Result<u64> {
     let mut done = 0;
-    for durability in Durability::ALL {
+    for what in Sweepable::ALL {
         let rows = limit - done;
         if rows == 0 {
             break;
         }
-        let portion = Portion { durability, from: i64::MIN, rows, time: Micros::MAX };
+        let portion = Portion { what, from: i64::MIN, rows, time: Micros::MAX };
         if let Some(mut swept) = sweep(&portion)? {
             swept.report();
             done += swept.rows();

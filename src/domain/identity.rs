@@ -7,15 +7,9 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::error::{Code, Error, Result};
+use super::error::Result;
+use super::part::{KEY, MAX_KEY, OPERATION, SCOPE, check};
 use super::shard;
-
-/// The longest operation, in bytes: what Postgres allows a name.
-pub const MAX_OPERATION: usize = 63;
-/// The longest scope, in bytes.
-pub const MAX_SCOPE: usize = 255;
-/// The longest key, in bytes.
-pub const MAX_KEY: usize = 255;
 
 /// 128 bits of SHA-256 over the identity: primary key, advisory lock, shard and the root of
 /// downstream keys.
@@ -158,82 +152,6 @@ impl<'a> Identity<'a> {
 /// `ID006` when it is null, empty, too long or holds a control character.
 pub fn check_operation(name: Option<&[u8]>) -> Result<&[u8]> {
     check(&OPERATION, name)
-}
-
-/// The rules of one part, and how to speak of it.
-struct Part {
-    name: &'static str,
-    least: usize,
-    most: usize,
-    hint: &'static str,
-}
-
-const OPERATION: Part = Part {
-    name: "operation",
-    least: 1,
-    most: MAX_OPERATION,
-    hint: "Pass a short name of what must happen once, such as 'charge'.",
-};
-const SCOPE: Part = Part {
-    name: "scope",
-    least: 0,
-    most: MAX_SCOPE,
-    hint: "Pass whose key it is, such as scope => 'tenant-7', or leave scope out.",
-};
-const KEY: Part = Part {
-    name: "key",
-    least: 1,
-    most: MAX_KEY,
-    hint: "Pass the key that the client sent, or make one with SELECT idempotent_new_key().",
-};
-
-fn check<'a>(part: &Part, given: Option<&'a [u8]>) -> Result<&'a [u8]> {
-    let refuse = |what: &str, detail: String| {
-        Error::new(Code::BadKey, format!("{} {what}", part.name)).detail(detail).hint(part.hint)
-    };
-    let allowed = format_args!("{} to {} bytes", part.least, part.most);
-    let Some(bytes) = given else {
-        return Err(refuse("must not be null", format!("The {} is text of {allowed}.", part.name)));
-    };
-    if bytes.len() < part.least {
-        return Err(refuse(
-            "must not be empty",
-            format!("The {} is text of {allowed}.", part.name),
-        ));
-    }
-    if bytes.len() > part.most {
-        let detail = format!(
-            "The {} has {} bytes in UTF-8; {} are allowed.",
-            part.name,
-            bytes.len(),
-            part.most
-        );
-        return Err(refuse("is too long", detail));
-    }
-    if let Some((at, code)) = control_character(bytes) {
-        let detail = format!(
-            "Byte {} of the {} starts the control character U+{code:04X}.",
-            at + 1,
-            part.name
-        );
-        return Err(refuse("must not contain control characters", detail));
-    }
-    Ok(bytes)
-}
-
-/// Where the first control character begins, and its code: Unicode's Cc (C0, DEL, C1) in UTF-8.
-/// In anything else only the bytes of C0 and DEL, since a higher byte may be part of a letter.
-fn control_character(bytes: &[u8]) -> Option<(usize, u32)> {
-    if bytes.iter().all(|byte| matches!(byte, 0x20..0x7f)) {
-        return None;
-    }
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let (at, found) = text.char_indices().find(|(_, c)| c.is_control())?;
-        Some((at, u32::from(found)))
-    } else {
-        let at = bytes.iter().position(u8::is_ascii_control)?;
-        Some((at, u32::from(bytes[at])))
-    }
 }
 
 /// Text that can stand between double quotes in one line of a message.

@@ -5,6 +5,7 @@
 //! [`error::Error`]. So every rule of the contract can be tested here, without a server.
 //!
 //! * [`identity`]: who is meant (operation, scope, key) and the one digest with four uses
+//! * [`part`]: what a name, a scope or a key may look like
 //! * [`fingerprint`]: what was asked, canonically
 //! * [`dating`]: when a key says it was first sent
 //! * [`policy`]: what an operation's owner decided
@@ -23,6 +24,7 @@ mod number;
 pub mod dating;
 pub mod fingerprint;
 pub mod identity;
+pub mod part;
 pub mod policy;
 pub mod shard;
 pub mod sweeping;

@@ -1,7 +1,7 @@
 //! What an operation's owner decided, and the defaults of an operation nobody configured.
 
 use super::error::{Code, Error, Result};
-use super::identity::{Identity, printable};
+use super::identity::printable;
 use super::{Micros, Timestamp};
 
 pub use super::duration::{duration, interval_micros};
@@ -189,11 +189,11 @@ impl Policy {
     ///
     /// # Errors
     /// `ID006` for an empty scope that must not be.
-    pub fn check_scope(&self, identity: &Identity<'_>) -> Result<()> {
-        if !self.scope_required || !identity.scope().is_empty() {
+    pub fn check_scope(&self, operation: &[u8], scope: &[u8]) -> Result<()> {
+        if !self.scope_required || !scope.is_empty() {
             return Ok(());
         }
-        let operation = printable(identity.operation());
+        let operation = printable(operation);
         Err(Error::new(Code::BadKey, "scope must not be empty")
             .detail(format!("Operation \"{operation}\" demands a scope."))
             .hint("Pass whose key it is, such as scope => 'tenant-7'."))

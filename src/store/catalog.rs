@@ -17,6 +17,8 @@ pub struct Catalog {
     pub fence: pg_sys::Oid,
     /// Invalid in a schema of version 0.1, which had no such table.
     pub reset: pg_sys::Oid,
+    /// Invalid there, too.
+    pub messages: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -27,12 +29,18 @@ impl Catalog {
         }
     }
 
+    /// Whether the schema is of this version.
+    fn is_complete(&self) -> bool {
+        [self.reset, self.messages].iter().all(|relation| *relation != pg_sys::InvalidOid)
+    }
+
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
         relation == self.unlogged
             || relation == self.logged
             || relation == self.operation
             || relation == self.fence
             || relation == self.reset
+            || relation == self.messages
     }
 }
 
@@ -64,7 +72,7 @@ pub fn refresh() -> u64 {
 pub fn get() -> Result<Catalog> {
     if let Some(catalog) = CATALOG.get()
         // What ALTER EXTENSION UPDATE adds is found as soon as it is there.
-        && catalog.reset != pg_sys::InvalidOid
+        && catalog.is_complete()
     {
         return Ok(catalog);
     }
@@ -95,6 +103,7 @@ fn look_up() -> Result<Catalog> {
         operation: relation(c"operation")?,
         fence: relation(c"fence")?,
         reset: look_up(c"reset"),
+        messages: look_up(c"messages"),
     })
 }
 

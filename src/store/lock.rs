@@ -12,18 +12,48 @@ use pgrx::pg_sys;
 /// use 1 and 2 (lockfuncs.c), so an application's can never be one of ours.
 pub const CLASS: u16 = 478;
 
-const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+/// How these locks are held.
+pub const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+/// The same for what is held for a moment alone, and is no claim: see [`Names`].
+const MOMENTARY: u16 = 479;
 
 fn tag(id: RecordId) -> pg_sys::LOCKTAG {
-    let (high, low) = id.lock_key();
+    advisory(id.lock_key(), CLASS)
+}
+
+fn advisory((high, low): (u32, u32), class: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
         // SAFETY: a global, constant for the backend.
         locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
         locktag_field2: high,
         locktag_field3: low,
-        locktag_field4: CLASS,
+        locktag_field4: class,
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+/// Tags of locks by name, for rows that are looked up and written in one go. Two names with one tag
+/// wait for each other a little: nobody waits for anything else while he holds one.
+#[derive(Clone, Copy)]
+pub struct Names(u64);
+
+impl Names {
+    /// Of names that all begin with these parts.
+    pub fn new(parts: &[&[u8]]) -> Self {
+        parts.iter().fold(Self(0xcbf2_9ce4_8422_2325), |names, part| Self(names.hash(part)))
+    }
+
+    /// FNV-1a, with the end of each part marked by a byte that UTF-8 has no use for.
+    fn hash(self, part: &[u8]) -> u64 {
+        let bytes = part.iter().chain([&0xff]);
+        bytes.fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    pub fn tag(self, name: &[u8]) -> pg_sys::LOCKTAG {
+        let hash = self.hash(name);
+        advisory(((hash >> 32) as u32, hash as u32), MOMENTARY)
     }
 }
 

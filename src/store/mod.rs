@@ -2,6 +2,7 @@
 //! The only part of the extension that opens a relation.
 
 pub mod answer;
+pub mod array;
 pub mod bytes;
 pub mod catalog;
 pub mod claims;
@@ -16,6 +17,8 @@ pub mod insert;
 pub mod journal;
 pub mod json;
 pub mod lock;
+pub mod look;
+pub mod messages;
 pub mod operations;
 pub mod random;
 pub mod record;
@@ -25,6 +28,7 @@ pub mod snapshot;
 pub mod sql;
 pub mod subtransaction;
 pub mod sweep;
+pub mod sweepable;
 pub mod uncaught;
 
 /// Registers the callbacks that keep what this backend remembers true; called once.

@@ -6,9 +6,8 @@ use crate::domain::policy::{
     AfterReset, Durability, Exclusions, OnLapse, Policy, StoreFailures, interval_micros,
 };
 use crate::entry::Text;
-use crate::memory;
 use crate::stats::Tally;
-use crate::store::bytes;
+use crate::store::array;
 use crate::store::catalog;
 use crate::store::columns::Columns;
 use crate::store::relation::Relation;
@@ -170,27 +169,7 @@ unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
 /// # Safety
 /// `datum` must be a text[].
 pub unsafe fn text_array(datum: Datum) -> Result<Vec<Vec<u8>>> {
-    let mut elements = std::ptr::null_mut();
-    let mut nulls = std::ptr::null_mut();
-    let mut count = 0;
-    // SAFETY: declared text[]. Several times its size, as each element is kept apart.
-    memory::expect(unsafe { bytes::raw_size(datum) }.saturating_mul(8))?;
-    // SAFETY: text is of variable length (-1), not passed by value, and int-aligned; both results
-    // are arrays of `count` elements.
-    unsafe {
-        pg_sys::deconstruct_array(
-            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
-            pg_sys::TEXTOID,
-            -1,
-            false,
-            pg_sys::TYPALIGN_INT as std::ffi::c_char,
-            &mut elements,
-            &mut nulls,
-            &mut count,
-        );
-        Ok((0..usize::try_from(count).unwrap_or(0))
-            .filter(|index| !*nulls.add(*index))
-            .map(|index| Text::from_datum(*elements.add(index)).utf8.to_vec())
-            .collect())
-    }
+    // SAFETY: as the caller says; what is kept is copied.
+    let elements = unsafe { array::texts(datum)? };
+    Ok(elements.into_iter().flatten().map(|text| text.utf8.to_vec()).collect())
 }

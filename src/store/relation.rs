@@ -146,6 +146,29 @@ impl Relation {
         unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
+    /// Deletes a tuple, unless somebody else is writing it: nobody is waited for.
+    ///
+    /// # Safety
+    /// The tuple must be there, if only as somebody else's delete; as for everything in `uncaught`
+    /// that may raise an error.
+    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData) -> pg_sys::TM_Result::Type {
+        let mut tid = tid;
+        // SAFETY: as the caller says, within a transaction that may write.
+        unsafe {
+            let command = uncaught::GetCurrentCommandId(true);
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            uncaught::heap_delete(
+                self.raw,
+                &mut tid,
+                command,
+                std::ptr::null_mut(),
+                false,
+                &mut failure,
+                false,
+            )
+        }
+    }
+
     pub fn oid(&self) -> pg_sys::Oid {
         // SAFETY: the relation is open.
         unsafe { (*self.raw).rd_id }

@@ -5,14 +5,15 @@
 //! is left for the next time: a sweep waits for nobody.
 
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::policy::Durability;
 use crate::domain::sweeping::{Due, due};
 use crate::domain::{Micros, Timestamp};
 use crate::stats::{Counter, Tally, pending};
+use crate::store::columns::Columns;
 use crate::store::encoding::to_utf8;
 use crate::store::index::Index;
 use crate::store::record::{Found, Layout, column, marker};
 use crate::store::relation::Relation;
+use crate::store::sweepable::Sweepable;
 use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
 use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
@@ -25,7 +26,7 @@ const ROWS_PER_LOOK: u32 = 32;
 /// What to sweep, and how much of it at most.
 #[derive(Clone, Copy)]
 pub struct Portion {
-    pub durability: Durability,
+    pub what: Sweepable,
     /// Rows due before then were looked at by the portion before.
     pub from: Timestamp,
     pub rows: u64,
@@ -67,9 +68,10 @@ impl Swept {
         }
     }
 
-    fn count(&mut self, operation: &[u8], deleted: u64, evicted: u64) {
+    fn count(&mut self, operation: Option<&[u8]>, deleted: u64, evicted: u64) {
         self.deleted += deleted;
         self.evicted += evicted;
+        let Some(operation) = operation else { return };
         if *self.latest.0 != *operation {
             self.add_latest();
             self.latest.0 = operation.into();
@@ -88,20 +90,29 @@ impl Swept {
     }
 }
 
-/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out.
+/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out, or if the
+/// schema is of a version that had no such table.
 ///
 /// # Errors
-/// 55000 without an index on `sweep_at`, which an administrator must have dropped.
+/// 55000 without an index by which to find what is due, which an administrator must have dropped.
 pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
-    let table = Relation::open_to_write_if_free(column::COUNT, |catalog| {
-        catalog.records(portion.durability)
-    })?;
+    let what = portion.what;
+    if !what.is_there()? {
+        return Ok(None);
+    }
+    let table =
+        Relation::open_to_write_if_free(what.known_columns(), |catalog| what.table(catalog))?;
     let Some(table) = table else { return Ok(None) };
     table.check_indexes()?;
-    marker::renew(&table, portion.durability)?;
-    let layout = Layout::of(&table)?;
-    let Some(index) = table.index_on(layout.place(column::SWEEP_AT)) else {
-        return Err(no_index(portion.durability));
+    let layout = match what {
+        Sweepable::Records(durability) => {
+            marker::renew(&table, durability)?;
+            Layout::of(&table)?
+        }
+        Sweepable::Messages => Layout::IN_ORDER,
+    };
+    let Some(index) = table.index_on(layout.place(what.due().0)) else {
+        return Err(no_index(what));
     };
     let mut swept = Swept::default();
     let mut snapshot = snapshot::current();
@@ -112,8 +123,6 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
         layout: &layout,
         index: &index,
         snapshot: &raw mut snapshot,
-        // SAFETY: within a transaction that may write.
-        command: unsafe { pg_sys::GetCurrentCommandId(true) },
         now,
         until: now.saturating_add(portion.time),
         portion,
@@ -126,14 +135,11 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     Ok(Some(swept))
 }
 
-fn no_index(durability: Durability) -> Error {
-    let table = match durability {
-        Durability::Unlogged => "record",
-        Durability::Logged => "record_logged",
-    };
-    Error::new(Code::ObjectNotReady, format!("idempotent.{table} has no index on sweep_at"))
+fn no_index(what: Sweepable) -> Error {
+    let (table, (_, column)) = (what.name(), what.due());
+    Error::new(Code::ObjectNotReady, format!("idempotent.{table} has no index on {column}"))
         .detail("Without it a sweep would read the whole table each time.")
-        .hint(format!("CREATE INDEX {table}_sweep_at_idx ON idempotent.{table} (sweep_at);"))
+        .hint(format!("CREATE INDEX {table}_{column}_idx ON idempotent.{table} ({column});"))
 }
 
 /// A walk along the index. Nothing in its methods has a destructor where Postgres is called: an
@@ -144,7 +150,6 @@ struct Walk<'a> {
     layout: &'a Layout,
     index: &'a Index,
     snapshot: pg_sys::Snapshot,
-    command: pg_sys::CommandId,
     now: Timestamp,
     until: Timestamp,
     portion: &'a Portion,
@@ -193,7 +198,7 @@ impl Walk<'_> {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        let attribute = self.layout.place(column::SWEEP_AT) as i16 + 1;
+        let attribute = self.layout.place(self.portion.what.due().0) as i16 + 1;
         let bounds = [
             (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
             (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
@@ -220,13 +225,24 @@ impl Walk<'_> {
         }
     }
 
-    /// Does what is due of a row, unless somebody else is writing it; its `sweep_at`.
+    /// Does what is due of a row, unless somebody else is writing it; when it was due.
     ///
     /// # Safety
     /// The tuple must be of the table, and pinned.
     unsafe fn visit(self, tuple: pg_sys::HeapTuple) -> Timestamp {
-        // SAFETY: as the caller says; operation is a text that is short enough never to be
-        // compressed or stored out of line.
+        // SAFETY: as the caller says.
+        unsafe {
+            match self.portion.what {
+                Sweepable::Records(_) => self.visit_record(tuple),
+                Sweepable::Messages => self.visit_expired(tuple),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says.
         unsafe {
             let found = Found::of(tuple, self.table, self.layout);
             let has_body = !found.is_marked_evicted();
@@ -238,33 +254,41 @@ impl Walk<'_> {
                     (0, 1)
                 }),
             };
-            if let Some((deleted, evicted)) = done
-                && let Some(operation) = found.row.get(column::OPERATION)
-            {
-                (*self.swept).count(bytes::slice(operation), deleted, evicted);
-            }
+            self.count(found.row.columns(), done);
             found.sweep_at()
         }
+    }
+
+    /// A row that is there until it expires, which it has.
+    ///
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn visit_expired(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says.
+        unsafe {
+            let row = Columns::of(tuple, self.table.descriptor());
+            let done = self.delete(tuple).then_some((1, 0));
+            self.count(&row, done);
+            let (due, _) = self.portion.what.due();
+            row.get(due).map_or(Timestamp::MAX, |at| at.value() as i64)
+        }
+    }
+
+    /// # Safety
+    /// The row must be of the table, and its tuple pinned.
+    unsafe fn count(self, row: &Columns, done: Option<Counts>) {
+        let Some((deleted, evicted)) = done else { return };
+        let name = self.portion.what.counted_as().and_then(|column| row.get(column));
+        // SAFETY: as the caller says; names are texts that are short enough never to be compressed
+        // or stored out of line. The counts are the walk's own.
+        unsafe { (*self.swept).count(name.map(|name| bytes::slice(name)), deleted, evicted) };
     }
 
     /// # Safety
     /// As for `visit`.
     unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
-        // SAFETY: the tuple is there, if only as somebody else's delete; not to wait is asked for.
-        unsafe {
-            let mut tid = (*tuple).t_self;
-            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
-            let result = uncaught::heap_delete(
-                self.table.raw,
-                &mut tid,
-                self.command,
-                std::ptr::null_mut(),
-                false,
-                &mut failure,
-                false,
-            );
-            result == pg_sys::TM_Result::TM_Ok
-        }
+        // SAFETY: the tuple is there, if only as somebody else's delete.
+        unsafe { self.table.delete_uncaught((*tuple).t_self) == pg_sys::TM_Result::TM_Ok }
     }
 
     /// # Safety

@@ -9,10 +9,10 @@
 //! as in the named headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck, ItemPointer,
-    JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG, List,
-    LockAcquireResult, MemoryContext, Numeric, Oid, RegProcedure, Relation, ScanDirection, ScanKey,
-    Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
+    CatalogIndexState, CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck,
+    ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG,
+    List, LockAcquireResult, MemoryContext, Numeric, Oid, RegProcedure, Relation, ScanDirection,
+    ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
     TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
@@ -82,6 +82,14 @@ unsafe extern "C-unwind" {
     pub fn index_insert_cleanup(index: Relation, info: *mut IndexInfo);
     // catalog/index.h
     pub fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
+    // catalog/indexing.h
+    pub fn CatalogOpenIndexes(relation: Relation) -> CatalogIndexState;
+    pub fn CatalogCloseIndexes(indexes: CatalogIndexState);
+    pub fn CatalogTupleInsertWithInfo(
+        relation: Relation,
+        tuple: HeapTuple,
+        indexes: CatalogIndexState,
+    );
     // utils/relcache.h, nodes/pg_list.h
     pub fn RelationGetIndexList(table: Relation) -> *mut List;
     pub fn list_free(list: *mut List);
@@ -112,6 +120,7 @@ unsafe extern "C-unwind" {
     pub fn MemoryContextReset(context: MemoryContext);
     // access/xact.h
     pub fn CommandCounterIncrement();
+    pub fn GetCurrentCommandId(used: bool) -> CommandId;
     // storage/lock.h, storage/lmgr.h
     pub fn LockAcquire(
         tag: *const LOCKTAG,
@@ -119,6 +128,7 @@ unsafe extern "C-unwind" {
         session: bool,
         only_if_free: bool,
     ) -> LockAcquireResult::Type;
+    pub fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, session: bool) -> bool;
     pub fn XactLockTableWait(
         xid: TransactionId,
         relation: Relation,

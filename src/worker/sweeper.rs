@@ -1,11 +1,11 @@
 //! A sweeper: one visit to one database.
 
 use crate::domain::error::Result;
-use crate::domain::policy::Durability;
 use crate::domain::{Micros, Timestamp};
 use crate::raise;
 use crate::settings;
 use crate::store::sweep::{Portion, Swept, sweep};
+use crate::store::sweepable::Sweepable;
 use crate::store::{catalog, clock, lock};
 use crate::worker::signals;
 use crate::worker::visits::{self, Report, Visit};
@@ -70,15 +70,15 @@ fn configure() {
     }
 }
 
-/// Sweeps both tables by turns, in short transactions with pauses between them.
+/// Sweeps all tables by turns, in short transactions with pauses between them.
 fn visit() -> Result<Report> {
     let until = clock::now().saturating_add(VISIT);
-    let mut tables = Durability::ALL.map(|durability| (durability, Some(Timestamp::MIN)));
+    let mut tables = Sweepable::ALL.map(|what| (what, Some(Timestamp::MIN)));
     while tables.iter().any(|(_, resume)| resume.is_some()) {
-        for (durability, resume) in &mut tables {
+        for (what, resume) in &mut tables {
             let Some(from) = *resume else { continue };
             let used = clock::processor_time();
-            let Some(swept) = in_transaction(|| step(*durability, from))? else {
+            let Some(swept) = in_transaction(|| step(*what, from))? else {
                 return Ok(Report::NoExtension);
             };
             *resume = swept.resume;
@@ -97,11 +97,11 @@ fn visit() -> Result<Report> {
 }
 
 /// One portion; `None` without the extension, or while somebody is creating or dropping it.
-fn step(durability: Durability, from: Timestamp) -> Result<Option<Swept>> {
+fn step(what: Sweepable, from: Timestamp) -> Result<Option<Swept>> {
     if !is_installed() {
         return Ok(None);
     }
-    let portion = Portion { durability, from, rows: settings::sweep_batch(), time: TRANSACTION };
+    let portion = Portion { what, from, rows: settings::sweep_batch(), time: TRANSACTION };
     // A table that somebody has locked is left alone.
     let mut swept = sweep(&portion)?.unwrap_or_default();
     swept.report();

@@ -16,7 +16,7 @@ FAULTS = [
                   "                    (lock, found, verdict)\n"),
           "isolation/waiters client/waiting::the_waiter_gets_the_replay_when_the_holder_commits history/everything"),
     fault("wrong-snapshot", "What another transaction is writing is seen, and waited for",
-          ("src/store/record/look.rs", "let mut snapshot = snapshot::dirty();", "let mut snapshot = snapshot::current();"),
+          ("src/store/look.rs", "let mut snapshot = snapshot::dirty();", "let mut snapshot = snapshot::current();"),
           "client/lease_races::a_late_completion_beside_an_uncommitted_takeover_is_refused history/everything"),
     fault("answer-newer-than-snapshot", "A winner newer than the snapshot is 40001, at the claim",
           (TABLE, "            && snapshot::is_frozen()\n", "            && !snapshot::is_frozen()\n"),

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::error::Code;
 use super::*;
 
 fn identity<'a>(operation: &'a [u8], scope: &'a [u8], key: &'a [u8]) -> Result<Identity<'a>> {

@@ -28,6 +28,9 @@ thread_local! {
 }
 
 impl Layout {
+    /// That of a table that has its columns in the order in which the library knows them.
+    pub const IN_ORDER: Self = Self { places: in_order(), in_order: true };
+
     /// # Errors
     /// 55000 if a column is missing.
     pub fn of(table: &Relation) -> Result<Self> {
@@ -88,6 +91,15 @@ fn look_up(table: pg_sys::Oid) -> Result<Layout> {
             .filter(|place| usize::from(*place) < columns::ROOM)
             .ok_or_else(columns::do_not_fit)?;
     }
-    let in_order = places.iter().copied().eq(0..column::COUNT as u8);
-    Ok(Layout { places, in_order })
+    Ok(Layout { places, in_order: places == in_order() })
+}
+
+const fn in_order() -> [u8; column::COUNT] {
+    let mut places = [0; column::COUNT];
+    let mut column = 0;
+    while column < column::COUNT {
+        places[column] = column as u8;
+        column += 1;
+    }
+    places
 }

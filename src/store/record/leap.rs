@@ -10,7 +10,7 @@ use crate::domain::identity::RecordId;
 use crate::domain::policy::Durability;
 use crate::store::catalog::{self, Catalog};
 use crate::store::lock::KeyLock;
-use crate::store::record::look::{self, Kind};
+use crate::store::look::{self, Key, Kind};
 use crate::store::record::{column, marker};
 use crate::store::relation::Relation;
 use pgrx::pg_sys;
@@ -51,7 +51,7 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 fn is_done(table: &Relation) -> bool {
-    let seen = look::dirty(table, &LEAPT);
+    let seen = look::dirty(table, Key::record(&LEAPT));
     if seen.kind == Kind::Settled && !marker::is_mine(seen.tuple) {
         KNOWN.set((table.oid(), catalog::generation()));
     }

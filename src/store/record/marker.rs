@@ -11,7 +11,7 @@ use crate::domain::identity::RecordId;
 use crate::domain::policy::Durability;
 use crate::store::columns::Columns;
 use crate::store::lock::KeyLock;
-use crate::store::record::look::{self, Kind};
+use crate::store::look::{self, Key, Kind};
 use crate::store::record::{Layout, column};
 use crate::store::relation::Relation;
 use crate::store::reset::{self, emptied_at};
@@ -158,7 +158,7 @@ fn look(table: &Relation) -> Result<Option<Seen>> {
 }
 
 fn look_at(table: &Relation, place: &RecordId) -> Result<Option<Seen>> {
-    let seen = look::dirty(table, place);
+    let seen = look::dirty(table, Key::record(place));
     if seen.tuple.is_null() {
         return Ok(None);
     }

@@ -2,11 +2,10 @@
 
 mod layout;
 pub mod leap;
-mod look;
 pub mod marker;
 mod row;
 mod table;
 
 pub use layout::Layout;
-pub use row::{Found, Owner, Row, column};
+pub use row::{Found, Owner, Row, column, inserter};
 pub use table::{Locked, Records};

@@ -197,7 +197,7 @@ impl Found {
 ///
 /// # Safety
 /// `tuple` must be valid.
-unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
+pub unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
     // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and
     // nobody's for a frozen one (access/htup_details.h).
     unsafe {

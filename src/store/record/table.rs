@@ -6,7 +6,7 @@ use crate::domain::policy::Durability;
 use crate::domain::verdict::State;
 use crate::domain::{Micros, Timestamp};
 use crate::entry::Text;
-use crate::store::record::look::{self, Kind};
+use crate::store::look::{self, Key, Kind};
 use crate::store::record::{Found, Layout, Owner, Row, column, marker};
 use crate::store::relation::Relation;
 use crate::store::{clock, lock, snapshot, subtransaction, uncaught};
@@ -68,7 +68,7 @@ impl Records {
     /// 40001 under REPEATABLE READ and above for an answer that is newer than the transaction's
     /// snapshot: the transaction could read it, but not the rows that belong to it.
     pub fn find(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
-        self.found(owner, look::current(&self.table, &owner.id))
+        self.found(owner, look::current(&self.table, Key::record(&owner.id)))
     }
 
     /// The record as of now, also while it is being written. Whoever holds the key's lock knows
@@ -77,7 +77,7 @@ impl Records {
     /// # Errors
     /// As [`Records::find`].
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Locked> {
-        let seen = look::dirty(&self.table, &owner.id);
+        let seen = look::dirty(&self.table, Key::record(&owner.id));
         if seen.kind == Kind::Arriving {
             return Ok(Locked::BeingWritten(seen.writer));
         }

@@ -4,6 +4,7 @@
 
 mod backlog;
 mod concurrency;
+mod consumer;
 mod exhausted_disk;
 mod exhausted_memory;
 mod exhausted_server;

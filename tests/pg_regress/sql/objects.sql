@@ -13,11 +13,11 @@ SELECT description FROM members WHERE description NOT LIKE 'type %' OR descripti
 
 -- functions: how they may be planned, whose rights they run with, who may call them
 SELECT p.proname, p.provolatile AS volatile, p.proparallel AS parallel, p.proisstrict AS strict, p.prosecdef AS definer, p.proretset AS set, l.lanname, p.proconfig, array_remove(p.proacl, makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)) AS granted
-FROM members AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid JOIN pg_language AS l ON l.oid = p.prolang ORDER BY p.proname COLLATE "C";
+FROM members AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid JOIN pg_language AS l ON l.oid = p.prolang ORDER BY p.proname COLLATE "C", p.proretset;
 -- their arguments are the contract
 \pset format unaligned
 SELECT p.proname, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
-FROM members AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid ORDER BY p.proname COLLATE "C";
+FROM members AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid ORDER BY p.proname COLLATE "C", p.proretset;
 \pset format aligned
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'idempotent_result'::regclass ORDER BY attnum;
 -- every body in SQL or PL/pgSQL, and every one with rights of its owner's, pins its search_path

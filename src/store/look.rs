@@ -1,4 +1,4 @@
-//! Looking a record up by its id, past the executor.
+//! Looking a row up by its primary key, past the executor.
 
 use crate::domain::identity::RecordId;
 use crate::store::relation::Relation;
@@ -6,25 +6,50 @@ use crate::store::{snapshot, subtransaction, uncaught};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-/// A palloc'd copy of the record as of now, or null: see `Records::find`.
-pub fn current(table: &Relation, id: &RecordId) -> pg_sys::HeapTuple {
+/// A primary key: its columns, in the order of the index, and their values.
+#[derive(Clone, Copy)]
+pub struct Key {
+    columns: [(usize, Datum); MOST],
+    count: usize,
+    /// The function by which all of them are compared.
+    equal: u32,
+}
+
+/// No primary key of ours has more columns.
+const MOST: usize = 3;
+
+impl Key {
+    /// Of a record. It points to the id, which must outlive it.
+    pub fn record(id: &RecordId) -> Self {
+        let id = (0, Datum::from(id.0.as_ptr()));
+        Self { columns: [id; MOST], count: 1, equal: pg_sys::F_UUID_EQ }
+    }
+
+    /// Of three texts, in columns of collation "C".
+    pub fn texts(columns: [(usize, Datum); MOST]) -> Self {
+        Self { columns, count: MOST, equal: pg_sys::F_TEXTEQ }
+    }
+}
+
+/// A palloc'd copy of the row as of now, or null: see `Records::find`.
+pub fn current(table: &Relation, key: Key) -> pg_sys::HeapTuple {
     let mut snapshot = snapshot::current();
-    let look = Look::new(table, id, &raw mut snapshot);
+    let look = Look::new(table, key, &raw mut snapshot);
     // SAFETY: an error goes on to the caller.
     let tuple = unsafe { subtransaction::call_keeping_error(|| look.first()) };
     tuple.unwrap_or_else(|error| error.resume())
 }
 
-/// The record as of now, also while it is being written.
-pub fn dirty(table: &Relation, id: &RecordId) -> Seen {
+/// The row as of now, also while it is being written.
+pub fn dirty(table: &Relation, key: Key) -> Seen {
     let mut snapshot = snapshot::dirty();
-    let look = Look::new(table, id, &raw mut snapshot);
+    let look = Look::new(table, key, &raw mut snapshot);
     // SAFETY: an error goes on to the caller.
     let seen = unsafe { subtransaction::call_keeping_error(|| look.most_telling()) };
     seen.unwrap_or_else(|error| error.resume())
 }
 
-/// What became of a version of a record, as far as can be told.
+/// What became of a version of a row, as far as can be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// There is none.
@@ -37,7 +62,7 @@ pub enum Kind {
     Leaving,
 }
 
-/// The version of a record that tells most, and who is writing it.
+/// The version of a row that tells most, and who is writing it.
 #[derive(Clone, Copy)]
 pub struct Seen {
     pub kind: Kind,
@@ -47,21 +72,20 @@ pub struct Seen {
     pub tuple: pg_sys::HeapTuple,
 }
 
-/// A look-up of one record by its id. Nothing in its methods has a destructor: an error jumps over
-/// their frames.
+/// A look-up of one row by its primary key. Nothing in its methods has a destructor: an error jumps
+/// over their frames.
 #[derive(Clone, Copy)]
-struct Look {
+pub struct Look {
     table: pg_sys::Relation,
     index: pg_sys::Relation,
-    id: Datum,
+    key: Key,
     snapshot: pg_sys::Snapshot,
 }
 
 impl Look {
-    /// It points to the id and to the snapshot, which must outlive it.
-    fn new(table: &Relation, id: &RecordId, snapshot: pg_sys::Snapshot) -> Self {
-        let id = Datum::from(id.0.as_ptr());
-        Self { table: table.raw, index: table.primary.raw, id, snapshot }
+    /// It points to what the key points to and to the snapshot, which must outlive it.
+    pub fn new(table: &Relation, key: Key, snapshot: pg_sys::Snapshot) -> Self {
+        Self { table: table.raw, index: table.primary.raw, key, snapshot }
     }
 
     /// A palloc'd copy of the first tuple that the snapshot sees, or null.
@@ -78,9 +102,12 @@ impl Look {
         }
     }
 
-    /// With a dirty snapshot. A record that is being replaced has a version that leaves and one
-    /// that arrives, in either order: the one that arrives tells more.
-    fn most_telling(self) -> Seen {
+    /// With a dirty snapshot. A row that is being replaced has a version that leaves and one that
+    /// arrives, in either order: the one that arrives tells more.
+    ///
+    /// # Safety
+    /// As for everything in `uncaught` that may raise an error.
+    pub unsafe fn most_telling(self) -> Seen {
         let mut seen = Seen {
             kind: Kind::Nothing,
             writer: pg_sys::InvalidTransactionId,
@@ -115,18 +142,28 @@ impl Look {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        // SAFETY: table and index are open and locked, the id is a uuid as the index is, the
-        // snapshot outlives the scan; the scan key is copied (genam.c).
+        // SAFETY: table and index are open and locked, the values are of the types of their columns,
+        // the snapshot outlives the scan; the scan keys are initialised before use, and copied
+        // (genam.c).
         unsafe {
-            let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
-            uncaught::ScanKeyInit(
-                &mut key,
-                1,
-                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
-                pg_sys::RegProcedure::from(pg_sys::F_UUID_EQ),
-                self.id,
-            );
-            uncaught::systable_beginscan_ordered(self.table, self.index, self.snapshot, 1, &mut key)
+            let mut keys: [pg_sys::ScanKeyData; MOST] = std::mem::zeroed();
+            let count = self.key.count.min(MOST);
+            for (key, (column, value)) in keys.iter_mut().zip(self.key.columns).take(count) {
+                uncaught::ScanKeyInit(
+                    key,
+                    column as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    pg_sys::RegProcedure::from(self.key.equal),
+                    value,
+                );
+            }
+            uncaught::systable_beginscan_ordered(
+                self.table,
+                self.index,
+                self.snapshot,
+                count as i32,
+                keys.as_mut_ptr(),
+            )
         }
     }
 }

@@ -1,0 +1,67 @@
+//! The tables in which rows expire.
+
+use crate::domain::error::Result;
+use crate::domain::policy::Durability;
+use crate::store::catalog::{self, Catalog};
+use crate::store::messages;
+use crate::store::record::column;
+use pgrx::pg_sys;
+
+/// A table that is swept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sweepable {
+    /// Of records, from which bodies are evicted, too.
+    Records(Durability),
+    /// Messages seen: what has expired is deleted, and that is all.
+    Messages,
+}
+
+impl Sweepable {
+    pub const ALL: [Self; 3] =
+        [Self::Records(Durability::Unlogged), Self::Records(Durability::Logged), Self::Messages];
+
+    /// Whether the schema has the table: that of version 0.1 had records alone.
+    pub fn is_there(self) -> Result<bool> {
+        Ok(self.table(&catalog::get()?) != pg_sys::InvalidOid)
+    }
+
+    pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
+        match self {
+            Self::Records(durability) => catalog.records(durability),
+            Self::Messages => catalog.messages,
+        }
+    }
+
+    /// Its name, in the schema `idempotent`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Records(Durability::Unlogged) => "record",
+            Self::Records(Durability::Logged) => "record_logged",
+            Self::Messages => "messages",
+        }
+    }
+
+    /// How many columns this library knows of it.
+    pub fn known_columns(self) -> usize {
+        match self {
+            Self::Records(_) => column::COUNT,
+            Self::Messages => messages::column::COUNT,
+        }
+    }
+
+    /// The column that says when a sweep is to look at a row, which is in an index; and its name.
+    pub fn due(self) -> (usize, &'static str) {
+        match self {
+            Self::Records(_) => (column::SWEEP_AT, "sweep_at"),
+            Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
+        }
+    }
+
+    /// The column with the name of the operation under which a row is counted.
+    pub fn counted_as(self) -> Option<usize> {
+        match self {
+            Self::Records(_) => Some(column::OPERATION),
+            Self::Messages => Some(messages::column::CONSUMER),
+        }
+    }
+}
