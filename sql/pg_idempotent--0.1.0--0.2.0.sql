@@ -217,3 +217,88 @@ COMMENT ON FUNCTION idempotent_first(text, text[], text, interval) IS
 'those of the messages that a consumer sees for the first time, in the order given';
 
 REVOKE ALL ON FUNCTION idempotent_first(text, text, text, interval), idempotent_first(text, text[], text, interval) FROM PUBLIC;
+
+-- Consumer offsets: how far a consumer has come in each partition of a log. Kept for good, and so never swept.
+--
+-- A row is updated in place over and over, so its page has room for the next version and no index is touched (HOT).
+CREATE TABLE idempotent.offsets (
+    consumer    text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL,
+    partition   text COLLATE "C" NOT NULL,
+    "offset"    bigint NOT NULL,
+    advanced_at timestamptz NOT NULL,
+    CONSTRAINT offsets_pkey PRIMARY KEY (consumer, scope, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE idempotent.offsets IS 'how far each consumer has come: see idempotent_advance()';
+COMMENT ON COLUMN idempotent.offsets.consumer IS 'who reads';
+COMMENT ON COLUMN idempotent.offsets.scope IS 'for whom';
+COMMENT ON COLUMN idempotent.offsets.partition IS 'the part of the log that has an order';
+COMMENT ON COLUMN idempotent.offsets."offset" IS 'the last one that was processed';
+COMMENT ON COLUMN idempotent.offsets.advanced_at IS 'when that was';
+
+-- Part of a dump: the restored tables have the effects of what lies before the offsets.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.offsets', '');
+
+CREATE FUNCTION idempotent_advance(
+    consumer  text,
+    partition text,
+    "offset"  bigint,
+    scope     text = ''
+) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'idempotent_advance';
+COMMENT ON FUNCTION idempotent_advance(text, text, bigint, text) IS
+'whether the offset lies beyond the stored one, which then moves to it with the caller''s transaction';
+
+REVOKE ALL ON FUNCTION idempotent_advance(text, text, bigint, text) FROM PUBLIC;
+GRANT SELECT ON idempotent.offsets TO pg_monitor;
+
+-- Locks with a key: held beyond a transaction and a connection, by whoever knows the key, for a time. Always logged: a
+-- crash must not leave two holders.
+CREATE TABLE idempotent.locks (
+    expires_at  timestamptz NOT NULL,
+    acquired_at timestamptz NOT NULL,
+    fence       bigint NOT NULL,
+    resource    text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL,
+    holder      text COLLATE "C" NOT NULL,
+    CONSTRAINT locks_pkey PRIMARY KEY (resource, scope)
+);
+CREATE INDEX locks_expires_at_idx ON idempotent.locks (expires_at);
+COMMENT ON TABLE idempotent.locks IS 'locks that are held, or have lapsed and are not yet swept: see idempotent_lock()';
+COMMENT ON INDEX idempotent.locks_expires_at_idx IS 'what the sweeper has to look at next';
+COMMENT ON COLUMN idempotent.locks.expires_at IS 'from then on anybody may take it';
+COMMENT ON COLUMN idempotent.locks.acquired_at IS 'since when its holder has it';
+COMMENT ON COLUMN idempotent.locks.fence IS 'the number by which a holder that has lost it is recognised';
+COMMENT ON COLUMN idempotent.locks.resource IS 'what is locked';
+COMMENT ON COLUMN idempotent.locks.scope IS 'whose resource it is';
+COMMENT ON COLUMN idempotent.locks.holder IS 'the key with which it was taken';
+
+-- Part of a dump: who was granted a lock believes in it until it ends.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.locks', '');
+
+CREATE FUNCTION idempotent_lock(
+    resource       text,
+    key            text,
+    ttl            interval,
+    scope          text = '',
+    OUT acquired   boolean,
+    OUT fence      bigint,
+    OUT holder     text,
+    OUT expires_at timestamptz
+)
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_lock';
+COMMENT ON FUNCTION idempotent_lock(text, text, interval, text) IS
+'take a resource for a time, or extend it with the same key; never waits for its holder, and says who that is';
+
+CREATE FUNCTION idempotent_unlock(
+    resource text,
+    key      text,
+    fence    bigint,
+    scope    text = ''
+) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_unlock';
+COMMENT ON FUNCTION idempotent_unlock(text, text, bigint, text) IS
+'give a resource back; false if it is no longer held with this key and fence';
+
+REVOKE ALL ON FUNCTION idempotent_lock(text, text, interval, text), idempotent_unlock(text, text, bigint, text) FROM PUBLIC;
+GRANT SELECT ON idempotent.locks TO pg_monitor;

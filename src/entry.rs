@@ -6,8 +6,9 @@
 use crate::domain::error::Error;
 use crate::domain::{Micros, Timestamp, policy};
 use crate::raise;
+use crate::store::columns::{self, Columns};
 use crate::store::encoding::to_utf8;
-use crate::store::{array, bytes};
+use crate::store::{array, bytes, subtransaction, uncaught};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -123,6 +124,30 @@ impl Args {
             }
         }
         Ok(None)
+    }
+
+    /// Returns a row, for a function that is declared with OUT parameters.
+    ///
+    /// # Errors
+    /// 55000 if it is declared with other ones than this library knows.
+    pub fn return_row(&self, values: &[Option<Datum>]) -> Returned {
+        let mut row = Columns::null();
+        for (column, value) in values.iter().enumerate() {
+            row.set(column, *value);
+        }
+        let mut descriptor = std::ptr::null_mut();
+        // SAFETY: fcinfo is that of the call. The descriptor is as the function is declared, with as
+        // many columns as there are values, and each is of its column's type; all are copied.
+        unsafe {
+            pg_sys::get_call_result_type(self.0, std::ptr::null_mut(), &mut descriptor);
+            if descriptor.is_null() || !columns::fits(descriptor, values.len()) {
+                return Err(columns::do_not_fit());
+            }
+            let descriptor = pg_sys::BlessTupleDesc(descriptor);
+            let compose = || uncaught::HeapTupleHeaderGetDatum((*row.form(descriptor)).t_data);
+            let composed = subtransaction::call_keeping_error(compose);
+            Ok(Some(composed.unwrap_or_else(|error| error.resume())))
+        }
     }
 
     pub fn bytea(&self, index: usize) -> Option<&[u8]> {

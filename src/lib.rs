@@ -27,6 +27,8 @@ extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"])
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
 extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
 extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
+extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
+extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

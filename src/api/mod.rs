@@ -8,6 +8,8 @@ mod finish;
 mod grants;
 mod keys;
 mod lease;
+mod named_lock;
+mod offsets;
 mod operation;
 mod replay;
 mod run;
@@ -27,6 +29,9 @@ crate::entry::sql_functions! {
     idempotent_run => run::idempotent_run,
     idempotent_first => consumer::idempotent_first,
     idempotent_first_of => consumer::idempotent_first_of,
+    idempotent_advance => offsets::idempotent_advance,
+    idempotent_lock => named_lock::idempotent_lock,
+    idempotent_unlock => named_lock::idempotent_unlock,
     idempotent_explain => explain::idempotent_explain,
     idempotent_new_key => keys::idempotent_new_key,
     idempotent_request_key => keys::idempotent_request_key,

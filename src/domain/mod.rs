@@ -10,6 +10,7 @@
 //! * [`dating`]: when a key says it was first sent
 //! * [`policy`]: what an operation's owner decided
 //! * [`verdict`]: record + request + now -> outcome
+//! * [`named_lock`]: who may have a resource
 //! * [`shard`]: consistent placement
 //! * [`error`]: SQLSTATE, message, detail, hint
 #![deny(unsafe_code)]
@@ -24,6 +25,7 @@ mod number;
 pub mod dating;
 pub mod fingerprint;
 pub mod identity;
+pub mod named_lock;
 pub mod part;
 pub mod policy;
 pub mod shard;

@@ -54,6 +54,22 @@ pub const MESSAGE: Part = Part {
     hint: "Pass the id that the sender gave the message, the same with each delivery.",
 };
 
+/// A part of a log, within which messages have an order.
+pub const PARTITION: Part = Part {
+    name: "partition",
+    least: 1,
+    most: MAX_KEY,
+    hint: "Pass the name of the part of the log, such as 'orders-3'.",
+};
+
+/// What is locked.
+pub const RESOURCE: Part = Part {
+    name: "resource",
+    least: 1,
+    most: MAX_KEY,
+    hint: "Pass the name of what is to be locked, such as 'nightly-report'.",
+};
+
 /// Checks a part as SQL gave it; `None` is null.
 ///
 /// # Errors

@@ -17,8 +17,10 @@ pub struct Catalog {
     pub fence: pg_sys::Oid,
     /// Invalid in a schema of version 0.1, which had no such table.
     pub reset: pg_sys::Oid,
-    /// Invalid there, too.
+    /// Invalid there, too, and so are the next.
     pub messages: pg_sys::Oid,
+    pub offsets: pg_sys::Oid,
+    pub locks: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -31,7 +33,9 @@ impl Catalog {
 
     /// Whether the schema is of this version.
     fn is_complete(&self) -> bool {
-        [self.reset, self.messages].iter().all(|relation| *relation != pg_sys::InvalidOid)
+        [self.reset, self.messages, self.offsets, self.locks]
+            .iter()
+            .all(|relation| *relation != pg_sys::InvalidOid)
     }
 
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
@@ -41,6 +45,8 @@ impl Catalog {
             || relation == self.fence
             || relation == self.reset
             || relation == self.messages
+            || relation == self.offsets
+            || relation == self.locks
     }
 }
 
@@ -104,6 +110,8 @@ fn look_up() -> Result<Catalog> {
         fence: relation(c"fence")?,
         reset: look_up(c"reset"),
         messages: look_up(c"messages"),
+        offsets: look_up(c"offsets"),
+        locks: look_up(c"locks"),
     })
 }
 

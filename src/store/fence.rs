@@ -3,6 +3,7 @@
 use crate::domain::error::{Code, Error, Result};
 use crate::store::catalog;
 use crate::store::record::leap;
+use crate::store::rights::OwnerRights;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -32,11 +33,6 @@ impl Sequence {
         unsafe { (*self.0).rd_id }
     }
 
-    fn owner(&self) -> pg_sys::Oid {
-        // SAFETY: open.
-        unsafe { (*(*self.0).rd_rel).relowner }
-    }
-
     fn draw(&self) -> Result<i64> {
         let fence = self.call(pg_sys::nextval_oid, None);
         self.flush();
@@ -64,7 +60,8 @@ impl Sequence {
         function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum,
         value: Option<i64>,
     ) -> Option<i64> {
-        let _rights = OwnerRights::of(self);
+        // SAFETY: open.
+        let _rights = unsafe { OwnerRights::of(self.0) };
         let mut arguments = vec![Some(Datum::from(self.oid()))];
         // setval3 says whether the value counts as granted: it does not.
         arguments.extend(
@@ -101,35 +98,5 @@ impl Drop for Sequence {
             // SAFETY: opened by us.
             unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
-    }
-}
-
-/// The rights of the sequence's owner until dropped, as nextval checks rights by itself: callers are
-/// granted functions, not the tables and sequences behind them.
-struct OwnerRights {
-    user: pg_sys::Oid,
-    context: i32,
-}
-
-impl OwnerRights {
-    fn of(sequence: &Sequence) -> Self {
-        let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
-        // SAFETY: plain reads and writes of this backend's identity, restored on drop; Postgres'
-        // abort restores it too.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
-            pg_sys::SetUserIdAndSecContext(
-                sequence.owner(),
-                before.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-            );
-        }
-        before
-    }
-}
-
-impl Drop for OwnerRights {
-    fn drop(&mut self) {
-        // SAFETY: what `of` read.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }

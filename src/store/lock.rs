@@ -81,32 +81,37 @@ impl Drop for TransactionOwner {
 
 /// The lock of a key, given back when dropped unless it is kept.
 #[must_use]
-pub struct KeyLock(RecordId);
+pub struct KeyLock(pg_sys::LOCKTAG);
 
 impl KeyLock {
     /// Takes the lock if nobody else holds it.
     pub fn try_acquire(id: RecordId) -> Option<Self> {
+        let tag = tag(id);
         let _owner = TransactionOwner::set();
         // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
-        let result = unsafe { pg_sys::LockAcquire(&tag(id), MODE, false, true) };
-        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Self(id))
+        let result = unsafe { pg_sys::LockAcquire(&tag, MODE, false, true) };
+        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Self(tag))
     }
 
     /// Takes the lock, waiting as long as the caller's own timeouts allow.
     pub fn acquire(id: RecordId) -> Self {
-        let tag = tag(id);
+        Self::acquire_tag(tag(id))
+    }
+
+    /// As `acquire`, for a lock by name.
+    pub fn acquire_tag(tag: pg_sys::LOCKTAG) -> Self {
         let _owner = TransactionOwner::set();
         // SAFETY: an error goes on to the caller.
         let acquired = unsafe { subtransaction::call_keeping_error(|| wait_for_lock(&tag)) };
         acquired.unwrap_or_else(|error| error.resume());
-        Self(id)
+        Self(tag)
     }
 
     /// Takes the lock, waiting for at most `wait`; `None` if somebody held it all the while.
     pub fn acquire_within(id: RecordId, wait: Micros) -> Option<Self> {
         let tag = tag(id);
         // The internal subtransaction hands the lock to the caller's when it ends.
-        held_within(wait, || wait_for_lock(&tag)).map(|()| Self(id))
+        held_within(wait, || wait_for_lock(&tag)).map(|()| Self(tag))
     }
 
     /// Holds the lock until the transaction ends, or the savepoint that it was taken in is rolled
@@ -124,7 +129,7 @@ impl Drop for KeyLock {
         }
         let _owner = TransactionOwner::set();
         // SAFETY: acquired in the same (sub)transaction, by the same owner.
-        unsafe { pg_sys::LockRelease(&tag(self.0), MODE, false) };
+        unsafe { pg_sys::LockRelease(&self.0, MODE, false) };
     }
 }
 

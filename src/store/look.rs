@@ -25,9 +25,12 @@ impl Key {
         Self { columns: [id; MOST], count: 1, equal: pg_sys::F_UUID_EQ }
     }
 
-    /// Of three texts, in columns of collation "C".
-    pub fn texts(columns: [(usize, Datum); MOST]) -> Self {
-        Self { columns, count: MOST, equal: pg_sys::F_TEXTEQ }
+    /// Of texts, in columns of collation "C".
+    pub fn texts(texts: &[(usize, Datum)]) -> Self {
+        let mut columns = [(0, Datum::from(0)); MOST];
+        let count = texts.len().min(MOST);
+        columns[..count].copy_from_slice(&texts[..count]);
+        Self { columns, count, equal: pg_sys::F_TEXTEQ }
     }
 }
 

@@ -117,7 +117,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn run(self) {
-        let locks = lock::Names::new(&[self.batch.consumer.server, self.batch.scope.server]);
+        let locks =
+            lock::Names::new(&[b"message", self.batch.consumer.server, self.batch.scope.server]);
         // SAFETY: the table is open and locked and has plain indexes only (`check_indexes`), which
         // are closed; after an error Postgres' resource owner closes them. There are as many
         // answers as messages.
@@ -146,7 +147,7 @@ impl Walk<'_> {
         tag: &pg_sys::LOCKTAG,
         indexes: pg_sys::CatalogIndexState,
     ) -> Mark {
-        let key = Key::texts([
+        let key = Key::texts(&[
             (column::MESSAGE_ID, message.datum),
             (column::CONSUMER, self.batch.consumer.datum),
             (column::SCOPE, self.batch.scope.datum),

@@ -149,6 +149,24 @@ impl Relation {
     /// Deletes a tuple, unless somebody else is writing it: nobody is waited for.
     ///
     /// # Safety
+    /// The tuple must be there, if only as somebody else's delete.
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData) -> pg_sys::TM_Result::Type {
+        let delete = || {
+            // SAFETY: as the caller says.
+            unsafe {
+                let result = self.delete_uncaught(tid);
+                uncaught::CommandCounterIncrement();
+                result
+            }
+        };
+        // SAFETY: an error goes on to the caller.
+        let result = unsafe { subtransaction::call_keeping_error(delete) };
+        result.unwrap_or_else(|error| error.resume())
+    }
+
+    /// As `delete`, for who catches what it raises.
+    ///
+    /// # Safety
     /// The tuple must be there, if only as somebody else's delete; as for everything in `uncaught`
     /// that may raise an error.
     pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData) -> pg_sys::TM_Result::Type {

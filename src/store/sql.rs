@@ -51,7 +51,8 @@ pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
     })
 }
 
-fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs what uses SPI.
+pub fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: connected and finished in pairs; an error leaves SPI to the end of the transaction.
     unsafe { pg_sys::SPI_connect() };
     let result = body();

@@ -234,7 +234,7 @@ impl Walk<'_> {
         unsafe {
             match self.portion.what {
                 Sweepable::Records(_) => self.visit_record(tuple),
-                Sweepable::Messages => self.visit_expired(tuple),
+                Sweepable::Messages | Sweepable::Locks => self.visit_expired(tuple),
             }
         }
     }

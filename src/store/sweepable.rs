@@ -3,8 +3,8 @@
 use crate::domain::error::Result;
 use crate::domain::policy::Durability;
 use crate::store::catalog::{self, Catalog};
-use crate::store::messages;
 use crate::store::record::column;
+use crate::store::{messages, named_locks};
 use pgrx::pg_sys;
 
 /// A table that is swept.
@@ -14,11 +14,17 @@ pub enum Sweepable {
     Records(Durability),
     /// Messages seen: what has expired is deleted, and that is all.
     Messages,
+    /// Locks with a key, likewise.
+    Locks,
 }
 
 impl Sweepable {
-    pub const ALL: [Self; 3] =
-        [Self::Records(Durability::Unlogged), Self::Records(Durability::Logged), Self::Messages];
+    pub const ALL: [Self; 4] = [
+        Self::Records(Durability::Unlogged),
+        Self::Records(Durability::Logged),
+        Self::Messages,
+        Self::Locks,
+    ];
 
     /// Whether the schema has the table: that of version 0.1 had records alone.
     pub fn is_there(self) -> Result<bool> {
@@ -29,6 +35,7 @@ impl Sweepable {
         match self {
             Self::Records(durability) => catalog.records(durability),
             Self::Messages => catalog.messages,
+            Self::Locks => catalog.locks,
         }
     }
 
@@ -38,6 +45,7 @@ impl Sweepable {
             Self::Records(Durability::Unlogged) => "record",
             Self::Records(Durability::Logged) => "record_logged",
             Self::Messages => "messages",
+            Self::Locks => "locks",
         }
     }
 
@@ -46,6 +54,7 @@ impl Sweepable {
         match self {
             Self::Records(_) => column::COUNT,
             Self::Messages => messages::column::COUNT,
+            Self::Locks => named_locks::column::COUNT,
         }
     }
 
@@ -54,14 +63,16 @@ impl Sweepable {
         match self {
             Self::Records(_) => (column::SWEEP_AT, "sweep_at"),
             Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
+            Self::Locks => (named_locks::column::EXPIRES_AT, "expires_at"),
         }
     }
 
-    /// The column with the name of the operation under which a row is counted.
+    /// The column with the name of the operation under which a row is counted, if it is.
     pub fn counted_as(self) -> Option<usize> {
         match self {
             Self::Records(_) => Some(column::OPERATION),
             Self::Messages => Some(messages::column::CONSUMER),
+            Self::Locks => None,
         }
     }
 }

@@ -49,10 +49,8 @@ fn overlapping_batches_never_deadlock_and_each_message_is_first_once() {
         }
     });
     let mut admin = scratch.admin();
-    let twice: i64 = admin
-        .query_one("SELECT count(*) - count(DISTINCT message) FROM got", &[])
-        .unwrap()
-        .get(0);
+    let twice: i64 =
+        admin.query_one("SELECT count(*) - count(DISTINCT message) FROM got", &[]).unwrap().get(0);
     assert_eq!(twice, 0, "no message is first for two");
     let differ: i64 = admin
         .query_one(
@@ -92,4 +90,71 @@ fn what_was_seen_survives_a_crash() -> Result<()> {
     assert_eq!(first(&mut wire, "committed"), "f");
     assert_eq!(first(&mut wire, "lost"), "t");
     Ok(())
+}
+
+fn advance(wire: &mut Wire, offset: i64) -> String {
+    wire.run(&format!("SELECT idempotent_advance('billing', 'p', {offset})")).value().to_owned()
+}
+
+#[test]
+fn an_offset_survives_a_crash_as_far_as_it_was_committed() -> Result<()> {
+    let cluster = Cluster::start("")?;
+    let mut wire = cluster.server().wire();
+    wire.run("CREATE EXTENSION pg_idempotent");
+    assert_eq!(advance(&mut wire, 10), "t");
+    wire.run("BEGIN");
+    assert_eq!(advance(&mut wire, 20), "t");
+    cluster.crash()?;
+    cluster.resume()?;
+    let mut wire = cluster.server().wire();
+    assert_eq!(advance(&mut wire, 10), "f");
+    assert_eq!(advance(&mut wire, 11), "t");
+    Ok(())
+}
+
+/// Every instance adds what it has advanced by to a sum of its own: all of it together is the offset.
+#[test]
+fn no_advance_is_lost_between_instances_at_any_isolation_level() {
+    let scratch = Scratch::new();
+    scratch.admin().batch_execute("CREATE TABLE moved (partition text, step bigint)").unwrap();
+    let start = Barrier::new(CONSUMERS);
+    thread::scope(|scope| {
+        for consumer in 0..CONSUMERS {
+            let (scratch, start) = (&scratch, &start);
+            scope.spawn(move || {
+                let mut client = scratch.admin();
+                let level = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"][consumer % 3];
+                client
+                    .batch_execute(&format!("SET default_transaction_isolation = '{level}'"))
+                    .unwrap();
+                start.wait();
+                for round in 0..200_i64 {
+                    let partition = format!("p{}", round % 3);
+                    // Each step is one more than what was there, so two who take the same step are caught.
+                    let tried = client.execute(
+                        "INSERT INTO moved SELECT $1, n.step FROM (
+                             SELECT coalesce(max(\"offset\"), 0) + 1 AS step
+                             FROM idempotent.offsets WHERE partition = $1) AS n
+                         WHERE idempotent_advance('billing', $1, n.step)",
+                        &[&partition],
+                    );
+                    if let Err(error) = tried {
+                        let code = error.code().map(|code| code.code().to_owned());
+                        assert_eq!(code.as_deref(), Some("40001"), "{error}");
+                    }
+                }
+            });
+        }
+    });
+    let differ: i64 = scratch
+        .admin()
+        .query_one(
+            "SELECT count(*) FROM idempotent.offsets AS o WHERE \"offset\" IS DISTINCT FROM
+                 (SELECT count(DISTINCT step) FROM moved AS m WHERE m.partition = o.partition)
+              OR \"offset\" IS DISTINCT FROM (SELECT count(*) FROM moved AS m WHERE m.partition = o.partition)",
+            &[],
+        )
+        .unwrap()
+        .get(0);
+    assert_eq!(differ, 0, "every step was taken once");
 }

@@ -16,6 +16,7 @@ mod lease_races;
 mod lifecycle;
 mod many_keys;
 mod memory;
+mod named_locks;
 mod pooler;
 mod prepared;
 mod resets;

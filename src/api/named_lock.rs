@@ -1,0 +1,44 @@
+//! `idempotent_lock`, `idempotent_unlock`: locks that outlive transactions and connections.
+
+use crate::api::consumer::checked;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::part::{KEY, RESOURCE, SCOPE};
+use crate::entry::{Args, Returned, Text};
+use crate::store::named_locks::{Resource, acquire, release};
+use crate::store::snapshot;
+use pgrx::pg_sys::Datum;
+
+pub fn idempotent_lock(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_lock()");
+    let (resource, key) = asked(args)?;
+    let ttl = args.duration(2, "ttl", 1)?.ok_or_else(|| {
+        Error::new(Code::InvalidParameter, "ttl must not be null")
+            .detail("A lock ends by itself, should its holder never give it back.")
+            .hint("Pass how long it may take, such as ttl => '30 seconds'.")
+    })?;
+    let grant = acquire(&resource, &key, ttl)?;
+    args.return_row(&[
+        Some(Datum::from(grant.acquired)),
+        grant.fence.map(Datum::from),
+        Some(grant.holder),
+        Some(Datum::from(grant.expires_at)),
+    ])
+}
+
+pub fn idempotent_unlock(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_unlock()");
+    let (resource, key) = asked(args)?;
+    let fence = args.int8(2).ok_or_else(|| {
+        Error::new(Code::InvalidParameter, "fence must not be null")
+            .detail("It tells the lock from one that was taken later with the same key.")
+            .hint("Pass the fence that idempotent_lock returned: fence => ...")
+    })?;
+    Ok(Some(Datum::from(release(&resource, &key, fence)?)))
+}
+
+fn asked(args: &Args) -> Result<(Resource<'_>, Text<'_>)> {
+    let name = checked(&RESOURCE, args.text(0))?;
+    let key = checked(&KEY, args.text(1))?;
+    let scope = checked(&SCOPE, args.text(3))?;
+    Ok((Resource { name, scope }, key))
+}

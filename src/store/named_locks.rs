@@ -1,0 +1,202 @@
+//! Locks with a key: `idempotent.locks`, a row each, past the executor.
+//!
+//! As with leases, every change of a row happens under a lock of its own, held for that moment: a
+//! fence is drawn there, so that the later holder has the higher one. Until its row is committed
+//! others wait for the transaction that is writing it.
+
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::named_lock::{Answer, Lock, ask, is_held};
+use crate::domain::{Micros, Timestamp};
+use crate::entry::Text;
+use crate::store::columns::Columns;
+use crate::store::lock::{self, KeyLock, Names};
+use crate::store::look::{self, Key, Kind};
+use crate::store::record::inserter;
+use crate::store::relation::Relation;
+use crate::store::{bytes, clock, fence, snapshot, uncaught};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// Columns of the table, in order (sql/54_locks.sql).
+pub mod column {
+    pub const EXPIRES_AT: usize = 0;
+    pub const ACQUIRED_AT: usize = 1;
+    pub const FENCE: usize = 2;
+    pub const RESOURCE: usize = 3;
+    pub const SCOPE: usize = 4;
+    pub const HOLDER: usize = 5;
+    pub const COUNT: usize = 6;
+}
+
+/// What is locked, or is to be.
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    pub name: Text<'a>,
+    pub scope: Text<'a>,
+}
+
+/// Who has a resource; the fence is the holder's alone to know.
+#[derive(Clone, Copy)]
+pub struct Grant {
+    pub acquired: bool,
+    pub fence: Option<i64>,
+    pub holder: Datum,
+    pub expires_at: Timestamp,
+}
+
+/// A row that was found.
+struct Found {
+    tuple: pg_sys::HeapTuple,
+    columns: Columns,
+    fence: i64,
+    expires_at: Timestamp,
+    holder: Datum,
+}
+
+impl Found {
+    fn lock(&self) -> Lock<'_> {
+        // SAFETY: a text of a copied tuple, which is never freed before the call is over.
+        let holder = unsafe { bytes::slice(self.holder) };
+        Lock { holder, fence: self.fence, expires_at: self.expires_at }
+    }
+
+    /// # Errors
+    /// 40001 under REPEATABLE READ and above for a row that is newer than the transaction's
+    /// snapshot: it would not see what the holder before has done.
+    fn check_snapshot(&self) -> Result<()> {
+        // SAFETY: a copied tuple.
+        let newer = |xid: &pg_sys::TransactionId| {
+            // SAFETY: any xid may be asked for.
+            let mine = unsafe { uncaught::TransactionIdIsCurrentTransactionId(*xid) };
+            !mine && snapshot::is_older_than(*xid)
+        };
+        // SAFETY: a copied tuple.
+        if snapshot::is_frozen() && unsafe { inserter(self.tuple) }.as_ref().is_some_and(newer) {
+            return Err(Error::new(
+                Code::SerializationFailure,
+                "could not serialize access due to concurrent use of a lock",
+            )
+            .detail("The lock was taken or extended after this transaction's snapshot.")
+            .hint("Retry the transaction, or take locks under READ COMMITTED."));
+        }
+        Ok(())
+    }
+}
+
+/// Takes or extends the resource, unless somebody else has it.
+pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
+    let table = open()?;
+    loop {
+        let (_lock, found) = find(&table, resource);
+        let now = clock::now();
+        let lock = found.as_ref().map(Found::lock);
+        let until = match ask(lock.as_ref(), key.server, ttl, now) {
+            Answer::Granted { until } | Answer::Extended { until } => until,
+            Answer::Refused => {
+                let of = |found: &Found| (found.holder, found.expires_at);
+                let (holder, expires_at) = found.as_ref().map_or((key.datum, now), of);
+                return Ok(Grant { acquired: false, fence: None, holder, expires_at });
+            }
+        };
+        let extended = found.as_ref().filter(|found| found.expires_at > now);
+        if let Some(found) = &found {
+            found.check_snapshot()?;
+            // SAFETY: found just now, under the row's lock.
+            if !unsafe { delete(&table, found) } {
+                continue;
+            }
+        }
+        let (fence, since) = match extended {
+            Some(found) => (found.fence, found.columns.get(column::ACQUIRED_AT)),
+            None => (fence::next()?, Some(Datum::from(now))),
+        };
+        let mut row = Columns::null();
+        row.set(column::EXPIRES_AT, Some(Datum::from(until)));
+        row.set(column::ACQUIRED_AT, since);
+        row.set(column::FENCE, Some(Datum::from(fence)));
+        row.set(column::RESOURCE, Some(resource.name.datum));
+        row.set(column::SCOPE, Some(resource.scope.datum));
+        row.set(column::HOLDER, Some(key.datum));
+        table.insert(&row).unwrap_or_else(|error| error.resume());
+        keep_promise();
+        return Ok(Grant {
+            acquired: true,
+            fence: Some(fence),
+            holder: key.datum,
+            expires_at: until,
+        });
+    }
+}
+
+/// Gives the resource back; false if it is not, or no longer, held with this key and fence.
+pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bool> {
+    let table = open()?;
+    loop {
+        let (_lock, found) = find(&table, resource);
+        let lock = found.as_ref().map(Found::lock);
+        if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
+            return Ok(false);
+        }
+        // SAFETY: found just now, under the row's lock.
+        if found.as_ref().is_some_and(|found| unsafe { delete(&table, found) }) {
+            return Ok(true);
+        }
+    }
+}
+
+fn open() -> Result<Relation> {
+    let table = Relation::open_to_write(column::COUNT, |catalog| catalog.locks)?;
+    table.check_indexes()?;
+    Ok(table)
+}
+
+/// The lock of the row, and the row if there is one, which nobody is writing.
+fn find(table: &Relation, resource: &Resource<'_>) -> (KeyLock, Option<Found>) {
+    let tag = Names::new(&[b"lock", resource.scope.server]).tag(resource.name.server);
+    let key = Key::texts(&[
+        (column::RESOURCE, resource.name.datum),
+        (column::SCOPE, resource.scope.datum),
+    ]);
+    loop {
+        let lock = KeyLock::acquire_tag(tag);
+        let seen = look::dirty(table, key);
+        match seen.kind {
+            Kind::Nothing => return (lock, None),
+            Kind::Settled => return (lock, Some(found(table, seen.tuple))),
+            // Whoever is writing it may yet roll back.
+            Kind::Arriving | Kind::Leaving => {
+                drop(lock);
+                lock::transaction_ends(seen.writer);
+            }
+        }
+    }
+}
+
+fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
+    // SAFETY: a copy of a tuple of the table; the columns are read as they are declared.
+    let columns = unsafe { Columns::of(tuple, table.descriptor()) };
+    let int8 = |column| columns.get(column).map_or(0, |datum| datum.value() as i64);
+    Found {
+        tuple,
+        fence: int8(column::FENCE),
+        expires_at: int8(column::EXPIRES_AT),
+        holder: columns.get(column::HOLDER).unwrap_or(Datum::from(0)),
+        columns,
+    }
+}
+
+/// Deletes a row; false if somebody who takes no lock was faster (a sweep, an administrator).
+///
+/// # Safety
+/// The row must be of the table, and have been found just now.
+unsafe fn delete(table: &Relation, found: &Found) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { table.delete((*found.tuple).t_self) == pg_sys::TM_Result::TM_Ok }
+}
+
+/// Who was told that he has the resource believes it, so a crash must not take the commit back,
+/// whatever synchronous_commit says.
+fn keep_promise() {
+    // SAFETY: sets a flag of the current transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+}

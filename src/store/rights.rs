@@ -1,0 +1,35 @@
+//! The rights of somebody else, for a moment.
+
+use pgrx::pg_sys;
+
+/// The rights of a relation's owner until dropped: callers are granted functions, not the tables and
+/// sequences behind them.
+pub struct OwnerRights {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl OwnerRights {
+    /// # Safety
+    /// The relation must be open.
+    pub unsafe fn of(relation: pg_sys::Relation) -> Self {
+        let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
+        // SAFETY: as the caller says; plain reads and writes of this backend's identity, restored on
+        // drop; Postgres' abort restores it too.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
+            pg_sys::SetUserIdAndSecContext(
+                (*(*relation).rd_rel).relowner,
+                before.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+        }
+        before
+    }
+}
+
+impl Drop for OwnerRights {
+    fn drop(&mut self) {
+        // SAFETY: what `of` read.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
