@@ -23,7 +23,7 @@ CREATE TABLE idempotent.operation (
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
-    CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) 'enforce'),
+    CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
     CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
 );
 COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
@@ -40,7 +40,7 @@ COMMENT ON COLUMN idempotent.operation.scope_required IS 'refuse calls without a
 COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers; a change makes the keys already stored answer mismatch';
 COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes of a handler''s errors that idempotent_run stores as failures';
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
-COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding';
+COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: everybody with EXECUTE';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are

@@ -29,6 +29,7 @@ extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = 
 extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
+extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]
@@ -41,7 +42,8 @@ pub extern "C-unwind" fn _PG_init() {
 }
 
 /// What is kept in shared memory.
-static SHARED: [&dyn shared::Piece; 2] = [&stats::TABLE, &worker::visits::VISITS];
+static SHARED: [&dyn shared::Piece; 3] =
+    [&stats::TABLE, &stats::samples::SAMPLES, &worker::visits::VISITS];
 
 /// What `cargo pgrx test` asks of the crate.
 #[cfg(test)]

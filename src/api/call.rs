@@ -103,7 +103,9 @@ pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> 
     policy.check_scope(operation, scope)
 }
 
-fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
+/// # Errors
+/// 42501 for who is no member of the operation's role.
+pub fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
     let Some(role) = policy.role else { return Ok(()) };
     if operations::is_member(role) {
         return Ok(());

@@ -1,11 +1,13 @@
 //! `idempotent_claim`: the lock first, one look under it; without the lock only where somebody else has it.
 
 use crate::api::call::Call;
+use crate::api::observe::{self, Keyless};
+use crate::api::place::Place;
 use crate::api::waiting::{Waiting, locked_at_once};
 use crate::domain::dating::{self, Age};
 use crate::domain::error::Result;
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::policy::{AfterReset, OnLapse, Policy};
+use crate::domain::policy::{AfterReset, Mode, OnLapse, Policy};
 use crate::domain::verdict::{self, RETRY_AFTER, State, Verdict, judge};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned};
@@ -15,11 +17,12 @@ use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
 use crate::store::lock::KeyLock;
 use crate::store::record::{Found, Records, Row, column};
-use crate::store::{clock, fence, json, lock, snapshot};
+use crate::store::{clock, fence, json, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 /// What a claim asks for, beyond the key.
+#[derive(Clone, Copy)]
 pub struct Request {
     pub fingerprint: Option<Fingerprint>,
     /// `None`: held by the transaction.
@@ -37,19 +40,26 @@ pub struct Decision {
 
 pub fn idempotent_claim(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_claim()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let lease = || args.duration(4, "lease", 1);
+    let mut call = match Call::new(args.text(0), args.text(1), args.text(3)) {
+        Ok(call) => call,
+        Err(error) => {
+            let keyless = Keyless::claim(error, args.text(0), args.text(3), args.text(1))?;
+            return keyless.claimed(lease()?)?.into_datum(args.function());
+        }
+    };
     let records = call.open_to_write()?;
     let request = Request {
         fingerprint: match args.bytea(8) {
             Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
             None => fingerprint(args.datum(2), &call.policy),
         },
-        lease: args.duration(4, "lease", 1)?.or(call.policy.lease),
+        lease: lease()?.or(call.policy.lease),
         wait: wait(args.duration(5, "wait", 0)?, &call.policy),
         first_sent: args.timestamp(6),
         attempt_id: args.uuid(7),
     };
-    let decision = claim(&call, &records, &request)?;
+    let decision = decide(&call, &records, &request)?;
     decision.into_datum(&call, args.bool(9), args.function())
 }
 
@@ -136,6 +146,14 @@ pub fn replay(found: &Found, failed: bool) -> Answer {
     }
 }
 
+/// Claims the key, or says why not; of an operation that is only observed, never why not.
+pub fn decide(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
+    match call.policy.mode {
+        Mode::Enforce => claim(call, records, request),
+        Mode::Observe => observe::claim(call, records, request),
+    }
+}
+
 /// Claims the key, or says why not.
 ///
 /// Most keys that are claimed are new, so the lock comes first: one look under it decides. Where
@@ -171,7 +189,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
             },
         };
         if let Verdict::Claim { attempt, .. } = verdict {
-            let place = Place::of(request, attempt, found.is_some());
+            let place = Place::of(&call.policy, request, attempt, found.is_some());
             match place.make_room(records, found.as_ref(), &waiting) {
                 Some(true) => {
                     return take(call, records, lock, request, found.as_ref(), attempt, place);
@@ -256,46 +274,6 @@ pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting<'_
     before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
 }
 
-/// Where a claim is kept while it is held.
-#[derive(Clone, Copy)]
-enum Place {
-    /// In a row that others see: a lease.
-    Lease(Micros),
-    /// In a row of this transaction, which others see as being inserted: past the transaction's
-    /// share of the lock table it takes the lock's place.
-    Placeholder,
-    /// Nowhere but in the lock, and so nothing is in its way: a record that counts as absent is
-    /// deleted when the answer takes its place.
-    Lock { over_absent: bool },
-    /// In the lock, in place of a lease that has lapsed.
-    Takeover,
-}
-
-impl Place {
-    fn of(request: &Request, attempt: i32, occupied: bool) -> Self {
-        match request.lease {
-            Some(lease) => Self::Lease(lease),
-            None if claims::must_spill(lock::fair_share()) => Self::Placeholder,
-            None if attempt > 1 => Self::Takeover,
-            None => Self::Lock { over_absent: occupied },
-        }
-    }
-
-    fn make_room(
-        self,
-        records: &Records,
-        before: Option<&Found>,
-        waiting: &Waiting<'_>,
-    ) -> Option<bool> {
-        match self {
-            Self::Lock { .. } => Some(true),
-            Self::Lease(_) | Self::Placeholder | Self::Takeover => {
-                make_room(records, before, waiting)
-            }
-        }
-    }
-}
-
 /// The key is free and locked: makes it the caller's.
 fn take(
     call: &Call<'_>,
@@ -318,6 +296,10 @@ fn take(
         Place::Placeholder => {
             insert_placeholder(call, records, request)?;
             remember(call, request, &taken, true, false)?;
+            taken
+        }
+        Place::Nowhere => {
+            claims::open(call.owner.id, &call.owner.identity, observe::passing(request))?;
             taken
         }
         Place::Lock { .. } | Place::Takeover => {
@@ -380,6 +362,7 @@ fn remember(
         spilled,
         first_sent: request.first_sent,
         over_absent,
+        observed: call.policy.mode == Mode::Observe,
     };
     claims::open(call.owner.id, &call.owner.identity, claim)
 }

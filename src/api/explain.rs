@@ -4,6 +4,7 @@ use crate::api::call::Call;
 use crate::domain::Timestamp;
 use crate::domain::dating::Age;
 use crate::domain::error::Result;
+use crate::domain::policy::Mode;
 use crate::domain::verdict::{Record, Request, State, Verdict, judge};
 use crate::entry::{Args, Returned};
 use crate::store::record::{Found, Locked};
@@ -23,6 +24,9 @@ struct Explanation {
     outcome: &'static str,
     because: &'static str,
     durability: &'static str,
+    /// Told where a claim goes through whatever it would be answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
     retention_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_sent: Option<String>,
@@ -84,6 +88,7 @@ fn explain(call: &mut Call<'_>) -> Result<Explanation> {
         outcome,
         because,
         durability: call.policy.durability.as_str(),
+        mode: Some(call.policy.mode).filter(|mode| *mode != Mode::Enforce).map(Mode::as_str),
         retention_seconds: call.policy.retention as f64 / 1e6,
         first_sent: match age {
             Age::Fresh(date) | Age::TooOld { since: date } | Age::Lost { since: date } => {

@@ -1,6 +1,7 @@
 //! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
 
 use crate::api::call::Call;
+use crate::api::observe::{self, Keyless};
 use crate::api::settle::absent_row;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::{Error, Result};
@@ -41,7 +42,10 @@ pub fn idempotent_fail(args: &Args) -> Returned {
 }
 
 fn finish(args: &Args, failed: bool) -> Returned {
-    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
+    let mut call = match Call::new(args.text(0), args.text(1), args.text(4)) {
+        Ok(call) => call,
+        Err(error) => return Keyless::instead_of(error, args.text(0)).map(|_| args.datum(2)),
+    };
     let stored = Stored {
         failed,
         status: args.int4(3),
@@ -63,16 +67,30 @@ pub struct Kept {
 }
 
 impl Stored {
-    fn counter(&self) -> Counter {
+    pub fn counter(&self) -> Counter {
         if self.failed { Counter::Failed } else { Counter::Completed }
     }
 }
 
 /// Stores the answer of a key that the caller has claimed.
 pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+    match store_as_holder(call, fence, stored) {
+        // Whoever only passed holds nothing, and the answer is not needed.
+        Err(error) if observe::forgives(&call.policy, &error) => {
+            Ok(Kept { expires_at: clock::now(), evicted: false })
+        }
+        done => done,
+    }
+}
+
+fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
     let records = call.open_to_write()?;
     let id = call.owner.id;
-    if let Some(claim) = claims::get(id).filter(|claim| claim.status == Status::Open) {
+    let claim = claims::get(id);
+    if let Some(claim) = claim.filter(|claim| claim.status == Status::Passed) {
+        return observe::store_if_free(call, &records, &claim, stored);
+    }
+    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
         refuse_fence(call, fence)?;
         if claim.spilled {
             delete_placeholder(call, &records)?;
@@ -120,30 +138,46 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
 
 pub fn idempotent_release(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_release()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    let fence = args.int8(3);
+    let released = match Call::new(args.text(0), args.text(1), args.text(2)) {
+        Ok(mut call) => release(&mut call, args.int8(3))?,
+        Err(error) => Keyless::instead_of(error, args.text(0)).map(|_| true)?,
+    };
+    Ok(Some(Datum::from(released)))
+}
+
+fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
+    match release_as_holder(call, fence) {
+        Err(error) if observe::forgives(&call.policy, &error) => Ok(true),
+        done => done,
+    }
+}
+
+fn release_as_holder(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
     let records = call.open_to_write()?;
     let id = call.owner.id;
+    if claims::get(id).is_some_and(|claim| claim.status == Status::Passed) {
+        claims::close(id, Status::Released)?;
+        return Ok(true);
+    }
     if let Some(claim) = claims::get(id).filter(|claim| claim.status == Status::Open) {
-        refuse_fence(&call, fence)?;
+        refuse_fence(call, fence)?;
         if claim.spilled {
-            delete_placeholder(&call, &records)?;
+            delete_placeholder(call, &records)?;
         }
-        keep_settlement(&call, &records, claim.spilled || claim.attempt > 1)?;
+        keep_settlement(call, &records, claim.spilled || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
         claims::close(id, Status::Released)?;
         pending::count(&call.tally, Counter::Released, 1);
-        return Ok(Some(Datum::from(true)));
+        return Ok(true);
     }
-    let released = match take_by_fence(&call, &records, fence)? {
+    Ok(match take_by_fence(call, &records, fence)? {
         Held::Leased(..) => {
-            keep_settlement(&call, &records, true)?;
+            keep_settlement(call, &records, true)?;
             pending::count(&call.tally, Counter::Released, 1);
             true
         }
         Held::Finished(_) => false,
-    };
-    Ok(Some(Datum::from(released)))
+    })
 }
 
 /// A key whose record was lost was claimed because somebody had found out that it may run. Its row
@@ -203,6 +237,9 @@ pub enum Held {
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
 pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+    if observe::passes(call, records, fence) {
+        return Err(refusal(call, &FenceVerdict::Stale { current: None }, fence));
+    }
     loop {
         let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing

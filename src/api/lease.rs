@@ -3,6 +3,7 @@
 use crate::api::call::Call;
 use crate::api::claim::lease_expiry;
 use crate::api::finish::{Held, take_by_fence};
+use crate::api::observe::{self, Keyless};
 use crate::domain::error::{Code, Error, Result};
 use crate::entry::{Args, Returned};
 use crate::store::record::{Row, column};
@@ -12,29 +13,46 @@ use std::rc::Rc;
 
 pub fn idempotent_extend(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_extend()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let call = match Call::new(args.text(0), args.text(1), args.text(3)) {
+        Ok(call) => Some(call),
+        Err(error) => Keyless::instead_of(error, args.text(0)).map(|_| None)?,
+    };
     let lease = args.duration(2, "lease", 1)?.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "lease must not be null")
             .hint("Say how long the lease lasts from now, e.g. lease => '30 seconds'.")
     })?;
+    let as_if = || Ok(Some(Datum::from(clock::now().saturating_add(lease))));
+    let Some(mut call) = call else { return as_if() };
     let policy = Rc::clone(&call.policy);
-    let lease_until = change(&mut call, args.int8(4), |row| {
+    let extended = change(&mut call, args.int8(4), |row| {
         let lease_until = clock::now().saturating_add(lease);
         let expires_at = lease_expiry(&policy, lease_until);
         row.set_time(column::LEASE_UNTIL, lease_until);
         row.set_time(column::EXPIRES_AT, expires_at);
         row.set_time(column::SWEEP_AT, expires_at);
         lease_until
-    })?;
-    Ok(Some(Datum::from(lease_until)))
+    });
+    match extended {
+        Err(error) if observe::forgives(&call.policy, &error) => as_if(),
+        extended => Ok(Some(Datum::from(extended?))),
+    }
 }
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_checkpoint()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(3))?;
+    let mut call = match Call::new(args.text(0), args.text(1), args.text(3)) {
+        Ok(call) => call,
+        Err(error) => {
+            return Keyless::instead_of(error, args.text(0)).map(|_| Some(Datum::from(0)));
+        }
+    };
     let checkpoint = args.datum(2);
     check_size(&call, checkpoint)?;
-    change(&mut call, args.int8(4), |row| row.set(column::CHECKPOINT, checkpoint))?;
+    let done = change(&mut call, args.int8(4), |row| row.set(column::CHECKPOINT, checkpoint));
+    done.or_else(|error| match observe::forgives(&call.policy, &error) {
+        true => Ok(()),
+        false => Err(error),
+    })?;
     // void
     Ok(Some(Datum::from(0)))
 }

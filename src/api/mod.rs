@@ -9,8 +9,10 @@ mod grants;
 mod keys;
 mod lease;
 mod named_lock;
+mod observe;
 mod offsets;
 mod operation;
+mod place;
 mod replay;
 mod run;
 mod settle;
@@ -46,6 +48,7 @@ crate::entry::sql_functions! {
     idempotent_grant => grants::idempotent_grant,
     idempotent_revoke => grants::idempotent_revoke,
     idempotent_counters => statistics::idempotent_counters,
+    idempotent_samples => statistics::idempotent_samples,
     idempotent_library => statistics::idempotent_library,
     idempotent_stats_reset => statistics::idempotent_stats_reset,
 }

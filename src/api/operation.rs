@@ -2,13 +2,13 @@
 
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::check_operation;
-use crate::domain::part::MAX_OPERATION;
-use crate::domain::policy::{AfterReset, Durability, Exclusions, OnLapse, StoreFailures};
+use crate::domain::policy::{AfterReset, Durability, Exclusions, Mode, OnLapse, StoreFailures};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::{Args, Returned, Text};
+use crate::shared;
 use crate::store::record::Records;
 use crate::store::sql::{self, Parameter};
-use crate::store::{answer, operations, reset, snapshot};
+use crate::store::{answer, catalog, operations, reset, snapshot};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -98,7 +98,7 @@ fn check(args: &Args) -> Result<Cleared> {
     };
     on_lapse(args)?;
     after_reset(args)?;
-    check_mode(args.text(argument::MODE).map(|text| text.utf8))?;
+    check_mode(mode(args)?)?;
     if args.int4(argument::MAX_RESPONSE_BYTES).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
@@ -112,18 +112,30 @@ fn check(args: &Args) -> Result<Cleared> {
     Ok(cleared)
 }
 
-fn check_mode(mode: Option<&[u8]>) -> Result<()> {
-    match mode {
-        None | Some(b"enforce") => Ok(()),
-        Some(other) => Err(Error::new(
-            Code::InvalidParameter,
-            format!(
-                "mode cannot be \"{}\"",
-                String::from_utf8_lossy(&other[..other.len().min(MAX_OPERATION)])
-            ),
-        )
-        .hint("Pass mode => 'enforce'.")),
+fn mode(args: &Args) -> Result<Option<Mode>> {
+    args.text(argument::MODE).map(|text| Mode::parse(text.utf8)).transpose()
+}
+
+/// # Errors
+/// 55000 for a mode that the schema does not know yet.
+fn check_mode(mode: Option<Mode>) -> Result<()> {
+    if mode != Some(Mode::Observe) {
+        return Ok(());
     }
+    if !catalog::get()?.is_complete() {
+        return Err(Error::new(Code::ObjectNotReady, "this schema cannot observe an operation")
+            .detail("It is of an older version than the library.")
+            .hint("ALTER EXTENSION pg_idempotent UPDATE;"));
+    }
+    if !shared::preloaded() {
+        pgrx::ereport!(
+            pgrx::PgLogLevel::WARNING,
+            pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+            "what is observed is not counted",
+            "The library was not loaded when the server started. Add pg_idempotent to shared_preload_libraries, and restart the server."
+        );
+    }
+    Ok(())
 }
 
 fn durability(args: &Args) -> Result<Option<Durability>> {
@@ -240,6 +252,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
         (argument::DURABILITY, durability(args)?.map(Durability::as_str)),
         (argument::ON_LAPSE, on_lapse(args)?.map(OnLapse::as_str)),
         (argument::AFTER_RESET, after_reset(args)?.map(AfterReset::as_str)),
+        (argument::MODE, mode(args)?.map(Mode::as_str)),
     ] {
         parameters[index].1 = choice.map(answer::text);
     }

@@ -2,6 +2,7 @@
 
 use crate::api::call::Call;
 use crate::api::claim::{outcome, replay};
+use crate::api::observe::Keyless;
 use crate::domain::dating::Age;
 use crate::domain::error::Result;
 use crate::domain::policy::OnLapse;
@@ -12,7 +13,13 @@ use crate::store::record::{Found, Locked, Records};
 use crate::store::{claims, clock, lock};
 
 pub fn idempotent_replay(args: &Args) -> Returned {
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let mut call = match Call::new(args.text(0), args.text(1), args.text(2)) {
+        Ok(call) => call,
+        Err(error) => {
+            Keyless::instead_of(error, args.text(0))?;
+            return outcome("absent").into_datum(args.function());
+        }
+    };
     let answer = look(&mut call)?;
     call.count_answer(answer.outcome);
     answer.into_datum(args.function())

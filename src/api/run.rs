@@ -1,10 +1,12 @@
 //! `idempotent_run`: claim, call the handler, store its answer, in one round trip.
 
 use crate::api::call::Call;
-use crate::api::claim::{self, Request, claim, replay};
+use crate::api::claim::{self, Request, replay};
 use crate::api::finish::{Stored, store};
+use crate::api::observe::Keyless;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::identity::RecordId;
+use crate::domain::policy::{Mode, Policy};
 use crate::domain::verdict::{State, Verdict};
 use crate::entry::{Args, Returned};
 use crate::memory;
@@ -22,10 +24,20 @@ use std::ffi::CStr;
 
 pub fn idempotent_run(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_run()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
+    let call = match Call::new(args.text(0), args.text(1), args.text(4)) {
+        Ok(call) => Ok(call),
+        Err(error) => Err(Keyless::claim(error, args.text(0), args.text(4), args.text(1))?),
+    };
     let handler = Handler::find(args.oid(3))?;
     let request = args.datum(2);
     handler.check_request(request)?;
+    let mut call = match call {
+        Ok(call) => call,
+        Err(keyless) => {
+            let stored = call_handler(&keyless.policy, handler, request)?;
+            return executed(&stored, &keyless.claimed(None)?).into_datum(args.function());
+        }
+    };
     let running = Running::enter(&call)?;
     let records = call.open_to_write()?;
     let asked = Request {
@@ -35,7 +47,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
         first_sent: args.timestamp(6),
         attempt_id: None,
     };
-    let decision = claim(&call, &records, &asked)?;
+    let decision = claim::decide(&call, &records, &asked)?;
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
         return decision.into_datum(&call, args.bool(7), args.function());
     }
@@ -50,16 +62,9 @@ fn execute(
     request: Option<Datum>,
     claimed: Answer,
 ) -> Result<Answer> {
-    let stored = call_handler(call, handler, request)?;
+    let stored = call_handler(&call.policy, handler, request)?;
     pending::count(&call.tally, Counter::Executed, 1);
-    let executed = Answer {
-        outcome: "executed",
-        fence: claimed.fence,
-        attempt: claimed.attempt,
-        failed: Some(stored.failed),
-        response: stored.response,
-        ..Answer::default()
-    };
+    let executed = executed(&stored, &claimed);
     match claims::get(call.owner.id).map(|claim| claim.status) {
         // The handler stored an answer of its own: that is the one.
         Some(Status::Finished) => {
@@ -71,7 +76,7 @@ fn execute(
         }
         // The handler gave the key back: nothing is to be stored.
         Some(Status::Released) => Ok(executed),
-        Some(Status::Open) | None => {
+        Some(Status::Open | Status::Passed) | None => {
             let kept = store(call, claimed.fence, &stored)?;
             let expires_at = Some(kept.expires_at);
             Ok(Answer { evicted: Some(kept.evicted), expires_at, ..executed })
@@ -79,9 +84,20 @@ fn execute(
     }
 }
 
-fn call_handler(call: &Call<'_>, handler: Handler, request: Option<Datum>) -> Result<Stored> {
+fn executed(stored: &Stored, claimed: &Answer) -> Answer {
+    Answer {
+        outcome: "executed",
+        fence: claimed.fence,
+        attempt: claimed.attempt,
+        failed: Some(stored.failed),
+        response: stored.response,
+        ..Answer::default()
+    }
+}
+
+fn call_handler(policy: &Policy, handler: Handler, request: Option<Datum>) -> Result<Stored> {
     let completed = |response| Stored { response, ..Stored::default() };
-    let stored_failures = &call.policy.store_failures;
+    let stored_failures = &policy.store_failures;
     if stored_failures.is_empty() {
         return Ok(completed(handler.call(request).unwrap_or_else(|error| error.resume())));
     }
@@ -124,7 +140,8 @@ struct Running;
 impl Running {
     fn enter(call: &Call<'_>) -> Result<Self> {
         let id = call.owner.id;
-        if RUNNING.with_borrow(|running| running.contains(&id)) {
+        let is_binding = call.policy.mode == Mode::Enforce;
+        if is_binding && RUNNING.with_borrow(|running| running.contains(&id)) {
             return Err(Error::new(Code::ObjectInUse, "the key's handler is running")
                 .detail(format!(
                     "A handler called idempotent_run for its own key: {}.",

@@ -2,16 +2,18 @@
 //! `idempotent_stats_reset`.
 
 use crate::domain::error::{Code, Error};
+use crate::domain::observe::Observed;
 use crate::entry::{Args, Returned};
 use crate::memory;
 use crate::shared;
-use crate::stats::{self, Counter};
-use crate::store::{catalog, clock, json};
+use crate::stats::{self, Counter, samples};
+use crate::store::{catalog, clock, json as jsonb};
 use crate::worker::visits::{self, Visit};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Enough for the names and numbers of all operations of a database, as objects and as text.
 const ROOM: usize = 16 * 1024 * 1024;
@@ -31,7 +33,21 @@ pub fn idempotent_counters(_: &Args) -> Returned {
             row
         })
         .collect();
-    json::of(&rows)
+    jsonb::of(&rows)
+}
+
+/// Examples of what was observed in the current database, by operation and kind, latest first.
+pub fn idempotent_samples(_: &Args) -> Returned {
+    let mut operations: BTreeMap<String, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
+    let text = |utf8: &[u8]| String::from_utf8_lossy(utf8).replace('\0', "?");
+    for sample in samples::of_this_database() {
+        let (_, kind) = Observed::ALL[sample.observed as usize];
+        let kinds = operations.entry(text(&sample.operation)).or_default();
+        kinds.entry(kind).or_default().push(json!({
+            "scope": text(&sample.scope), "key": text(&sample.key), "at": clock::text(sample.at)
+        }));
+    }
+    jsonb::of(&operations)
 }
 
 /// What the library says of itself.
@@ -47,7 +63,7 @@ struct Library {
 pub fn idempotent_library(_: &Args) -> Returned {
     let version = env!("CARGO_PKG_VERSION");
     let visit = visits::here();
-    json::of(&Library {
+    jsonb::of(&Library {
         version,
         preloaded: shared::preloaded(),
         last_sweep: visit.and_then(Visit::last_success).and_then(clock::text),

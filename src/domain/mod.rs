@@ -11,6 +11,7 @@
 //! * [`policy`]: what an operation's owner decided
 //! * [`verdict`]: record + request + now -> outcome
 //! * [`named_lock`]: who may have a resource
+//! * [`observe`]: what a call would have been answered
 //! * [`shard`]: consistent placement
 //! * [`error`]: SQLSTATE, message, detail, hint
 #![deny(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod dating;
 pub mod fingerprint;
 pub mod identity;
 pub mod named_lock;
+pub mod observe;
 pub mod part;
 pub mod policy;
 pub mod shard;

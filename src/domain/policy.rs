@@ -35,6 +35,15 @@ pub enum AfterReset {
     Execute,
 }
 
+/// What outcomes are good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// They are binding.
+    Enforce,
+    /// They are counted, and every call goes through.
+    Observe,
+}
+
 impl Durability {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Unlogged, Self::Logged];
@@ -95,6 +104,25 @@ impl AfterReset {
     }
 }
 
+impl Mode {
+    /// Reads `enforce` or `observe`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("mode", text.as_ref(), [Self::Enforce, Self::Observe], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
 fn choose<T: Copy>(
     what: &str,
     text: &[u8],
@@ -128,6 +156,8 @@ pub struct Policy {
     pub on_lapse: OnLapse,
     /// What becomes of keys from before a loss of records.
     pub after_reset: AfterReset,
+    /// Whether outcomes are binding.
+    pub mode: Mode,
     /// When records of the operation were last lost from a table that it no longer keeps them in;
     /// `Timestamp::MIN` for never.
     pub lost_before: Timestamp,
@@ -154,6 +184,7 @@ impl Default for Policy {
             durability: Durability::Unlogged,
             on_lapse: OnLapse::Retry,
             after_reset: AfterReset::Unknown,
+            mode: Mode::Enforce,
             lost_before: Timestamp::MIN,
             max_response_bytes: 1024 * 1024,
             scope_required: false,

@@ -1,5 +1,7 @@
 //! What is counted.
 
+use crate::domain::observe::Observed;
+
 /// A counter of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counter {
@@ -22,11 +24,22 @@ pub enum Counter {
     WaitMicros,
     Swept,
     Evicted,
+    /// Calls of operations that are only observed, by what they would have been answered.
+    ObservedFirst,
+    ObservedDuplicate,
+    ObservedMismatch,
+    ObservedConcurrent,
+    ObservedExpired,
+    ObservedUnknown,
+    ObservedSealed,
+    ObservedMissingKey,
+    ObservedBadKey,
+    ObservedUnfinished,
 }
 
 impl Counter {
-    /// All of them, in the order of their values, as the view calls them (sql/40_statistics.sql).
-    pub const ALL: [(Self, &'static str); 17] = [
+    /// All of them, in the order of their values, as the views call them (sql/40_statistics.sql, sql/56_observe.sql).
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::Claimed, "claimed"),
         (Self::Executed, "executed"),
         (Self::Replayed, "replayed"),
@@ -44,6 +57,16 @@ impl Counter {
         (Self::WaitMicros, "wait_micros"),
         (Self::Swept, "swept"),
         (Self::Evicted, "evicted"),
+        (Self::ObservedFirst, "observed_first"),
+        (Self::ObservedDuplicate, "observed_duplicate"),
+        (Self::ObservedMismatch, "observed_mismatch"),
+        (Self::ObservedConcurrent, "observed_concurrent"),
+        (Self::ObservedExpired, "observed_expired"),
+        (Self::ObservedUnknown, "observed_unknown"),
+        (Self::ObservedSealed, "observed_sealed"),
+        (Self::ObservedMissingKey, "observed_missing_key"),
+        (Self::ObservedBadKey, "observed_bad_key"),
+        (Self::ObservedUnfinished, "observed_unfinished"),
     ];
 
     /// The counter of an outcome that was answered; none for `absent`, nor for `executed`, which
@@ -59,5 +82,21 @@ impl Counter {
             "sealed" => Self::Sealed,
             _ => return None,
         })
+    }
+
+    /// The counter of what a call would have been.
+    pub fn of_observed(observed: Observed) -> Self {
+        match observed {
+            Observed::First => Self::ObservedFirst,
+            Observed::Duplicate => Self::ObservedDuplicate,
+            Observed::Mismatch => Self::ObservedMismatch,
+            Observed::Concurrent => Self::ObservedConcurrent,
+            Observed::Expired => Self::ObservedExpired,
+            Observed::Unknown => Self::ObservedUnknown,
+            Observed::Sealed => Self::ObservedSealed,
+            Observed::MissingKey => Self::ObservedMissingKey,
+            Observed::BadKey => Self::ObservedBadKey,
+            Observed::Unfinished => Self::ObservedUnfinished,
+        }
     }
 }

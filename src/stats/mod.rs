@@ -8,6 +8,7 @@
 
 mod counter;
 pub mod pending;
+pub mod samples;
 pub mod table;
 mod tally;
 #[cfg(any(test, feature = "pg_test"))]
@@ -28,9 +29,10 @@ pub fn of_this_database() -> Option<Vec<(Vec<u8>, Counts)>> {
     TABLE.get().map(|table| table.of_database(this_database()))
 }
 
-/// Forgets the counters of the databases for which `gone` says so. Operations that are counted
+/// Forgets the counters and examples of the databases for which `gone` says so. Operations that are counted
 /// again begin at zero.
 pub fn forget(gone: impl Fn(pg_sys::Oid) -> bool) {
+    samples::forget(&gone);
     if let Some(table) = TABLE.get() {
         let databases = table.databases();
         let databases = databases.into_iter().filter(|oid| gone(pg_sys::Oid::from(*oid)));

@@ -2,8 +2,10 @@
 
 #[pgrx::pg_schema]
 mod tests {
+    use crate::domain::observe::Observed;
     use crate::shared::Shareable;
     use crate::stats::pending::Done;
+    use crate::stats::samples::{Sample, Samples};
     use crate::stats::table::{Counts, Name, OTHER, ROWS_PER_DATABASE, Table};
     use crate::stats::{Counter, Tally};
     use crate::store::journal::Journal;
@@ -180,5 +182,66 @@ mod tests {
     #[pg_test(error = "no statistics are kept")]
     fn without_preload_there_is_nothing_to_reset() {
         Spi::run("SELECT idempotent_stats_reset()").expect("runs");
+    }
+
+    const PARTS: [&[u8]; 3] = [b"op", b"scope", b"key"];
+
+    fn keys(samples: &Samples, database: u32, observed: Observed) -> Vec<String> {
+        let of = samples.of_database(database).into_iter().filter(|s| s.observed == observed);
+        of.map(|sample| String::from_utf8_lossy(&sample.key).into_owned()).collect()
+    }
+
+    #[pg_test]
+    fn an_example_comes_back_as_it_was_kept() {
+        let samples = zeroed::<Samples>();
+        assert_eq!(samples.of_database(MINE), []);
+        assert_eq!(samples.of_database(0), []);
+        samples.keep(MINE, Observed::Mismatch, 7, PARTS);
+        let [operation, scope, key] = PARTS.map(<[u8]>::to_vec);
+        let kept = Sample { observed: Observed::Mismatch, at: 7, operation, scope, key };
+        assert_eq!(samples.of_database(MINE), [kept]);
+        assert_eq!(samples.of_database(MINE + 1), []);
+        let (long, longer) = ([b'x'; 255], [b'x'; 300]);
+        samples.keep(MINE, Observed::BadKey, 8, [&long[..63], &long, &longer]);
+        let latest = samples.of_database(MINE).remove(0);
+        assert_eq!((latest.operation.len(), latest.scope.len(), latest.key.len()), (63, 255, 255));
+        samples.forget(|database| database == MINE);
+        assert_eq!(samples.of_database(MINE), []);
+    }
+
+    #[pg_test]
+    fn a_flood_of_one_kind_leaves_the_examples_of_others() {
+        let samples = zeroed::<Samples>();
+        samples.keep(MINE, Observed::Mismatch, 0, PARTS);
+        samples.keep(MINE + 1, Observed::Duplicate, 0, PARTS);
+        for at in 0..10_000 {
+            samples.keep(MINE, Observed::Duplicate, at, [b"op", b"", at.to_string().as_bytes()]);
+        }
+        let latest: Vec<String> = (9_992..10_000).rev().map(|at: i64| at.to_string()).collect();
+        assert_eq!(keys(&samples, MINE, Observed::Duplicate), latest);
+        assert_eq!(keys(&samples, MINE, Observed::Mismatch), ["key"]);
+        assert_eq!(keys(&samples, MINE + 1, Observed::Duplicate), ["key"]);
+    }
+
+    #[pg_test]
+    fn an_example_is_whole_whoever_writes_at_the_same_time() {
+        let samples = zeroed::<Samples>();
+        let texts: Vec<Vec<u8>> = (b'a'..b'e').map(|letter| vec![letter; 200]).collect();
+        std::thread::scope(|scope| {
+            for text in &texts {
+                let samples = &samples;
+                scope.spawn(move || {
+                    for at in 0..20_000 {
+                        samples.keep(MINE, Observed::Duplicate, at, [b"op", text, text]);
+                    }
+                });
+            }
+            for _ in 0..2_000 {
+                for sample in samples.of_database(MINE) {
+                    assert_eq!(sample.scope, sample.key);
+                    assert!(texts.contains(&sample.key));
+                }
+            }
+        });
     }
 }

@@ -32,7 +32,7 @@ impl Catalog {
     }
 
     /// Whether the schema is of this version.
-    fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         [self.reset, self.messages, self.offsets, self.locks]
             .iter()
             .all(|relation| *relation != pg_sys::InvalidOid)

@@ -8,9 +8,11 @@ use crate::domain::Timestamp;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{Identity, RecordId};
+use crate::domain::observe::Observed;
 use crate::memory;
 use crate::raise;
-use crate::stats::{self, Counter, pending};
+use crate::stats::{self, Counter, pending, samples};
+use crate::store::clock;
 use crate::store::journal::{Journal, current_subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
@@ -24,6 +26,8 @@ pub enum Status {
     Open,
     /// An answer is stored.
     Finished,
+    /// Only observed: the key is not held, and the work is done all the same.
+    Passed,
     /// The key was given back; the lock stays until the transaction ends.
     Released,
 }
@@ -42,6 +46,8 @@ pub struct Claim {
     pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
     pub over_absent: bool,
+    /// The operation is only observed: the claim may be left open.
+    pub observed: bool,
 }
 
 struct Remembered {
@@ -59,9 +65,14 @@ impl Remembered {
         &self.identity[..self.operation_length]
     }
 
-    fn describe(&self) -> String {
+    fn parts(&self) -> [&[u8]; 3] {
         let (operation, rest) = self.identity.split_at(self.operation_length);
         let (scope, key) = rest.split_at(self.scope_length);
+        [operation, scope, key]
+    }
+
+    fn describe(&self) -> String {
+        let [operation, scope, key] = self.parts();
         Identity::new(Some(operation), Some(scope), Some(key))
             .map_or_else(|_| String::new(), |identity| identity.describe())
     }
@@ -228,9 +239,25 @@ impl Claims {
         self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 
+    /// Claims that the commit guard would refuse, were they not only observed.
+    fn note_unfinished(&self) {
+        let unfinished = |remembered: &&Remembered| {
+            let claim = &remembered.claim;
+            claim.observed && claim.status == Status::Open
+        };
+        for remembered in self.by_id.values().filter(unfinished) {
+            let parts = remembered.parts();
+            stats::add(parts[0], Counter::of_observed(Observed::Unfinished), 1);
+            samples::keep(Observed::Unfinished, clock::now(), parts);
+        }
+    }
+
     /// The commit guard: a claim that is still open is a completion that was forgotten.
     fn check(&self) -> Result<()> {
-        let open = |remembered: &&Remembered| remembered.claim.status == Status::Open;
+        self.note_unfinished();
+        let open = |remembered: &&Remembered| {
+            remembered.claim.status == Status::Open && !remembered.claim.observed
+        };
         let Some(forgotten) = self.by_id.values().find(open) else {
             return Ok(());
         };

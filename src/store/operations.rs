@@ -3,7 +3,7 @@
 use crate::domain::Micros;
 use crate::domain::error::Result;
 use crate::domain::policy::{
-    AfterReset, Durability, Exclusions, OnLapse, Policy, StoreFailures, interval_micros,
+    AfterReset, Durability, Exclusions, Mode, OnLapse, Policy, StoreFailures, interval_micros,
 };
 use crate::entry::Text;
 use crate::stats::Tally;
@@ -32,6 +32,7 @@ mod column {
     pub const FINGERPRINT_EXCLUDE: usize = 10;
     pub const STORE_FAILURES: usize = 11;
     pub const AFTER_RESET: usize = 12;
+    pub const MODE: usize = 13;
     pub const ROLE: usize = 14;
     pub const COUNT: usize = 15;
 }
@@ -80,6 +81,8 @@ pub fn get(name: &Text<'_>) -> Result<Operation> {
         policy: Rc::new(with_loss(read(&table, name)?.unwrap_or_default(), name)?),
         tally: Rc::new(Tally::new(name.utf8)),
     };
+    // What was read is kept, so the lock need not be: an update of the extension waits for it.
+    table.give_back();
     CACHE.with_borrow_mut(|cache| {
         // What was invalidated while it was read is good for this call, not for the next.
         if generation != catalog::generation() {
@@ -142,6 +145,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             on_lapse: text(column::ON_LAPSE).map_or(Ok(default.on_lapse), OnLapse::parse)?,
             after_reset: text(column::AFTER_RESET)
                 .map_or(Ok(default.after_reset), AfterReset::parse)?,
+            mode: text(column::MODE).map_or(Ok(default.mode), Mode::parse)?,
             lost_before: default.lost_before,
             max_response_bytes: column(column::MAX_RESPONSE_BYTES)
                 .map_or(default.max_response_bytes, |datum| datum.value() as i32),

@@ -52,7 +52,7 @@ FAULTS = [
           ("src/api/lease.rs", "        row.set_time(column::LEASE_UNTIL, lease_until);\n", ""),
           "regress/claim_lease client/lease::a_heartbeat_keeps_the_lease"),
     fault("release-keeps-the-lease", "A released key is free at once",
-          (FINISH, "        Held::Leased(..) => {\n            keep_settlement(&call, &records, true)?;\n",
+          (FINISH, "        Held::Leased(..) => {\n            keep_settlement(call, &records, true)?;\n",
                    "        Held::Leased(found, _lock) => {\n            records.insert(&call.owner, &found.row)?;\n"),
           "regress/claim_lease client/lease::a_released_lease_frees_its_key"),
     fault("clock-of-the-transaction", "Leases and expiry go on while a transaction's now() stands still",

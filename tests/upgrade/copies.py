@@ -54,6 +54,23 @@ def a_restored_database_knows_that_it_has_forgotten(server):
         check_restored(server, source, database, keys, fence)
 
 
+def a_restored_database_remembers_messages_offsets_and_locks(server):
+    """What stands beside the effects in the restored tables; records, which a restore forgets, are another matter."""
+    source, database, file = server.database(), empty_database(server), server.base / "patterns"
+    lock = "SELECT acquired, holder, fence FROM idempotent_lock('report', '{}', '1 hour')"
+    server.must("SELECT idempotent_first('billing', 'm1'), idempotent_advance('billing', 'p', 5);"
+                "SELECT idempotent_operation('billing', mode => 'observe')", source)
+    held = server.value(lock.format("one"), source)
+    server.client("pg_dump", "-F", "custom", "-f", file, source)
+    server.client("pg_restore", "--exit-on-error", "-d", database, file)
+    same("a message", "f", server.value("SELECT idempotent_first('billing', 'm1')", database))
+    same("another", "t", server.value("SELECT idempotent_first('billing', 'm2')", database))
+    same("an offset", "f|t", server.value("SELECT idempotent_advance('billing', 'p', 5), idempotent_advance('billing', 'p', 6)", database))
+    same("a lock, for another", "f|one|", server.value(lock.format("two"), database))
+    same("a lock, for its holder", held, server.value(lock.format("one"), database))
+    same("the mode", "observe", server.value("SELECT mode FROM idempotent.operation WHERE name = 'billing'", database))
+
+
 def a_sweep_in_the_middle_of_a_restore_does_no_harm(server):
     """The worker visits a database as soon as it is there; the data may come hours later."""
     source, keys, fence = worked_in(server)
@@ -113,6 +130,6 @@ def a_copied_database_knows_the_keys(server):
         source, keys, _ = worked_in(server)
 
 
-TESTS = (a_restored_database_knows_that_it_has_forgotten, a_sweep_in_the_middle_of_a_restore_does_no_harm,
+TESTS = (a_restored_database_knows_that_it_has_forgotten, a_restored_database_remembers_messages_offsets_and_locks, a_sweep_in_the_middle_of_a_restore_does_no_harm,
          a_dump_of_the_schema_alone_makes_a_new_database, a_dump_of_the_old_schema_restores_as_the_new_one,
          a_copied_database_knows_the_keys)

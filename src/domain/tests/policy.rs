@@ -49,6 +49,11 @@ fn other_values_are_refused_with_the_accepted_ones() {
             "Pass on_lapse => 'retry' or on_lapse => 'unknown'.",
         ),
         (
+            Mode::parse("watch").map(|_| ()),
+            r#"mode cannot be "watch""#,
+            "Pass mode => 'enforce' or mode => 'observe'.",
+        ),
+        (
             AfterReset::parse(b"execute ").map(|_| ()),
             r#"after_reset cannot be "execute ""#,
             "Pass after_reset => 'unknown' or after_reset => 'execute'.",

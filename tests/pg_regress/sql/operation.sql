@@ -37,14 +37,14 @@ SELECT (idempotent_operation('operation', wait => '4 seconds')).*;
 SELECT a AS arguments, pg_temp.refusal(format('SELECT idempotent_operation(''operation'', %s)', a)) FROM unnest(ARRAY[
     $$retention => '0'$$, $$retention => '-1 day'$$, $$retention => '200 years'$$, $$failure_retention => '0'$$, $$failure_retention => '-1 s'$$, $$response_retention => '-1 s'$$, $$response_retention => '200 years'$$,
     $$lease => '-1 s'$$, $$lease => '200 years'$$, $$wait => '-1 s'$$, $$wait => '200 years'$$, $$durability => 'wooden'$$, $$durability => ''$$, $$on_lapse => 'panic'$$, $$max_response_bytes => -1$$,
-    $$fingerprint_exclude => '{""}'$$, $$fingerprint_exclude => '{/a~2b}'$$, $$fingerprint_exclude => '{/a~}'$$, $$store_failures => '{P}'$$, $$store_failures => '{40001}'$$, $$after_reset => 'pray'$$, $$mode => 'observe'$$, $$mode => ''$$]) AS a;
+    $$fingerprint_exclude => '{""}'$$, $$fingerprint_exclude => '{/a~2b}'$$, $$fingerprint_exclude => '{/a~}'$$, $$store_failures => '{P}'$$, $$store_failures => '{40001}'$$, $$after_reset => 'pray'$$, $$mode => 'watch'$$, $$mode => ''$$]) AS a;
 SELECT idempotent_operation('operation', durability => 'wooden');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotent_operation('operation', max_response_bytes => -1);
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotent_operation('operation', fingerprint_exclude => '{/a~2b}');
 \echo :LAST_ERROR_SQLSTATE
-SELECT idempotent_operation('operation', mode => 'observe');
+SELECT idempotent_operation('operation', mode => 'watch');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotent_operation('operation', role => 'regress_idempotent_nobody');
 \echo :LAST_ERROR_SQLSTATE

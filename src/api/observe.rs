@@ -1,0 +1,196 @@
+//! Operations that are only observed (`mode => 'observe'`): every call goes through, and what it
+//! would have been answered is counted, and sampled.
+//!
+//! Whoever comes first holds the key as ever, so that the next are recognised, and stores the answer.
+//! Whoever would have been answered otherwise is told `claimed`, too, and *passes*: it holds nothing,
+//! its answer is stored only if nobody else's is there, and it waits for nobody.
+
+use crate::api::call::{Call, check_role};
+use crate::api::claim::{self, Decision, Request, outcome};
+use crate::api::finish::{Kept, Stored, answer_row};
+use crate::domain::Micros;
+use crate::domain::error::{Code, Error, Result};
+use crate::domain::identity::check_operation;
+use crate::domain::observe::Observed;
+use crate::domain::policy::{Mode, Policy};
+use crate::domain::verdict::Verdict;
+use crate::entry::Text;
+use crate::stats::{Counter, Tally, pending, samples};
+use crate::store::answer::Answer;
+use crate::store::claims::{self, Claim, Status};
+use crate::store::lock::KeyLock;
+use crate::store::operations::{self, Operation};
+use crate::store::record::{Locked, Records};
+use crate::store::{clock, fence};
+use std::rc::Rc;
+
+/// Claims the key if it is free, and lets the caller do the work if it is not.
+pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
+    let passed_before = claims::get(call.owner.id)
+        .is_some_and(|c| c.status == Status::Passed && c.fingerprint == request.fingerprint);
+    if passed_before {
+        return Ok(Decision { verdict: Verdict::Held, answer: claimed(None)? });
+    }
+    let at_once = Request { wait: 0, ..*request };
+    let decision = match claim::claim(call, records, &at_once) {
+        Ok(decision) => decision,
+        // Somebody was faster, and the transaction's snapshot does not show it.
+        Err(error) if error.code == Code::SerializationFailure => {
+            return pass(call, request, Observed::Concurrent);
+        }
+        Err(error) if error.code == Code::BadKey => return pass(call, request, Observed::BadKey),
+        Err(error) => return Err(error),
+    };
+    match Observed::of(decision.verdict) {
+        None => Ok(decision),
+        Some(Observed::First) => {
+            count(call, Observed::First);
+            Ok(decision)
+        }
+        Some(observed) => pass(call, request, observed),
+    }
+}
+
+/// Would have been answered otherwise, and does the work all the same.
+fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decision> {
+    count(call, observed);
+    // With a lease the work outlives the transaction, and what is remembered does not.
+    if request.lease.is_none() && claims::get(call.owner.id).is_none() {
+        claims::open(call.owner.id, &call.owner.identity, passing(request))?;
+    }
+    let verdict = Verdict::Claim { attempt: 1, takeover: false };
+    Ok(Decision { verdict, answer: claimed(request.lease)? })
+}
+
+/// What is remembered of a call that passes.
+pub fn passing(request: &Request) -> Claim {
+    Claim {
+        status: Status::Passed,
+        fingerprint: request.fingerprint,
+        attempt: 1,
+        checkpoint: None,
+        spilled: true,
+        first_sent: request.first_sent,
+        over_absent: false,
+        observed: true,
+    }
+}
+
+/// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
+fn claimed(lease: Option<Micros>) -> Result<Answer> {
+    let fence = lease.map(|_| fence::next()).transpose()?;
+    let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
+    Ok(Answer { attempt: Some(1), fence, expires_at, ..outcome("claimed") })
+}
+
+fn count(call: &Call<'_>, observed: Observed) {
+    let identity = &call.owner.identity;
+    let parts = [identity.operation(), identity.scope(), identity.key()];
+    note(&call.tally, observed, parts);
+}
+
+fn note(tally: &Tally, observed: Observed, parts: [&[u8]; 3]) {
+    tally.add(Counter::of_observed(observed), 1);
+    if observed.is_sampled() {
+        samples::keep(observed, clock::now(), parts);
+    }
+}
+
+/// Stores the answer of a call that passed, if there is no other and nobody is at it.
+pub fn store_if_free(
+    call: &Call<'_>,
+    records: &Records,
+    claim: &Claim,
+    stored: &Stored,
+) -> Result<Kept> {
+    let (mut row, kept) = answer_row(call, stored, claim.first_sent);
+    row.set_fingerprint(claim.fingerprint.as_ref());
+    let id = call.owner.id;
+    if let Some(_lock) = KeyLock::try_acquire(id)
+        && is_free(call, records)?
+    {
+        records.insert(&call.owner, &row)?;
+        pending::count(&call.tally, stored.counter(), 1);
+    }
+    claims::close(id, Status::Finished)?;
+    Ok(kept)
+}
+
+fn is_free(call: &Call<'_>, records: &Records) -> Result<bool> {
+    match records.find_locked(&call.owner) {
+        Ok(Locked::Nothing) => Ok(true),
+        Ok(Locked::Found(found)) => {
+            Ok(found.record.expired(clock::now()) && records.delete_within(&found, 0) == Some(true))
+        }
+        Ok(Locked::BeingWritten(_)) => Ok(false),
+        Err(error) if error.code == Code::SerializationFailure => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the fence is one of a call that passed: it is nobody's, and whoever has it waits for
+/// nobody who is at work.
+pub fn passes(call: &Call<'_>, records: &Records, fence: Option<i64>) -> bool {
+    if call.policy.mode == Mode::Enforce || fence.is_none() {
+        return false;
+    }
+    let found = records.find(&call.owner);
+    !found.is_ok_and(|found| found.is_some_and(|found| found.record.fence == fence))
+}
+
+/// Whether a refusal to finish is forgiven: who passed with a lease comes back with a fence that
+/// nobody else was given, and may find anything.
+pub fn forgives(policy: &Policy, error: &Error) -> bool {
+    policy.mode == Mode::Observe && matches!(error.code, Code::Fence | Code::NoClaim)
+}
+
+/// A call without a key that could be used.
+pub struct Keyless {
+    pub policy: Rc<Policy>,
+}
+
+impl Keyless {
+    /// What `Call::new` has refused, if the operation is only observed.
+    ///
+    /// # Errors
+    /// The refusal, if it is not; 42501 for who is no member of the operation's role.
+    pub fn instead_of(refusal: Error, operation: Option<Text<'_>>) -> Result<Self> {
+        Ok(Self { policy: observed(refusal, operation)?.policy })
+    }
+
+    /// As `instead_of`, for a claim, which is counted.
+    ///
+    /// # Errors
+    /// As `instead_of`.
+    pub fn claim(
+        refusal: Error,
+        operation: Option<Text<'_>>,
+        scope: Option<Text<'_>>,
+        key: Option<Text<'_>>,
+    ) -> Result<Self> {
+        let found = observed(refusal, operation)?;
+        let kind = if key.is_none() { Observed::MissingKey } else { Observed::BadKey };
+        let utf8 = |text: Option<Text<'_>>| text.map_or(Vec::new(), |text| text.utf8.to_vec());
+        note(&found.tally, kind, [&utf8(operation), &utf8(scope), &utf8(key)]);
+        found.tally.add(Counter::Claimed, 1);
+        Ok(Self { policy: found.policy })
+    }
+
+    /// What it is answered.
+    pub fn claimed(&self, lease: Option<Micros>) -> Result<Answer> {
+        claimed(lease.or(self.policy.lease))
+    }
+}
+
+fn observed(refusal: Error, operation: Option<Text<'_>>) -> Result<Operation> {
+    let named = operation.filter(|name| check_operation(Some(name.utf8)).is_ok());
+    let Some(name) = named.filter(|_| refusal.code == Code::BadKey) else {
+        return Err(refusal);
+    };
+    let operation = operations::get(&name)?;
+    if operation.policy.mode != Mode::Observe {
+        return Err(refusal);
+    }
+    check_role(&operation.policy, name.utf8)?;
+    Ok(operation)
+}
