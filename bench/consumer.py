@@ -3,7 +3,7 @@
 One server, one run, everything by turns, a batch of new ids each and then the same ids again. The rivals are the table
 that one would write by hand (an index less than ours), and the same with an index by which old messages can be deleted. The ratio is the median
 of the rounds' ratios. Written to bench/consumer.json. Exits with 1 if a batch is not five times faster than as many calls one
-by one in a transaction, or slower than INSERT ... ON CONFLICT into the plain table.
+by one in a transaction, or new ids take longer than with INSERT ... ON CONFLICT into the plain table.
 
 Environment: as for run.py. QUICK=1 takes fewer rounds.
 """
@@ -79,7 +79,7 @@ def main():
                 results[f"{ids} {state} {side}"] = {"ours": statistics.median(ours), "rival": statistics.median(rival), "ratio": ratio}
                 print(f"| {ids} | {state} | {statistics.median(ours):.2f} | {statistics.median(rival):.2f} | {ratio:.2f} "
                       f"| {min(ratios):.2f} to {max(ratios):.2f} | {NAMES[side]} |")
-                if ratio < PROMISED.get(side, 0):
+                if state == "new" and ratio < PROMISED.get(side, 0):
                     missed.append(f"{ids}, {state}, against {NAMES[side]}: {ratio:.2f}")
     batch = statistics.median(wall for wall, _ in samples["random", "new", "ours"])
     alone = statistics.median(single)

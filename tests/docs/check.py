@@ -1,7 +1,7 @@
-"""Whether README.md tells the truth: runs its SQL and compares what psql prints, and looks for every test it names.
+"""Whether the documents tell the truth: runs their SQL and compares what psql prints, and looks for every test they name.
 
 An ```sql block that is followed by a ```text block must print just that. The SQL of all such blocks, and of the blocks
-before them, runs in one database, in order. Environment: PGHOST, PGPORT, PGUSER (a superuser) and PGBIN.
+before them, runs in one database for each document, in order. Environment: PGHOST, PGPORT, PGUSER (a superuser) and PGBIN.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from pathlib import Path
 from places import exists
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+DOCUMENTS = ("README.md", "docs/patterns.md", "docs/migrating.md")
 PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -38,7 +38,7 @@ def transcripts(text):
     return found
 
 
-def check_transcripts(text):
+def check_transcripts(name, text):
     psql(f"DROP DATABASE IF EXISTS {DATABASE}", "postgres", "-q")
     psql(f"CREATE DATABASE {DATABASE}", "postgres", "-q")
     results = []
@@ -50,7 +50,7 @@ def check_transcripts(text):
                 difference = printed
             else:
                 wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
-                difference = list(difflib.unified_diff(wanted, printed, "README.md", "psql", lineterm="", n=1))
+                difference = list(difflib.unified_diff(wanted, printed, name, "psql", lineterm="", n=1))
                 good = not difference
             results.append((good, "runs" if expected is None else "prints", sql.strip().splitlines()[0], difference))
     finally:
@@ -67,8 +67,10 @@ def check_tests(text):
 
 
 def main():
-    text = README.read_text()
-    results = check_transcripts(text) + check_tests(text)
+    results = []
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text()
+        results += check_transcripts(name, text) + check_tests(text)
     for good, what, title, difference in results:
         if not good:
             print(f"    FAILED {what}: {title}", *(f"        {line}" for line in difference), sep="\n")

@@ -81,3 +81,37 @@ fn many_who_want_a_resource_have_it_one_at_a_time_and_fences_grow() {
     assert!(fences.len() > WANTING, "they got it often enough: {}", fences.len());
     assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
 }
+
+/// Everybody waits for the transaction that has the resource at the moment; whoever gets it next has a higher fence than
+/// whoever had it before, however long he has waited.
+#[test]
+fn who_waited_gets_a_fence_as_of_the_grant() {
+    let scratch = Scratch::new();
+    let start = Barrier::new(WANTING);
+    let granted: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for number in 0..WANTING {
+            let (scratch, start, granted) = (&scratch, &start, &granted);
+            scope.spawn(move || {
+                let mut wire = scratch.wire();
+                let key = format!("w{number}");
+                start.wait();
+                for _ in 0..40 {
+                    wire.run("BEGIN");
+                    let (acquired, fence) = lock(&mut wire, &key, "1 hour");
+                    assert!(acquired, "whoever had it has given it back, or rolled back");
+                    granted.lock().unwrap().push(fence);
+                    if fence % 2 == 0 {
+                        wire.run(&format!("SELECT idempotent_unlock('report', '{key}', {fence})"));
+                        wire.run("COMMIT");
+                    } else {
+                        wire.run("ROLLBACK");
+                    }
+                }
+            });
+        }
+    });
+    let fences = granted.into_inner().unwrap();
+    assert_eq!(fences.len(), WANTING * 40);
+    assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
+}
