@@ -59,6 +59,13 @@ CREATE FUNCTION smith.shared(key text, label text, shards integer) RETURNS text 
 CREATE VIEW smith.forgotten AS SELECT n.key, idempotent_forget(n.operation, n.key) AS forgotten, smith.kept(n.key, '1') AS kept, smith.released(n.key) AS released, smith.settled(n.key) AS settled FROM smith.named AS n;
 CREATE VIEW smith.refused AS SELECT n.key, smith.failed(n.key, a.response, a.status) AS response FROM smith.named AS n, smith.argument AS a;
 
+CREATE VIEW smith.received AS SELECT n.operation, n.key, idempotent_first(n.operation, n.key) AS is_new, idempotent_advance(n.operation, n.key, a.fence) AS advanced
+    FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.received_all AS SELECT n.operation, m.message_id FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_first(n.operation, a.names || n.key) AS m (message_id);
+CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, l.fence) AS unlocked
+    FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_lock(n.operation, n.key, a.lease) AS l WHERE l.acquired;
+CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;
+
 CREATE VIEW smith.pg_proc AS
 SELECT p.* FROM pg_catalog.pg_proc AS p
 WHERE p.pronamespace = 'smith'::regnamespace AND p.proname <> 'declines'

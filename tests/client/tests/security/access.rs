@@ -136,5 +136,5 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             }
         }
     }
-    assert_eq!(tried, 12 * ROLES.len() * 2, "functions about keys");
+    assert_eq!(tried, 15 * ROLES.len() * 2, "functions about keys");
 }

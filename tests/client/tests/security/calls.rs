@@ -3,6 +3,7 @@
 use super::members::Function;
 
 pub struct Call {
+    /// Its name; with its types, where there are others of that name.
     pub function: &'static str,
     pub arguments: &'static [(&'static str, &'static str)],
 }
@@ -22,6 +23,11 @@ const CALLS: &[Call] = &[
     call("idempotent_checkpoint", &[("operation", "{op}"), ("key", "'leased'"), ("checkpoint", "'1'"), ("fence", "{fence}")]),
     call("idempotent_replay", &[("operation", "{op}"), ("key", "'done'")]),
     call("idempotent_run", &[("operation", "{op}"), ("key", "'new'"), ("request", r#"'{"n": 1}'"#), ("handler", "'public.handle(pg_catalog.jsonb)'")]),
+    call("idempotent_first(text,text,text,interval)", &[("consumer", "{op}"), ("message_id", "'new'")]),
+    call("idempotent_first(text,text[],text,interval)", &[("consumer", "{op}"), ("message_ids", "'{new,done}'")]),
+    call("idempotent_advance", &[("consumer", "{op}"), ("partition", "'new'"), (r#""offset""#, "7")]),
+    call("idempotent_lock", &[("resource", "'report'"), ("key", "'new'"), ("ttl", "'1 hour'")]),
+    call("idempotent_unlock", &[("resource", "'report'"), ("key", "'new'"), ("fence", "1")]),
     call("idempotent_explain", &[("operation", "{op}"), ("key", "'done'")]),
     call("idempotent_seal", &[("operation", "{op}"), ("key", "'new'")]),
     call("idempotent_resolve", &[("operation", "{op}"), ("key", "'lapsed'"), ("verdict", "'completed'"), ("response", "'1'")]),
@@ -37,6 +43,7 @@ const CALLS: &[Call] = &[
     call("idempotent_stats_reset", &[]),
     call("counters", &[]),
     call("library", &[]),
+    call("samples", &[]),
     call("operation_changed", &[]),
 ];
 
@@ -44,11 +51,10 @@ const CALLS: &[Call] = &[
 #[track_caller]
 pub fn of(functions: &[Function]) -> Vec<(&Function, &'static Call)> {
     for call in CALLS {
-        let known = functions.iter().any(|function| function.bare_name() == call.function);
+        let known = functions.iter().any(|function| call.is_of(function));
         assert!(known, "there is a call of {}, which does not exist", call.function);
     }
-    let call_of =
-        |function: &Function| CALLS.iter().find(|call| call.function == function.bare_name());
+    let call_of = |function: &Function| CALLS.iter().find(|call| call.is_of(function));
     let missing =
         |function: &Function| panic!("no sensible call of {} is known here", function.identity);
     functions
@@ -58,6 +64,10 @@ pub fn of(functions: &[Function]) -> Vec<(&Function, &'static Call)> {
 }
 
 impl Call {
+    fn is_of(&self, function: &Function) -> bool {
+        self.function == function.bare_name() || self.function == function.identity
+    }
+
     /// Whether it is about an operation's keys or settings.
     pub fn has_operation(&self) -> bool {
         self.arguments.iter().any(|(_, value)| *value == "{op}")

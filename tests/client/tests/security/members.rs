@@ -24,7 +24,8 @@ impl Function {
 
 pub fn functions(admin: &mut Wire) -> Vec<Function> {
     let rows = admin.run(&format!(
-        "SELECT p.oid::regproc, p.oid::regprocedure, array_to_string(p.proargnames, ' '),
+        "SELECT p.oid::regproc, p.oid::regprocedure, 
+                (SELECT string_agg(quote_ident(name), ' ' ORDER BY n) FROM unnest(p.proargnames) WITH ORDINALITY AS a (name, n)),
                 (SELECT string_agg(format_type(t, NULL), ';' ORDER BY n) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n))
          FROM pg_proc AS p WHERE p.oid IN (SELECT d.objid {MEMBERS} AND d.classid = 'pg_proc'::regclass)
          ORDER BY p.oid::regprocedure::text COLLATE \"C\""

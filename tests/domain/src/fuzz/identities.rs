@@ -5,7 +5,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::budget::hold;
 use crate::domain::error::Code;
-use crate::domain::identity::{Identity, MAX_KEY, MAX_OPERATION, MAX_SCOPE, check_operation};
+use crate::domain::identity::{Identity, check_operation};
+use crate::domain::part::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 use crate::names::{allowed, parts};
 
 /// The inverse of what messages do to a part.

@@ -8,7 +8,7 @@ SELECT idempotent_operation('logged', durability => 'logged'), idempotent_operat
        idempotent_operation('strict', scope_required => true, max_response_bytes => 10),
        idempotent_operation('short', retention => '50 ms', response_retention => '10 ms'),
        idempotent_operation('unsure', lease => '50 ms', on_lapse => 'unknown', store_failures => '{P0001,22}'),
-       idempotent_operation('theirs', role => 'fuzz_other');
+       idempotent_operation('theirs', role => 'fuzz_other'), idempotent_operation('watched', mode => 'observe');
 
 CREATE TABLE fuzz.effect (request jsonb);
 CREATE FUNCTION fuzz.same(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';

@@ -132,7 +132,7 @@ fn text(rng: &mut Rng, name: &str) -> String {
         match name {
             "operation" | "name" => &[
                 "'op'", "'op'", "'op'", "'logged'", "'lease'", "'strict'", "'short'", "'unsure'",
-                "'theirs'", "'other'",
+                "'theirs'", "'watched'", "'other'",
             ],
             "key" => KEYS,
             "scope" => &["''", "''", "'t1'"],
@@ -141,6 +141,9 @@ fn text(rng: &mut Rng, name: &str) -> String {
             "on_lapse" => &["'retry'", "'unknown'"],
             "after_reset" => &["'unknown'", "'execute'"],
             "mode" => &["'enforce'", "'observe'"],
+            "consumer" => &["'op'", "'op'", "'theirs'", "'strict'", "'short'", "'watched'"],
+            "message_id" => KEYS,
+            "resource" | "partition" => &["'r1'", "'r1'", "'r2'"],
             _ => &["'label'", "'x'"],
         }
     };
