@@ -84,6 +84,15 @@ impl Figures {
             "ID007",
             "ID009",
             "40001",
+            "new",
+            "seen",
+            "advanced",
+            "behind",
+            "locked",
+            "locked by another",
+            "unlocked",
+            "not unlocked",
+            "observed",
         ];
         let mut missing: Vec<_> =
             outcomes.into_iter().filter(|outcome| self.came(outcome) == 0).collect();
@@ -109,6 +118,11 @@ impl Figures {
 }
 
 fn outcome(outcome: &Outcome, call: &Call) -> Option<String> {
+    if let Call::Pattern(pattern) = call
+        && let Some(said) = pattern.said(outcome)
+    {
+        return Some(said.to_owned());
+    }
     match outcome {
         Outcome::Row(row) => Some(row.outcome.clone()),
         Outcome::Refused(code) => Some(code.clone()),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
+use crate::pattern::{Pattern, Trace};
 use crate::plan::Mix;
 
 /// Nanoseconds since the run began, on the clock of the clients' machine.
@@ -28,6 +29,7 @@ pub enum Line {
     Call(Event),
     Fault(Fault),
     Effect(Effect),
+    Trace(Trace),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -185,9 +187,12 @@ pub enum Call {
         answer: Option<u64>,
     },
     Sweep,
+    /// Of the patterns beside the core.
+    Pattern(Pattern),
 }
 
 impl Call {
+    /// What it is about: a key, or what has a number like one.
     pub fn key(&self) -> Option<KeyId> {
         match self {
             Self::Claim { key, .. }
@@ -201,6 +206,7 @@ impl Call {
             | Self::Replay { key }
             | Self::Look { key, .. }
             | Self::Resolve { key, .. } => Some(*key),
+            Self::Pattern(pattern) => Some(pattern.subject()),
             _ => None,
         }
     }
@@ -318,6 +324,7 @@ pub struct History {
     pub events: Vec<Event>,
     pub faults: Vec<Fault>,
     pub effects: Vec<Effect>,
+    pub traces: Vec<Trace>,
 }
 
 impl History {
@@ -339,6 +346,7 @@ impl History {
             Line::Call(event) => self.events.push(event),
             Line::Fault(fault) => self.faults.push(fault),
             Line::Effect(effect) => self.effects.push(effect),
+            Line::Trace(trace) => self.traces.push(trace),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod figures;
 pub mod history;
 pub mod options;
+pub mod pattern;
 pub mod plan;
 pub mod play;
 pub mod round;

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::plan::{Mix, Plan, policies};
 use crate::play::slots::Slots;
 use crate::play::stage::Stage;
-use crate::play::{self, close, sql};
+use crate::play::{self, close, patterns, sql};
 
 /// Looks at the clock this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -36,6 +36,7 @@ pub fn run(
     let mut admin = scratch.admin();
     admin.batch_execute("CREATE EXTENSION pg_idempotent")?;
     admin.batch_execute(sql::SETUP)?;
+    admin.batch_execute(patterns::SETUP)?;
     for operation in &operations {
         admin.batch_execute(&sql::policy(operation))?;
     }

@@ -13,6 +13,8 @@ mod ends;
 mod fences;
 #[path = "planted/holders.rs"]
 mod holders;
+#[path = "planted/patterns.rs"]
+mod patterns;
 #[path = "planted/shrinking.rs"]
 mod shrinking;
 #[path = "planted/story.rs"]

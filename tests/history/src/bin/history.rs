@@ -123,7 +123,8 @@ fn judge(history: &History, options: &Options, figures: &mut Figures) -> Result<
 fn show(part: &History) -> Result<()> {
     let lines = (part.keys.iter().cloned().map(Line::Key))
         .chain(part.events.iter().cloned().map(Line::Call))
-        .chain(part.effects.iter().cloned().map(Line::Effect));
+        .chain(part.effects.iter().cloned().map(Line::Effect))
+        .chain(part.traces.iter().cloned().map(Line::Trace));
     let mut out = std::io::stdout().lock();
     for line in lines {
         write(&mut out, &line)?;

@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::{Rule, Violation};
 use crate::history::{Call, Outcome};
+use crate::pattern::Pattern;
 
 /// May befall any statement: retry, deadlock, our own statement_timeout.
 const ANYWHERE: [&str; 3] = ["40001", "40P01", "57014"];
@@ -28,6 +29,8 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 ["42704", "55000"].contains(&code)
             }
             Call::Resolve { .. } => code == "55000",
+            // Another rule's business.
+            Call::Pattern(Pattern::Watched { .. }) => true,
             _ => false,
         };
         if !of_call && !ANYWHERE.contains(&code) {

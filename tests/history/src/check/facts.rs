@@ -1,6 +1,6 @@
 //! What a history says about each key: who was given it, what was done, and what was answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use crate::answer;
 use crate::history::{
     Call, Dating, Effect, Event, History, Key, KeyId, Nanos, Operation, Outcome, TxnId,
 };
+use crate::pattern::Trace;
 
 pub struct Facts<'a> {
     pub history: &'a History,
@@ -268,24 +269,28 @@ impl KeyFacts<'_> {
     }
 }
 
-/// The effects in the database tell what became of transactions that nobody was told of.
+/// The effects and traces in the database tell what became of transactions that nobody was told of.
 fn find_out_fates(history: &History, txns: &mut BTreeMap<TxnId, Transaction>) {
-    let there: std::collections::HashSet<u64> =
-        history.effects.iter().map(|effect| effect.effect).collect();
+    let there: HashSet<u64> = history.effects.iter().map(|effect| effect.effect).collect();
+    let traces: HashSet<u64> = history.traces.iter().filter_map(Trace::number).collect();
     for txn in txns.values_mut().filter(|txn| txn.fate == Fate::Unknown) {
         for at in &txn.events {
             let event = &history.events[*at];
-            let (effect, certain) = match &event.call {
-                Call::Effect { effect, .. } => (effect, event.outcome.is_ok()),
+            let (left, certain) = match &event.call {
+                Call::Effect { effect, .. } => (there.contains(effect), event.outcome.is_ok()),
                 Call::Run { effect, declined, .. } => {
-                    (effect, event.outcome.said() == "executed" && !declined)
+                    (there.contains(effect), event.outcome.said() == "executed" && !declined)
                 }
+                Call::Pattern(pattern) => (
+                    pattern.number().is_some_and(|number| traces.contains(&number)),
+                    pattern.leaves_a_trace(&event.outcome),
+                ),
                 _ => continue,
             };
             if txn.undone_at(*at).is_some() {
                 continue;
             }
-            if there.contains(effect) {
+            if left {
                 txn.fate = Fate::Committed { by: Nanos::MAX };
             } else if certain {
                 txn.fate = Fate::Aborted;

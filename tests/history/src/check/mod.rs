@@ -13,6 +13,7 @@ mod fences;
 mod guard;
 mod holds;
 mod mismatches;
+mod patterns;
 mod seals;
 mod shrink;
 mod stuck;
@@ -76,12 +77,18 @@ pub enum Rule {
     WrongError,
     /// No answer within lease and wait.
     Stuck,
+    /// A message that was new to a consumer twice within its retention.
+    SecondFirst,
+    /// An offset that was accepted after one that is no less.
+    OffsetOrder,
+    /// A call of an operation that is only observed was refused, or had to wait.
+    ObservedInTheWay,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub rule: Rule,
-    /// The keys that it is about.
+    /// The keys that it is about, or what has a number like one (`Pattern::subject`).
     pub keys: Vec<KeyId>,
     pub what: String,
 }
@@ -117,6 +124,7 @@ pub fn check(history: &History, options: Options) -> Vec<Violation> {
     guard::check(&facts, &mut found);
     errors::check(&facts, &mut found);
     stuck::check(&facts, &mut found);
+    patterns::check(&facts, &mut found);
     found.sort_by(|a, b| (a.rule, &a.keys).cmp(&(b.rule, &b.keys)));
     found
 }

@@ -92,6 +92,23 @@ fn keep(history: &History, violation: &Violation, txns: &[TxnId]) -> History {
         .filter(|effect| known(effect.effect, &events) || !known(effect.effect, &history.events))
         .cloned()
         .collect();
+    let left = |number: u64, events: &[Event]| {
+        events.iter().any(|event| match &event.call {
+            Call::Pattern(pattern) => pattern.number() == Some(number),
+            _ => false,
+        })
+    };
+    let traces = history
+        .traces
+        .iter()
+        .filter(|trace| trace.subject().is_none_or(concerns))
+        .filter(|trace| {
+            trace
+                .number()
+                .is_none_or(|number| left(number, &events) || !left(number, &history.events))
+        })
+        .cloned()
+        .collect();
     let keys = history
         .keys
         .iter()
@@ -100,5 +117,5 @@ fn keep(history: &History, violation: &Violation, txns: &[TxnId]) -> History {
         })
         .cloned()
         .collect();
-    History { setup: history.setup.clone(), keys, events, faults: Vec::new(), effects }
+    History { setup: history.setup.clone(), keys, events, faults: Vec::new(), effects, traces }
 }

@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::{
     Asked, Beat, End, Ending, LONGEST_LEASE_MS, LONGEST_WAIT_MS, Lease, Mix, REQUESTS, Script,
-    Slot, Step, policies,
+    Slot, Step, patterns, policies,
 };
 use crate::history::Level;
 
@@ -12,6 +12,8 @@ pub struct Plan {
     rng: Rng,
     slots: usize,
     mix: Mix,
+    /// Drawn so far.
+    scripts: u32,
 }
 
 impl Plan {
@@ -21,6 +23,7 @@ impl Plan {
             rng: Rng::with_seed(seed ^ (u64::from(client) + 1).wrapping_mul(0x9e37_79b9)),
             slots,
             mix,
+            scripts: 0,
         }
     }
 
@@ -132,6 +135,37 @@ impl Plan {
         Step::Run { slot, asked: self.asked(), declined: self.one_in(8) }
     }
 
+    /// Calls of the patterns, by themselves, or in a transaction of their own or beside a key's work.
+    fn patterns(&mut self) -> Script {
+        let mut steps = self.pattern();
+        if steps.len() == 1 && self.rng.bool() {
+            return Script::Single(steps[0]);
+        }
+        for _ in 0..self.rng.usize(..3) {
+            steps.extend(self.pattern());
+        }
+        if self.one_in(3) {
+            let (name, more) = (self.rng.u32(..1000), self.pattern());
+            steps.insert(0, Step::Savepoint { name });
+            steps.push(Step::RollbackTo { name });
+            steps.extend(more);
+        }
+        if self.one_in(3) {
+            let work = self.work();
+            steps = self.interleave(&steps, &work);
+        }
+        // Others wait for a message until it is settled, and somebody must be left to settle it.
+        let end = match self.end() {
+            End::Prepare if !self.one_in(4) => End::Commit,
+            end => end,
+        };
+        Script::Transaction { level: self.level(), steps, end }
+    }
+
+    fn pattern(&mut self) -> Vec<Step> {
+        patterns::draw(&mut self.rng, self.scripts).into_iter().map(Step::Pattern).collect()
+    }
+
     fn lease(&mut self) -> Script {
         let beats = (0..self.rng.usize(..4)).map(|_| self.beat()).collect();
         Script::Lease(Lease {
@@ -181,12 +215,14 @@ impl Iterator for Plan {
         if self.mix == Mix::Leases {
             return Some(self.lease_without_effect());
         }
+        self.scripts += 1;
         let slot = self.slot();
         Some(match self.rng.u32(..100) {
-            0..38 => self.transaction(),
-            38..60 => self.lease(),
-            60..78 => Script::Single(self.run(slot)),
-            78..89 => Script::Single(Step::Replay { slot }),
+            0..30 => self.transaction(),
+            30..46 => self.patterns(),
+            46..64 => self.lease(),
+            64..80 => Script::Single(self.run(slot)),
+            80..89 => Script::Single(Step::Replay { slot }),
             89 if self.rng.bool() => Script::Single(Step::Seal { slot }),
             90 => Script::Single(Step::Sweep),
             91 => Script::Single(Step::Unclaimed { slot }),
@@ -233,6 +269,13 @@ mod tests {
             "Serializable",
             "RepeatableRead",
             "failed: true",
+            "First",
+            "Advance",
+            "Unlock",
+            "WatchedClaim",
+            "WatchedComplete",
+            "WatchedRelease",
+            "WatchedRun",
         ] {
             assert!(drawn.contains(kind), "{kind} is never drawn");
         }

@@ -1,6 +1,7 @@
 //! What a client will try: a function of the seed alone. Which of it happens depends on the others.
 
 mod draw;
+pub mod patterns;
 pub mod policies;
 
 pub use draw::Plan;
@@ -8,6 +9,7 @@ pub use draw::Plan;
 use serde::{Deserialize, Serialize};
 
 use crate::history::Level;
+use patterns::PatternStep;
 
 /// What a round is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +89,8 @@ pub enum Step {
         name: u32,
     },
     Sweep,
+    /// A call of one of the patterns, which is about no key.
+    Pattern(PatternStep),
 }
 
 /// How a key is asked for.

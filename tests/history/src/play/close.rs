@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use client::connect::Server;
 use client::watch::wait_until;
 
+use super::patterns::write_traces;
 use super::session::Session;
 use super::stage::Stage;
 use crate::Result;
@@ -25,7 +26,11 @@ pub fn close(stage: &Stage, server: &Server, client: u32, keys: &[Key], seed: u6
     }
     match session.failure {
         Some(failure) => Err(failure),
-        None => write_effects(stage, server),
+        None => {
+            write_effects(stage, server)?;
+            write_traces(stage, server)?;
+            stage.flush()
+        }
     }
 }
 
@@ -105,5 +110,5 @@ fn write_effects(stage: &Stage, server: &Server) -> Result<()> {
             at_us: u64::try_from(number(5))?,
         }));
     }
-    stage.flush()
+    Ok(())
 }

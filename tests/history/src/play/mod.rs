@@ -3,6 +3,7 @@
 pub mod close;
 mod held;
 pub mod lease;
+pub mod patterns;
 pub mod session;
 pub mod slots;
 pub mod sql;
@@ -58,6 +59,10 @@ fn single(session: &mut Session<'_>, slots: &Slots, step: Step) {
             let key = slots.key(slot);
             let call = unclaimed(session, &key);
             (Some((slot, key)), call)
+        }
+        Step::Pattern(step) => {
+            patterns::play(session, step);
+            return;
         }
         _ => (None, Call::Sweep),
     };

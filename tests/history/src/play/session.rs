@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use client::Wire;
 
+use super::patterns::Memory;
 use super::sql;
 use super::stage::Stage;
 use crate::history::{Call, Event, Key, Line, Outcome, TxnId};
@@ -21,6 +22,8 @@ const EPOCH: &str = "SELECT (extract(epoch FROM backend_start) * 1000000)::bigin
 pub struct Session<'a> {
     pub stage: &'a Stage,
     pub failure: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// What was given by patterns.
+    pub memory: Memory,
     client: u32,
     closing: bool,
     wire: Option<Wire>,
@@ -36,6 +39,7 @@ impl<'a> Session<'a> {
         Self {
             stage,
             failure: None,
+            memory: Memory::default(),
             client,
             closing: false,
             wire: None,

@@ -3,6 +3,7 @@
 use client::Reply;
 use client::wire::quote;
 
+use super::patterns;
 use crate::answer;
 use crate::history::{Call, Dating, Key, Level, Operation, Outcome, Row};
 
@@ -136,6 +137,7 @@ pub fn statement(
             quote(&answer::response(*answer, None).to_string())
         ),
         Call::Sweep => "SELECT idempotent_sweep(100)".to_owned(),
+        Call::Pattern(pattern) => patterns::statement(pattern, operations),
     }
 }
 

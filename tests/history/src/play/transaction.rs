@@ -2,6 +2,7 @@
 //! followed by the next rollback to a savepoint, or by the end.
 
 use super::held::{Held, Holding};
+use super::patterns;
 use super::session::Session;
 use super::slots::Slots;
 use crate::answer;
@@ -94,6 +95,7 @@ fn play_step(
             session.call(Call::ReleaseSavepoint { name }, None)
         }),
         Step::Sweep => Some(session.call(Call::Sweep, None)),
+        Step::Pattern(step) => patterns::play(session, step),
     }
 }
 

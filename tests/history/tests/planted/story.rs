@@ -5,6 +5,7 @@ use history::check::{Options, Rule, check};
 use history::history::{
     Call, Dating, Effect, Event, History, Key, KeyId, Level, Nanos, Outcome, Row, Setup, TxnId,
 };
+use history::pattern::{Pattern, Trace};
 use history::plan::policies::operations;
 
 pub const MS: Nanos = 1_000_000;
@@ -147,6 +148,42 @@ impl Story {
 
     pub fn replay(&mut self, key: KeyId, stored: &Stored) {
         self.single(Call::Replay { key }, stored.replayed());
+    }
+
+    /// A call of a pattern that commits by itself.
+    pub fn pattern(&mut self, pattern: Pattern, told: &str) {
+        self.single(Call::Pattern(pattern), done(told));
+    }
+
+    /// A batch of messages, of which these are new, and leave their traces.
+    pub fn first(&mut self, consumer: usize, asked: &[u32], new: &[u32]) {
+        let txn = self.txn();
+        self.first_in(txn, consumer, asked, new, true);
+    }
+
+    pub fn first_in(
+        &mut self,
+        txn: TxnId,
+        consumer: usize,
+        asked: &[u32],
+        new: &[u32],
+        there: bool,
+    ) {
+        let (consumer, number) = (u32::try_from(consumer).unwrap(), self.number());
+        let told: Vec<String> = new.iter().map(u32::to_string).collect();
+        let call = Pattern::First { consumer, messages: asked.to_vec(), number };
+        self.say(txn, Call::Pattern(call), done(&told.join(",")));
+        for message in new.iter().filter(|_| there) {
+            self.history.traces.push(Trace::Message { consumer, message: *message, number });
+        }
+    }
+
+    /// An offset that is accepted, and leaves its trace.
+    pub fn advance(&mut self, partition: u32, offset: i64) {
+        let number = self.number();
+        self.pattern(Pattern::Advance { partition, offset, number }, "t");
+        let place = i64::try_from(number).unwrap();
+        self.history.traces.push(Trace::Offset { partition, offset, place, number });
     }
 
     #[track_caller]

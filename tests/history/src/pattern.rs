@@ -1,0 +1,201 @@
+//! Calls of the patterns beside the core: messages, offsets, locks with a key, and an operation that is only observed.
+//!
+//! They are about no key. Whoever is told to do the work leaves a trace of it in the same transaction, as the business row
+//! does for a key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{KeyId, Outcome};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// Which of the messages are new? The number is that of the traces.
+    First {
+        /// Index into the setup's operations, whose retention is the consumer's.
+        consumer: u32,
+        /// One is asked for by itself, more as a batch.
+        messages: Vec<u32>,
+        number: u64,
+    },
+    Advance {
+        partition: u32,
+        offset: i64,
+        number: u64,
+    },
+    Lock {
+        resource: u32,
+        holder: u32,
+        ttl_ms: u64,
+    },
+    Unlock {
+        resource: u32,
+        holder: u32,
+        fence: i64,
+    },
+    Watched {
+        key: u32,
+        how: Watched,
+    },
+}
+
+/// What is called of the operation that is only observed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watched {
+    Claim {
+        request: u32,
+        lease_ms: Option<u64>,
+    },
+    Complete {
+        fence: Option<i64>,
+    },
+    Release {
+        fence: Option<i64>,
+    },
+    /// The handler leaves the trace.
+    Run {
+        request: u32,
+        number: u64,
+    },
+}
+
+/// What is in the database when all is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trace {
+    Message {
+        consumer: u32,
+        message: u32,
+        number: u64,
+    },
+    /// Their places say in which order they were accepted.
+    Offset {
+        partition: u32,
+        offset: i64,
+        place: i64,
+        number: u64,
+    },
+    Watched {
+        number: u64,
+    },
+    /// Where the extension says that the consumer is.
+    Position {
+        partition: u32,
+        offset: i64,
+    },
+}
+
+impl Trace {
+    /// Of the call that left it.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Message { number, .. }
+            | Self::Offset { number, .. }
+            | Self::Watched { number } => Some(*number),
+            Self::Position { .. } => None,
+        }
+    }
+
+    pub fn subject(&self) -> Option<KeyId> {
+        match self {
+            Self::Message { consumer, .. } => Some(consumer_subject(*consumer)),
+            Self::Offset { partition, .. } | Self::Position { partition, .. } => {
+                Some(partition_subject(*partition))
+            }
+            Self::Watched { .. } => None,
+        }
+    }
+}
+
+/// What calls are about that are about no key has a number, too, far above those of keys.
+const SUBJECTS: KeyId = 4_000_000_000;
+
+pub fn consumer_subject(consumer: u32) -> KeyId {
+    SUBJECTS + consumer
+}
+
+pub fn partition_subject(partition: u32) -> KeyId {
+    SUBJECTS + 1_000 + partition
+}
+
+pub fn resource_subject(resource: u32) -> KeyId {
+    SUBJECTS + 2_000 + resource
+}
+
+pub fn watched_subject(key: u32) -> KeyId {
+    SUBJECTS + 3_000 + key
+}
+
+impl Pattern {
+    pub fn subject(&self) -> KeyId {
+        match self {
+            Self::First { consumer, .. } => consumer_subject(*consumer),
+            Self::Advance { partition, .. } => partition_subject(*partition),
+            Self::Lock { resource, .. } | Self::Unlock { resource, .. } => {
+                resource_subject(*resource)
+            }
+            Self::Watched { key, .. } => watched_subject(*key),
+        }
+    }
+
+    /// The number of the traces that the call may leave.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::First { number, .. }
+            | Self::Advance { number, .. }
+            | Self::Watched { how: Watched::Run { number, .. }, .. } => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody who was answered this has left a trace.
+    pub fn leaves_a_trace(&self, outcome: &Outcome) -> bool {
+        match (self, outcome) {
+            (Self::First { .. }, Outcome::Done(new)) => !new.is_empty(),
+            (Self::Advance { .. }, Outcome::Done(moved)) => moved == "t",
+            (Self::Watched { how: Watched::Run { .. }, .. }, Outcome::Done(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// In a word or two, for the figures.
+    pub fn said(&self, outcome: &Outcome) -> Option<&'static str> {
+        let Outcome::Done(done) = outcome else { return None };
+        Some(match (self, done.as_str()) {
+            (Self::First { .. }, "") => "seen",
+            (Self::First { .. }, _) => "new",
+            (Self::Advance { .. }, "t") => "advanced",
+            (Self::Advance { .. }, _) => "behind",
+            (Self::Lock { .. }, _) if fence(outcome).is_some() => "locked",
+            (Self::Lock { .. }, _) => "locked by another",
+            (Self::Unlock { .. }, "t") => "unlocked",
+            (Self::Unlock { .. }, _) => "not unlocked",
+            (Self::Watched { .. }, _) => "observed",
+        })
+    }
+}
+
+/// The new messages that were told.
+pub fn told(outcome: &Outcome) -> Vec<u32> {
+    match outcome {
+        Outcome::Done(new) => new.split(',').filter_map(|message| message.parse().ok()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The fence of a lock that was granted.
+pub fn fence(outcome: &Outcome) -> Option<i64> {
+    match outcome {
+        Outcome::Done(done) => done.strip_prefix("fence ")?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Who has the lock, if somebody else has.
+pub fn other_holder(outcome: &Outcome) -> Option<u32> {
+    match outcome {
+        Outcome::Done(done) => done.strip_prefix("holder ")?.parse().ok(),
+        _ => None,
+    }
+}
