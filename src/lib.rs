@@ -30,6 +30,7 @@ extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["st
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
+extension_sql_file!("../sql/60_health.sql", name = "health", requires = ["observe"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

@@ -109,7 +109,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
             marker::renew(&table, durability)?;
             Layout::of(&table)?
         }
-        Sweepable::Messages => Layout::IN_ORDER,
+        Sweepable::Messages | Sweepable::Locks => Layout::IN_ORDER,
     };
     let Some(index) = table.index_on(layout.place(what.due().0)) else {
         return Err(no_index(what));

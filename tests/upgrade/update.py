@@ -75,7 +75,7 @@ def sessions_go_on_over_an_update(server):
         for session, name in ((updater, "mine"), (other, "others")):
             call_everything(session, f"{name}-after")
             session.expect("SELECT version = schema_version, last_reset FROM idempotent.health;", "t|")
-            session.expect("SELECT count(*) FROM idempotent.backlog;", "2")
+            session.expect("SELECT count(*) FROM idempotent.backlog;", "4")
     for name in ("mine-before", "others-before", "mine-after", "others-after"):
         replay_everything(server, database, name)
     same("the server log", [], server.complaints(began))

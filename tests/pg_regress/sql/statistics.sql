@@ -207,7 +207,7 @@ SELECT held_by FROM idempotent.in_flight;
 ROLLBACK;
 
 -- the backlog: what is due, and nothing that the sweeper leaves
-SELECT * FROM idempotent.backlog ORDER BY durability DESC;
+SELECT * FROM idempotent.backlog ORDER BY what, durability;
 SELECT response_retention FROM idempotent_operation('stats', response_retention => '1 microsecond');
 CREATE FUNCTION finish(operation text, key text, retention interval = NULL) RETURNS void LANGUAGE sql AS $$
     SELECT idempotent_claim(operation, key), idempotent_complete(operation, key, '1', retention => retention);
@@ -219,14 +219,18 @@ SELECT outcome FROM idempotent_claim('stats', 'lapsed', lease => '1 microsecond'
 -- too large to be kept in the first place, an answer has no body to lose
 SELECT max_response_bytes FROM idempotent_operation('stats large', max_response_bytes => 0, response_retention => '1 microsecond');
 SELECT finish('stats large', 'large');
-SELECT durability, due, expired, evictable, oldest = (SELECT min(sweep_at) FROM idempotent.record) AS oldest_unlogged FROM idempotent.backlog ORDER BY durability DESC;
+SELECT * FROM idempotent_first('stats', ARRAY['seen 1', 'seen 2'], retention => '1 microsecond');
+SELECT idempotent_first('stats', 'lasts');
+SELECT l.acquired FROM idempotent_lock('stats', 'lapsed', '1 microsecond') AS l UNION ALL SELECT l.acquired FROM idempotent_lock('stats 2', 'lasts', '1 hour') AS l;
+SELECT what, durability, due, expired, evictable, oldest = (SELECT min(sweep_at) FROM idempotent.record) AS oldest_unlogged FROM idempotent.backlog ORDER BY what, durability;
 SELECT idempotent_sweep();
-SELECT * FROM idempotent.backlog ORDER BY durability DESC;
+SELECT * FROM idempotent.backlog ORDER BY what, durability;
 
 -- health; records are an estimate, which takes for one of them what fences leave behind
-ANALYZE idempotent.record, idempotent.record_logged;
+ANALYZE idempotent.record, idempotent.record_logged, idempotent.messages, idempotent.locks;
 SELECT count(*) FROM (SELECT operation FROM idempotent.record UNION ALL SELECT operation FROM idempotent.record_logged) AS r WHERE operation <> '';
-SELECT version = schema_version AS fits, preloaded, last_reset, records, bytes = pg_total_relation_size('idempotent.record') + pg_total_relation_size('idempotent.record_logged') AS bytes FROM idempotent.health;
+SELECT version = schema_version AS fits, preloaded, last_reset, records, messages = (SELECT count(*) FROM idempotent.messages) AS messages, locks = (SELECT count(*) FROM idempotent.locks) AS locks,
+    bytes = (SELECT sum(pg_total_relation_size(t)) FROM unnest('{idempotent.record,idempotent.record_logged,idempotent.messages,idempotent.locks}'::regclass[]) AS t) AS bytes FROM idempotent.health;
 
 -- who may look: pg_monitor, at numbers and not at answers
 CREATE ROLE regress_idempotent_monitor IN ROLE pg_monitor;
