@@ -6,7 +6,7 @@ flush.
 
 from common import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
 
-ROUNDS = 3 if QUICK else 5
+ROUNDS = 3 if QUICK else 15
 # Unprepared: parsed and planned anew each time, with its parameters beside it, as drivers send it.
 MODES = ("prepared",) if QUICK else ("prepared", "extended")
 
@@ -16,6 +16,13 @@ MEASURES = [
     ("run", "run, with a handler of one insert", [("hand_run", "the PL/pgSQL function", 1.4), ("handler", "the bare handler", 0.85)]),
     ("block", "BEGIN, claim, insert, complete, COMMIT", [("hand_block", "BEGIN, insert on conflict, insert, update, COMMIT", 1.3)]),
 ]
+# Autovacuum comes when it likes and slows whoever has his turn. The rival, who updates what he has inserted, needs it more.
+WITHOUT_AUTOVACUUM = """
+    ALTER TABLE idempotent.record SET (autovacuum_enabled = off);
+    ALTER TABLE idempotent.record_logged SET (autovacuum_enabled = off);
+    ALTER TABLE bench.idempotency_key SET (autovacuum_enabled = off);
+    ALTER TABLE bench.payment SET (autovacuum_enabled = off);
+"""
 # Both sides' records move.
 MOVE_TO_LOGGED = """
     SELECT idempotent_operation('charge', durability => 'logged');
@@ -36,6 +43,7 @@ def rates(mode):
 
 def measure():
     """(title, rows) for each table."""
+    psql(WITHOUT_AUTOVACUUM)
     for durability in ("unlogged", "logged"):
         if durability == "logged":
             psql(MOVE_TO_LOGGED)

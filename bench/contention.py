@@ -6,7 +6,7 @@ from pathlib import Path
 from common import DATABASE, HERE, QUICK, Failure, compare, pgbench, psql, tool, turns
 
 CROWD = 64
-ROUNDS = 3 if QUICK else 5
+ROUNDS = 3 if QUICK else 9
 SLOW_HANDLER = """
     CREATE TABLE bench.execution (sample integer);
     CREATE FUNCTION bench.slow(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

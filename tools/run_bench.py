@@ -15,8 +15,10 @@ def main():
     script = ROOT / "bench" / (sys.argv[1] if len(sys.argv) > 1 else "run.py")
     prepare()
     prefix, programs = install(MAIN_MAJOR), build_client()
-    # As durable as a real server: a commit that costs nothing would flatter whatever commits.
-    server = Server(prefix, fast=False, settings={**PRELOADED, "shared_buffers": "'512MB'", "max_wal_size": "'8GB'"})
+    # As durable as a real server: a commit that costs nothing would flatter whatever commits. No checkpoint of its own accord: it
+    # would slow whoever has his turn.
+    settings = {**PRELOADED, "shared_buffers": "'512MB'", "max_wal_size": "'16GB'", "checkpoint_timeout": "'1h'"}
+    server = Server(prefix, fast=False, settings=settings)
     with step(f"starting a Postgres {MAIN_MAJOR}"):
         server.start()
     try:
