@@ -45,16 +45,16 @@ def psql(sql, database=DATABASE, **variables):
     return tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, *settings, stdin=sql).strip()
 
 
-def prepare():
-    psql(f"DROP DATABASE IF EXISTS {DATABASE}", "postgres")
-    psql(f"CREATE DATABASE {DATABASE}", "postgres")
+def prepare(database=DATABASE):
+    drop(database)
+    psql(f"CREATE DATABASE {database}", "postgres")
     for name in ("schema", "rival", "in_server"):
-        psql((HERE / f"{name}.sql").read_text())
-    psql((HERE / "preload.sql").read_text(), batch_size=BATCH_SIZE, finished=FINISHED, replayed=REPLAYED)
+        psql((HERE / f"{name}.sql").read_text(), database)
+    psql((HERE / "preload.sql").read_text(), database, batch_size=BATCH_SIZE, finished=FINISHED, replayed=REPLAYED)
 
 
-def clean_up():
-    psql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", "postgres")
+def drop(database=DATABASE):
+    psql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", "postgres")
 
 
 def turns(round_number, sides):
@@ -62,12 +62,12 @@ def turns(round_number, sides):
     return sides if round_number % 2 else sides[::-1]
 
 
-def pgbench(script, clients=CLIENTS, seconds=CLIENT_SECONDS, mode="prepared", **variables):
+def pgbench(script, clients=CLIENTS, seconds=CLIENT_SECONDS, mode="prepared", database=DATABASE, **variables):
     """Transactions per second of a script."""
     defined = {"finished": FINISHED, "request": '{"customer": "Ada", "amount": 25.00}',
                "response": '{"payment": 1, "state": "paid"}', **variables}
     out = tool("pgbench", "-n", "-M", mode, "-c", clients, "-j", min(clients, os.cpu_count() or 1), "-T", seconds,
-               *(part for name, value in defined.items() for part in ("-D", f"{name}={value}")), "-f", script, DATABASE)
+               *(part for name, value in defined.items() for part in ("-D", f"{name}={value}")), "-f", script, database)
     if "number of failed transactions: 0 " not in out:
         raise Failure(f"pgbench saw failed transactions:\n{out}")
     return float(out.split("tps = ")[1].split()[0])

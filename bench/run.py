@@ -11,7 +11,7 @@ import clients
 import contention
 import disk
 import in_server
-from common import HERE, clean_up, headline, machine, prepare, psql, run, table, write
+from common import HERE, drop, headline, machine, prepare, psql, run, table, write
 
 
 def main():
@@ -35,7 +35,7 @@ def main():
         take(*disk.measure())
     finally:
         os.environ.pop("PGOPTIONS", None)
-        clean_up()
+        drop()
     written = write("results.json", {"machine": facts, "tables": tables})
     print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
 

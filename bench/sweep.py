@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 
-from common import CLIENTS, HERE, QUICK, Failure, clean_up, machine, pgbench, prepare, psql, run, write
+from common import CLIENTS, HERE, QUICK, Failure, drop, machine, pgbench, prepare, psql, run, write
 
 EXPIRED = 500_000 if QUICK else 5_000_000
 LIVE = 100_000 if QUICK else 1_000_000
@@ -88,7 +88,7 @@ def main():
         psql("ALTER SYSTEM RESET idempotent.sweep_interval", "postgres")
         psql("ALTER SYSTEM RESET idempotent.sweeper_enabled", "postgres")
         psql("SELECT pg_reload_conf()", "postgres")
-        clean_up()
+        drop()
     ratios = [on / off for on, off in zip(beside, without)]
     if not ratios:
         raise Failure("the backlog was gone within one round: take more records")

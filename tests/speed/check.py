@@ -13,7 +13,7 @@ os.environ["QUICK"] = "1"
 sys.path.insert(0, str(ROOT / "bench"))
 
 import in_server  # noqa: E402
-from common import clean_up, compare, prepare  # noqa: E402
+from common import drop, compare, prepare  # noqa: E402
 
 # Times cheaper than the rival; about 3.9, 2, 2.7, 2.4 and 1.6 when this was written.
 LEAST = {"answer": 2.0, "replay": 1.1, "retry": 1.5, "claim_complete": 1.4, "run": 1.05}
@@ -24,7 +24,7 @@ def main():
     try:
         taken, clock = in_server.samples(rounds=5)
     finally:
-        clean_up()
+        drop()
     passed = 0
     for name, what, against, _, _ in in_server.MEASURES:
         if name in LEAST:
