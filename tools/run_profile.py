@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+import client_profile
 from build import install, prepare
 from common import MAIN_MAJOR, ROOT, Failure, need, run_main, say, step
 from server import PRELOADED, Server, server_user
@@ -96,6 +97,7 @@ def main():
         server.shut_down()
         for loop in LOOPS:
             report(loop, per_call(server, loop, "ours"), per_call(server, loop, "rival"))
+        client_profile.report(server)
     finally:
         server.stop()
     return 0
