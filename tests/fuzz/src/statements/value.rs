@@ -131,8 +131,17 @@ fn text(rng: &mut Rng, name: &str) -> String {
     } else {
         match name {
             "operation" | "name" => &[
-                "'op'", "'op'", "'op'", "'logged'", "'lease'", "'strict'", "'short'", "'unsure'",
-                "'theirs'", "'watched'", "'other'",
+                "'op'",
+                "'op'",
+                "'op'",
+                "'logged'",
+                "'lease'",
+                "'strict'",
+                "'short'",
+                "'unsure'",
+                "'theirs'",
+                "'watched'",
+                "'other'",
             ],
             "key" => KEYS,
             "scope" => &["''", "''", "'t1'"],
