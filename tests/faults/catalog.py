@@ -5,5 +5,6 @@ import claims
 import keys
 import leases
 import operations
+import patterns
 
-FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS]
+FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS]
