@@ -62,6 +62,18 @@ fn a_message_is_caught_that_is_called_seen_and_nobody_has_it() {
 }
 
 #[test]
+fn a_message_is_caught_that_is_called_seen_after_its_retention() {
+    let mut story = Story::new();
+    story.first(BRIEF, &[1], &[1]);
+    story.pause(1_000);
+    story.first(BRIEF, &[1], &[]);
+    story.is_clean();
+    story.pause(1_000);
+    story.first(BRIEF, &[1], &[]);
+    story.breaks(Rule::NoReason);
+}
+
+#[test]
 fn a_batch_in_another_order_is_caught() {
     let mut story = Story::new();
     story.first(QUICK, &[1, 2], &[2, 1]);

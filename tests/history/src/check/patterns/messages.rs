@@ -38,12 +38,17 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
         }
         for message in messages.iter().filter(|message| !new.contains(message)) {
             let message = (*consumer, *message);
+            let lasts = |by: &Event| {
+                by.start < event.end
+                    && over(by).saturating_add(retention(facts, message.0)) + MARGIN > event.start
+            };
             let marked = traces.get(&message).into_iter().flatten();
             let own = told_before.get(&message).into_iter().flatten();
-            let has_reason = marked.clone().any(|by| facts.event(*by).start < event.end)
+            let has_reason = marked.clone().any(|by| lasts(facts.event(*by)))
                 || own.clone().any(|one| stood_in_its_own(facts, *one, at));
             if !has_reason {
-                let what = format!("message {} was called seen, and nobody has it", message.1);
+                let what =
+                    format!("message {} was called seen, and nobody has it, or no more", message.1);
                 found.push(Violation::new(Rule::NoReason, consumer_subject(*consumer), what));
             }
         }
