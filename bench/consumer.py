@@ -8,11 +8,9 @@ by one in a transaction, or new ids take longer than with INSERT ... ON CONFLICT
 Environment: as for run.py. QUICK=1 takes fewer rounds.
 """
 
-import json
 import statistics
-import sys
 
-from run import DATABASE, HERE, QUICK, Failure, machine, psql
+from common import DATABASE, HERE, QUICK, Failure, clean_up, machine, psql, run, write
 
 SIZE = 10_000
 ROUNDS = 7 if QUICK else 21
@@ -88,14 +86,12 @@ def main():
     if alone / batch < PROMISED["single"]:
         missed.append(f"against {NAMES['single']}: {alone / batch:.2f}")
     facts = machine()
-    (HERE / "consumer.json").write_text(json.dumps({"machine": facts, "results": results}, indent=1) + "\n")
+    write("consumer.json", {"machine": facts, "results": results})
+    clean_up()
     print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
     if missed:
         raise Failure("not reached: " + "; ".join(missed))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failure as failure:
-        sys.exit(f"bench: {failure}")
+    run(main)
