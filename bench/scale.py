@@ -10,7 +10,7 @@ from common import DATABASE, HERE, compare, drop, headline, machine, pgbench, pr
 
 SMALL = 1
 LARGE = int(os.environ.get("MILLIONS", "50"))
-ROUNDS = 21
+ROUNDS = 31
 SIDES = {DATABASE: SMALL, f"{DATABASE}_large": LARGE}
 # Indexes are built afterwards, as a restore does: to fill them row by row would take an hour.
 WITHOUT_INDEXES = """
