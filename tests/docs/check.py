@@ -1,7 +1,8 @@
-"""Whether the documents tell the truth: runs their SQL and compares what psql prints, and looks for every test they name.
+"""Whether README.md and the pages in docs/ tell the truth: runs their SQL and compares what psql prints, and looks for every test
+they name.
 
-An ```sql block that is followed by a ```text block must print just that. The SQL of all such blocks, and of the blocks
-before them, runs in one database for each document, in order. Environment: PGHOST, PGPORT, PGUSER (a superuser) and PGBIN.
+An ```sql block that is followed by a ```text block must print just that. The SQL of all such blocks of a page, and of the
+blocks before them, runs in one database for each page, in order. Environment: PGHOST, PGPORT, PGUSER (a superuser) and PGBIN.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from pathlib import Path
 from places import exists
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/patterns.md", "docs/migrating.md")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PSQL = [str(Path(os.environ.get("PGBIN", "")) / "psql"), "-X", "-P", "pager=off"]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -52,25 +53,25 @@ def check_transcripts(name, text):
                 wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
                 difference = list(difflib.unified_diff(wanted, printed, name, "psql", lineterm="", n=1))
                 good = not difference
-            results.append((good, "runs" if expected is None else "prints", sql.strip().splitlines()[0], difference))
+            results.append((good, "runs" if expected is None else "prints", f"{name}: {sql.strip().splitlines()[0]}", difference))
     finally:
         psql(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", "postgres", "-q")
     return results
 
 
-def check_tests(text):
+def check_tests(name, text):
     results = []
-    guarantees = "\n".join(line for line in text.splitlines() if line.startswith("| "))
-    for kind, name, function in TEST.findall(guarantees):
-        results.append((exists(kind, name, function), "exists", f"{kind}/{name}" + (f"::{function}" if function else ""), []))
+    tables = "
+".join(line for line in text.splitlines() if line.startswith("| "))
+    for kind, file, function in TEST.findall(tables):
+        results.append((exists(kind, file, function), "exists", f"{name}: {kind}/{file}" + (f"::{function}" if function else ""), []))
     return results
 
 
 def main():
     results = []
-    for name in DOCUMENTS:
-        text = (ROOT / name).read_text()
-        results += check_transcripts(name, text) + check_tests(text)
+    for page in PAGES:
+        results += check_transcripts(page.name, page.read_text()) + check_tests(page.name, page.read_text())
     for good, what, title, difference in results:
         if not good:
             print(f"    FAILED {what}: {title}", *(f"        {line}" for line in difference), sep="\n")
