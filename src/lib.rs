@@ -31,6 +31,7 @@ extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["cons
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
 extension_sql_file!("../sql/60_health.sql", name = "health", requires = ["observe"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["health"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

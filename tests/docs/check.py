@@ -61,8 +61,7 @@ def check_transcripts(name, text):
 
 def check_tests(name, text):
     results = []
-    tables = "
-".join(line for line in text.splitlines() if line.startswith("| "))
+    tables = "\n".join(line for line in text.splitlines() if line.startswith("| "))
     for kind, file, function in TEST.findall(tables):
         results.append((exists(kind, file, function), "exists", f"{name}: {kind}/{file}" + (f"::{function}" if function else ""), []))
     return results

@@ -71,6 +71,21 @@ def a_restored_database_remembers_messages_offsets_and_locks(server):
     same("the mode", "observe", server.value("SELECT mode FROM idempotent.operation WHERE name = 'billing'", database))
 
 
+def a_dump_carries_the_outbox(server):
+    """What was not sent yet still has to be, in its order, and what is put now comes behind it."""
+    source = server.database()
+    for payload in (1, 2):
+        server.must(f"SELECT idempotent_outbox_put('topic', '{payload}', 'k')", source)
+    database, file = empty_database(server), server.base / "outbox"
+    server.client("pg_dump", "-F", "custom", "-f", file, source)
+    server.client("pg_restore", "--exit-on-error", "-d", database, file)
+    messages = "SELECT string_agg(concat(position, ' ', message_id, ' ', payload), ', ' ORDER BY position) FROM idempotent.outbox_message"
+    same("messages", server.value(messages, source), server.value(messages, database))
+    server.must("SELECT idempotent_outbox_put('topic', '3', 'k')", database)
+    same("order", "1 2 3", server.value("SELECT string_agg(payload::text, ' ' ORDER BY n) FROM idempotent_outbox_take('topic') "
+                                        "WITH ORDINALITY AS t (message_id, fence, key, payload, attempt, put_at, lease_until, n)", database))
+
+
 def a_sweep_in_the_middle_of_a_restore_does_no_harm(server):
     """The worker visits a database as soon as it is there; the data may come hours later."""
     source, keys, fence = worked_in(server)
@@ -130,6 +145,7 @@ def a_copied_database_knows_the_keys(server):
         source, keys, _ = worked_in(server)
 
 
-TESTS = (a_restored_database_knows_that_it_has_forgotten, a_restored_database_remembers_messages_offsets_and_locks, a_sweep_in_the_middle_of_a_restore_does_no_harm,
+TESTS = (a_restored_database_knows_that_it_has_forgotten, a_restored_database_remembers_messages_offsets_and_locks,
+         a_dump_carries_the_outbox, a_sweep_in_the_middle_of_a_restore_does_no_harm,
          a_dump_of_the_schema_alone_makes_a_new_database, a_dump_of_the_old_schema_restores_as_the_new_one,
          a_copied_database_knows_the_keys)

@@ -18,10 +18,11 @@ CREATE TEMP TABLE relation AS
   UNION SELECT typrelid FROM pg_type WHERE typrelid <> 0 AND oid IN (SELECT objid FROM member WHERE classid = 'pg_type'::regclass);
 """
 
-# What differs between two databases without meaning anything: numbers of objects, and sizes.
+# What differs between two databases without meaning anything: numbers of objects, sizes, and expressions, which keep their place in
+# the script; what they say is asked for by functions.
 VARIES = ("oid", "relfilenode", "reltype", "reltoastrelid", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid",
           "relminmxid", "attrelid", "conindid", "conrelid", "indexrelid", "indrelid", "seqrelid", "tgrelid", "tgconstraint", "tgfoid",
-          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "extconfig", "attnum", "indkey")
+          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "indpred", "indexprs", "extconfig", "attnum", "indkey")
 # An update does not write records anew, so their columns stay in the order that they were made in.
 ORDER = "CASE WHEN attrelid::regclass::text LIKE 'idempotent.record%' THEN 0 ELSE attnum END"
 # These are oids with a name.

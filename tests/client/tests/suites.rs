@@ -17,6 +17,7 @@ mod lifecycle;
 mod many_keys;
 mod memory;
 mod named_locks;
+mod outbox;
 mod pooler;
 mod prepared;
 mod resets;

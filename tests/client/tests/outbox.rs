@@ -1,0 +1,196 @@
+//! The outbox under relays that die at any point and a server that crashes: every message that was committed arrives, its
+//! effect is there once, and those of one key in the order of their commits.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use client::cluster::Result;
+use client::connect::Server;
+use client::watch::wait_until;
+use client::{Cluster, Wire};
+use fastrand::Rng;
+use postgres::Client;
+
+const SENDERS: u64 = 3;
+const RELAYS: u64 = 3;
+const KEYS: usize = 5;
+const TRANSACTIONS: usize = 150;
+const FAULTS: usize = 12;
+const SEED: u64 = 20_261_123;
+
+/// The order is noted after the put, so under the lock that it takes: it is that of the commits.
+const SHOP: &str = "
+    CREATE EXTENSION pg_idempotent;
+    CREATE TABLE sent (key text, number bigint, what uuid, PRIMARY KEY (key, number));
+    CREATE FUNCTION sell(customer text, id uuid) RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM idempotent_outbox_put('orders', jsonb_build_object('key', customer, 'what', id), customer);
+        INSERT INTO sent SELECT customer, coalesce(max(s.number), 0) + 1, id FROM sent AS s WHERE s.key = customer;
+    END $$";
+const MAIL: &str = "
+    CREATE EXTENSION pg_idempotent;
+    SELECT idempotent_operation('receive', durability => 'logged');
+    CREATE TABLE received (arrival bigint GENERATED ALWAYS AS IDENTITY, key text, what uuid);
+    CREATE FUNCTION receive(message jsonb) RETURNS jsonb LANGUAGE sql AS $$
+        INSERT INTO received (key, what) VALUES (message->>'key', (message->>'what')::uuid) RETURNING to_jsonb(arrival) $$";
+const TAKE: &str = "SELECT message_id::text, fence, payload::text FROM idempotent_outbox_take('orders', 8, '300 ms')";
+const RECEIVE: &str = "SELECT outcome FROM idempotent_run('receive', $1, $2::text::jsonb, 'receive(jsonb)', wait => '5 s')";
+const ACK: &str = "SELECT idempotent_outbox_ack('orders', $1::text[]::uuid[], $2)";
+
+/// One transaction, which may be rolled back; its connection may end at any moment.
+fn send(shop: &mut Client, rng: &mut Rng) -> std::result::Result<(), postgres::Error> {
+    let mut transaction = shop.transaction()?;
+    for _ in 0..rng.usize(1..3) {
+        let key = format!("customer {}", rng.usize(..KEYS));
+        transaction.execute("SELECT sell($1, gen_random_uuid())", &[&key])?;
+    }
+    if rng.u8(..5) == 0 { transaction.rollback() } else { transaction.commit() }
+}
+
+fn sender(shop: &Server, seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let mut client = None;
+    for _ in 0..TRANSACTIONS {
+        wait_until("the sender is connected", || {
+            client = client.take().or_else(|| shop.client().ok());
+            client.is_some()
+        });
+        // Whether a lost COMMIT has happened is what the table of what was sent tells.
+        client = client.take().and_then(|mut shop| send(&mut shop, &mut rng).ok().map(|()| shop));
+    }
+}
+
+/// Takes a batch and delivers it, or dies somewhere on the way: whether it is still alive.
+fn relay_once(
+    shop: &mut Client,
+    mail: &mut Client,
+    rng: &mut Rng,
+    again: &AtomicUsize,
+) -> std::result::Result<bool, postgres::Error> {
+    let taken = shop.query(TAKE, &[])?;
+    let mut delivered: Vec<String> = Vec::new();
+    for message in &taken {
+        if rng.u8(..40) == 0 {
+            return Ok(false);
+        }
+        let (id, payload): (String, String) = (message.get(0), message.get(2));
+        let outcome: String = mail.query_one(RECEIVE, &[&id, &payload])?.get(0);
+        match outcome.as_str() {
+            "executed" => {}
+            "replay" => _ = again.fetch_add(1, Ordering::Relaxed),
+            // Not delivered, and so nothing that comes after it.
+            _ => return Ok(false),
+        }
+        delivered.push(id);
+    }
+    if let Some(message) = taken.first() {
+        if rng.u8(..6) == 0 {
+            return Ok(false);
+        }
+        // Late: somebody else has some of them by now.
+        match shop.execute(ACK, &[&delivered, &message.get::<_, i64>(1)]) {
+            Err(error) if error.code().is_some_and(|code| code.code() == "ID003") => {}
+            acknowledged => _ = acknowledged?,
+        }
+    }
+    Ok(true)
+}
+
+fn relay(shop: &Server, mail: &Server, seed: u64, over: &AtomicBool, again: &AtomicUsize) {
+    let mut rng = Rng::with_seed(seed);
+    while !over.load(Ordering::Relaxed) {
+        if let (Ok(mut shop), Ok(mut mail)) = (shop.client(), mail.client()) {
+            while !over.load(Ordering::Relaxed)
+                && relay_once(&mut shop, &mut mail, &mut rng, again).unwrap_or(false)
+            {}
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn count(server: &Server, what: &str) -> Option<i64> {
+    server
+        .client()
+        .ok()?
+        .query_one(&format!("SELECT count(*) FROM {what}"), &[])
+        .ok()
+        .map(|row| row.get(0))
+}
+
+/// A fault of each kind in turn, after a few more messages have arrived.
+fn befall(
+    cluster: &Cluster,
+    mail: &Server,
+    number: usize,
+    rng: &mut Rng,
+    senders_left: impl Fn() -> bool,
+) -> Result<()> {
+    let mut before = None;
+    wait_until("some more messages arrive", || {
+        let now = count(mail, "received");
+        before = before.or(now);
+        !senders_left() || now.zip(before).is_some_and(|(now, before)| now > before + 10)
+    });
+    match number % 4 {
+        0 => cluster.crash().and_then(|()| cluster.resume()),
+        2 => cluster.kill_a_backend(),
+        _ => {
+            let mut admin = cluster.server().client()?;
+            let pids = admin.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'pg_idempotent client' AND pid <> pg_backend_pid() ORDER BY pid", &[])?;
+            if !pids.is_empty() {
+                let pid: i32 = pids[rng.usize(..pids.len())].get(0);
+                admin.execute("SELECT pg_terminate_backend($1)", &[&pid])?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn every_message_arrives_once_and_in_order_whoever_dies() -> Result<()> {
+    let cluster = Cluster::start("")?;
+    let (shop, mail) = (cluster.database("shop")?, cluster.database("mail")?);
+    shop.wire().run(SHOP);
+    mail.wire().run(MAIL);
+    let (over, again) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| -> Result<()> {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|n| {
+                let shop = &shop;
+                scope.spawn(move || sender(shop, SEED + n))
+            })
+            .collect();
+        for n in 0..RELAYS {
+            let (shop, mail, over, again) = (&shop, &mail, &over, &again);
+            scope.spawn(move || relay(shop, mail, SEED + 100 + n, over, again));
+        }
+        let mut rng = Rng::with_seed(SEED + 1000);
+        let befallen = (0..FAULTS).try_for_each(|number| {
+            befall(&cluster, &mail, number, &mut rng, || {
+                senders.iter().any(|sender| !sender.is_finished())
+            })
+        });
+        wait_until("everything is sent", || {
+            senders.iter().all(thread::ScopedJoinHandle::is_finished)
+        });
+        wait_until("everything is delivered", || {
+            count(&shop, "idempotent.outbox_message") == Some(0)
+        });
+        over.store(true, Ordering::Relaxed);
+        befallen
+    })?;
+    let sent = in_order(&mut shop.wire(), "sent", "number");
+    assert!(sent.len() > 100, "{} messages", sent.len());
+    assert!(
+        again.load(Ordering::Relaxed) > 0,
+        "nothing was delivered a second time: too quiet to prove anything"
+    );
+    assert_eq!(in_order(&mut mail.wire(), "received", "arrival"), sent);
+    Ok(())
+}
+
+fn in_order(wire: &mut Wire, table: &str, order: &str) -> Vec<String> {
+    let rows = wire.run(&format!("SELECT key || ' ' || what FROM {table} ORDER BY key, {order}"));
+    rows.rows.iter().map(|row| row[0].clone().unwrap_or_default()).collect()
+}
