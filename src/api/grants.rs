@@ -11,12 +11,12 @@ const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempoten
     idempotent_release,idempotent_extend,idempotent_checkpoint,idempotent_replay,idempotent_run,\
     idempotent_explain,idempotent_new_key,idempotent_request_key,idempotent_derive_key,\
     idempotent_shard,idempotent_first,idempotent_advance,idempotent_lock,idempotent_unlock,\
-    idempotent_outbox_put}";
+    idempotent_outbox_put,idempotent_saga_run,idempotent_saga_next,idempotent_saga_done}";
 
 /// Those functions, and the type that they return, as GRANT names them.
 const CALLERS_OBJECTS: &str = "
 SELECT CASE WHEN d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::regclass
-            THEN 'FUNCTION ' ELSE 'TYPE ' END
+            THEN 'ROUTINE ' ELSE 'TYPE ' END
        OPERATOR(pg_catalog.||) (pg_catalog.pg_identify_object(d.classid, d.objid, 0)).identity
 FROM pg_catalog.pg_depend AS d
 JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid

@@ -15,6 +15,7 @@ mod operation;
 mod place;
 mod replay;
 mod run;
+mod saga;
 mod settle;
 mod statistics;
 mod sweep;
@@ -51,4 +52,5 @@ crate::entry::sql_functions! {
     idempotent_samples => statistics::idempotent_samples,
     idempotent_library => statistics::idempotent_library,
     idempotent_stats_reset => statistics::idempotent_stats_reset,
+    idempotent_refuse_transaction_block => saga::refuse_transaction_block,
 }

@@ -44,6 +44,12 @@ pub fn refuse_read_only(function: &std::ffi::CStr) {
     }
 }
 
+/// Whether the caller has begun a transaction that is not the statement's own.
+pub fn in_transaction_block() -> bool {
+    // SAFETY: reads the state of the backend's transaction.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
 /// Whether this server is a standby (or still recovering).
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared state.

@@ -86,6 +86,25 @@ def a_dump_carries_the_outbox(server):
                                         "WITH ORDINALITY AS t (message_id, fence, key, payload, attempt, put_at, lease_until, n)", database))
 
 
+def a_dump_carries_sagas(server):
+    """The restored tables hold the effects of their steps, which must not be done again."""
+    source = server.database()
+    server.must("CREATE TABLE done (step text); CREATE FUNCTION act(given jsonb) RETURNS jsonb LANGUAGE sql AS "
+                "$$ INSERT INTO done VALUES (given->>'step') RETURNING to_jsonb(1 / (given->>'step')::integer) $$; "
+                """SELECT idempotent_saga('saga', '[{"name": "1", "handler": "public.act(jsonb)"}, {"name": "0", "handler": "public.act(jsonb)"}]')""", source)
+    server.psql("CALL idempotent_saga_run('saga', 'k')", source)
+    database, file = empty_database(server), server.base / "saga"
+    server.client("pg_dump", "-F", "custom", "-f", file, source)
+    server.client("pg_restore", "--exit-on-error", "-d", database, file)
+    sagas = "SELECT concat(state, ' ', step, ' ', done) FROM idempotent.sagas"
+    same("saga", "running 0 1", server.value(sagas, database))
+    server.must("CREATE OR REPLACE FUNCTION act(given jsonb) RETURNS jsonb LANGUAGE sql AS "
+                "$$ INSERT INTO done VALUES (given->>'step') RETURNING '{}'::jsonb $$", database)
+    server.must("CALL idempotent_saga_run('saga', 'k')", database)
+    same("saga", "completed  2", server.value(sagas, database))
+    same("effects", "1 0", server.value("SELECT string_agg(step, ' ') FROM done", database))
+
+
 def a_sweep_in_the_middle_of_a_restore_does_no_harm(server):
     """The worker visits a database as soon as it is there; the data may come hours later."""
     source, keys, fence = worked_in(server)
@@ -146,6 +165,6 @@ def a_copied_database_knows_the_keys(server):
 
 
 TESTS = (a_restored_database_knows_that_it_has_forgotten, a_restored_database_remembers_messages_offsets_and_locks,
-         a_dump_carries_the_outbox, a_sweep_in_the_middle_of_a_restore_does_no_harm,
+         a_dump_carries_the_outbox, a_dump_carries_sagas, a_sweep_in_the_middle_of_a_restore_does_no_harm,
          a_dump_of_the_schema_alone_makes_a_new_database, a_dump_of_the_old_schema_restores_as_the_new_one,
          a_copied_database_knows_the_keys)

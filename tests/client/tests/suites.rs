@@ -21,6 +21,7 @@ mod outbox;
 mod pooler;
 mod prepared;
 mod resets;
+mod saga;
 mod security;
 mod statistics;
 mod sweeper;

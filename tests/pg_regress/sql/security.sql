@@ -12,7 +12,7 @@ DECLARE
     f record;
 BEGIN
     FOR f IN
-        SELECT p.proname, format('SELECT %I.%I(%s)', n.nspname, p.proname, (SELECT string_agg(CASE WHEN p.proisstrict THEN '''1''' ELSE 'NULL' END || '::' || format_type(a, NULL), ', ' ORDER BY i) FROM unnest(p.proargtypes) WITH ORDINALITY AS arguments (a, i))) AS call
+        SELECT p.proname, format('%s %I.%I(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, n.nspname, p.proname, (SELECT string_agg(CASE WHEN p.proisstrict THEN '''1''' ELSE 'NULL' END || '::' || format_type(a, NULL), ', ' ORDER BY i) FROM unnest(p.proargtypes) WITH ORDINALITY AS arguments (a, i))) AS call
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid
         WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype ORDER BY p.proname COLLATE "C"
     LOOP
@@ -28,7 +28,7 @@ BEGIN
 END $$;
 CREATE FUNCTION security_reads() RETURNS TABLE (statement text, answer text) LANGUAGE plpgsql AS $$
 BEGIN
-    FOREACH statement IN ARRAY ARRAY['TABLE idempotent.operation', 'TABLE idempotent.record', 'TABLE idempotent.record_logged', 'TABLE idempotent.messages', 'TABLE idempotent.offsets', 'TABLE idempotent.locks', 'TABLE idempotent.outbox_message', 'SELECT last_value FROM idempotent.fence', 'SELECT nextval(''idempotent.fence'')',
+    FOREACH statement IN ARRAY ARRAY['TABLE idempotent.operation', 'TABLE idempotent.record', 'TABLE idempotent.record_logged', 'TABLE idempotent.messages', 'TABLE idempotent.offsets', 'TABLE idempotent.locks', 'TABLE idempotent.outbox_message', 'TABLE idempotent.saga', 'TABLE idempotent.saga_run', 'SELECT last_value FROM idempotent.fence', 'SELECT nextval(''idempotent.fence'')',
         'INSERT INTO idempotent.operation (name) VALUES (''x'')', 'UPDATE idempotent.operation SET retention = ''1 day''', 'DELETE FROM idempotent.record', 'TRUNCATE idempotent.record', 'LOCK TABLE idempotent.record IN ACCESS SHARE MODE',
         'CREATE TABLE idempotent.mine ()', 'CREATE TEMPORARY TABLE mine (r idempotent_result)', 'SELECT idempotent.operation_changed()'] LOOP
         BEGIN

@@ -1,0 +1,122 @@
+-- Sagas, their definition: the steps, in order, each with the handler that does it and the one that undoes it.
+
+CREATE TABLE idempotent.saga (
+    name       text COLLATE "C" PRIMARY KEY,
+    steps      jsonb NOT NULL,
+    defined_at timestamptz NOT NULL
+);
+COMMENT ON TABLE idempotent.saga IS 'the steps of each saga; change them with idempotent_saga()';
+COMMENT ON COLUMN idempotent.saga.name IS 'the saga, 1 to 63 bytes; an operation of this name says how long its answers are kept';
+COMMENT ON COLUMN idempotent.saga.steps IS 'an array of objects with name, handler, compensation and final';
+COMMENT ON COLUMN idempotent.saga.defined_at IS 'when it was defined last';
+
+-- Part of a dump, as settings are.
+SELECT pg_catalog.pg_extension_config_dump('idempotent.saga', '');
+
+-- Errors that say "try again", or that nobody knows what came of the work, are never final: as with store_failures.
+CREATE FUNCTION idempotent.saga_steps(steps jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   jsonb := '[]';
+    names   text[] := '{}';
+    element jsonb;
+    member  text;
+    code    text;
+    number  bigint;
+    final   jsonb;
+BEGIN
+    IF steps IS NULL OR pg_catalog.jsonb_typeof(steps) OPERATOR(pg_catalog.<>) 'array'
+       OR pg_catalog.jsonb_array_length(steps) OPERATOR(pg_catalog.=) 0 OR pg_catalog.jsonb_array_length(steps) OPERATOR(pg_catalog.>) 100 THEN
+        RAISE EXCEPTION 'steps must be an array of 1 to 100 objects'
+            USING ERRCODE = '22023', HINT = 'Pass e.g. ''[{"name": "reserve", "handler": "shop.reserve(jsonb)", "compensation": "shop.unreserve(jsonb)"}]''.';
+    END IF;
+    FOR element, number IN SELECT e.value, e.ordinality FROM pg_catalog.jsonb_array_elements(steps) WITH ORDINALITY AS e LOOP
+        IF pg_catalog.jsonb_typeof(element) OPERATOR(pg_catalog.<>) 'object' THEN
+            RAISE EXCEPTION 'step % is no object', number
+                USING ERRCODE = '22023', HINT = 'Each step is an object with name and handler, and perhaps compensation and final.';
+        END IF;
+        FOR member IN SELECT k FROM pg_catalog.jsonb_object_keys(element) AS k LOOP
+            IF member OPERATOR(pg_catalog.<>) ALL ('{name,handler,compensation,final}'::text[]) THEN
+                RAISE EXCEPTION 'step % has a member that means nothing', number
+                    USING ERRCODE = '22023', DETAIL = pg_catalog.format('Its name is %I.', member), HINT = 'A step has name, handler, compensation and final.';
+            END IF;
+        END LOOP;
+        PERFORM idempotent.check_name('name of a step', element OPERATOR(pg_catalog.->>) 'name', 63);
+        IF (element OPERATOR(pg_catalog.->>) 'name') OPERATOR(pg_catalog.=) ANY (names) THEN
+            RAISE EXCEPTION 'two steps have the same name'
+                USING ERRCODE = '22023', DETAIL = pg_catalog.format('Both are called "%s".', element OPERATOR(pg_catalog.->>) 'name'),
+                      HINT = 'Answers are told apart by the names of their steps.';
+        END IF;
+        final := COALESCE(element OPERATOR(pg_catalog.->) 'final', '[]');
+        names := names OPERATOR(pg_catalog.||) (element OPERATOR(pg_catalog.->>) 'name');
+        FOREACH code IN ARRAY ARRAY(SELECT pg_catalog.jsonb_array_elements_text(
+                CASE WHEN pg_catalog.jsonb_typeof(final) OPERATOR(pg_catalog.=) 'array' THEN final ELSE pg_catalog.jsonb_build_array(final) END)) LOOP
+            IF COALESCE(code, '') OPERATOR(pg_catalog.!~) '^([0-9A-Z]{2}|[0-9A-Z]{5})$' OR idempotent.never_final(code) THEN
+                RAISE EXCEPTION 'step % cannot have that error as its final failure', number
+                    USING ERRCODE = '22023', DETAIL = pg_catalog.format('It says %L.', code),
+                          HINT = 'Name SQLSTATEs like "P0001" or classes like "23", but none that says "try again" (08, 40, 53, 55P03, 57, 58) or that something is broken (XX, ID, 00).';
+            END IF;
+        END LOOP;
+        found := found OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+            'name', element OPERATOR(pg_catalog.->) 'name',
+            'handler', idempotent.saga_handler(element OPERATOR(pg_catalog.->>) 'handler', number),
+            'compensation', CASE WHEN element OPERATOR(pg_catalog.->>) 'compensation' IS NOT NULL
+                                 THEN idempotent.saga_handler(element OPERATOR(pg_catalog.->>) 'compensation', number) END,
+            'final', final));
+    END LOOP;
+    RETURN found;
+END $$;
+COMMENT ON FUNCTION idempotent.saga_steps(jsonb) IS 'the steps of a saga, checked, with the full names of their handlers';
+
+CREATE FUNCTION idempotent.never_final(code text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT code OPERATOR(pg_catalog.~) '^(00|08|40|53|57|58|ID|XX)' OR code OPERATOR(pg_catalog.=) '55P03'
+$$;
+COMMENT ON FUNCTION idempotent.never_final(text) IS 'whether an error says "try again", or that something is broken';
+
+CREATE FUNCTION idempotent.saga_handler(named text, number bigint) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found     oid;
+    full_name text;
+BEGIN
+    BEGIN
+        found := pg_catalog.to_regprocedure(named);
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_text_representation OR invalid_schema_name OR feature_not_supported OR too_many_arguments THEN
+        found := NULL;  -- it is no name of a function at all
+    END;
+    SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) INTO full_name
+      FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+     WHERE p.oid OPERATOR(pg_catalog.=) found AND p.prokind OPERATOR(pg_catalog.=) 'f'::"char" AND NOT p.proretset
+       AND p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.jsonb'::regtype::oid
+       AND p.proargtypes OPERATOR(pg_catalog.=) ARRAY['pg_catalog.jsonb'::regtype::oid]::oidvector;
+    IF full_name IS NULL THEN
+        RAISE EXCEPTION 'step % has no such handler', number
+            USING ERRCODE = '42883', DETAIL = pg_catalog.format('There is no function %s that takes and returns jsonb.', COALESCE(named, '(null)')),
+                  HINT = 'Name it with its schema and its argument, e.g. "shop.reserve(jsonb)".';
+    END IF;
+    RETURN full_name;
+END $$;
+COMMENT ON FUNCTION idempotent.saga_handler(text, bigint) IS 'the full name of a handler; 42883 if it is none';
+
+CREATE FUNCTION idempotent_saga(name text, steps jsonb) RETURNS idempotent.saga
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    defined idempotent.saga;
+BEGIN
+    PERFORM idempotent.check_name('name', name, 63);
+    INSERT INTO idempotent.saga AS s (name, steps, defined_at)
+    VALUES (idempotent_saga.name, idempotent.saga_steps(idempotent_saga.steps), pg_catalog.clock_timestamp())
+    ON CONFLICT ON CONSTRAINT saga_pkey DO UPDATE SET steps = EXCLUDED.steps, defined_at = EXCLUDED.defined_at
+    RETURNING s.* INTO defined;
+    RETURN defined;
+END $$;
+COMMENT ON FUNCTION idempotent_saga(text, jsonb) IS
+'define a saga, or define it anew; what has started goes on with the steps that it started with';
+
+REVOKE ALL ON FUNCTION
+    idempotent.never_final(text),
+    idempotent.saga_handler(text, bigint),
+    idempotent.saga_steps(jsonb),
+    idempotent_saga(text, jsonb)
+FROM PUBLIC;
