@@ -22,7 +22,7 @@ help:
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'
-	@echo 'VERBOSE=1 shows the whole output of builds.'
+	@echo 'VERBOSE=1 shows the whole output of builds, and all of each demo.'
 
 demo: python
 	@$(PYTHON) tools/run_demo.py

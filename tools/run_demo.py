@@ -1,5 +1,10 @@
-"""`make demo`: builds, starts a throw-away server and runs sql/demo/NN_*.sql in order; `make test` runs the same, quietly."""
+"""`make demo`: builds, starts a throw-away server and runs sql/demo/NN_*.sql in order; `make test` runs the same, quietly.
 
+The first five tell of the core, in full. Of the patterns built on it, the others, only the headlines are shown, unless VERBOSE=1.
+"""
+
+import os
+import re
 import subprocess
 import time
 
@@ -11,6 +16,10 @@ from suites import indent, report
 
 # So that nobody has to watch for ten seconds.
 SETTINGS = {**PRELOADED, "idempotent.sweep_interval": "'500ms'"}
+CORE = 5  # scripts
+# What a script says it is about, and what it has checked.
+HEADLINE = re.compile(r"^== (.*) ==$", re.M)
+CHECKED = re.compile(r"^ *ok  ", re.M)
 
 
 def scripts():
@@ -27,16 +36,21 @@ def run_scripts(server, programs, verbose):
     env.update(DEMO_BIN=str(programs), CDNOW=str(cdnow_path()), PAGER="cat")
     for number, script in enumerate(found):
         began = time.monotonic()
+        shown = verbose and (number < CORE or os.environ.get("VERBOSE") == "1")
         command = [str(server.prefix / "bin" / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-v", "crash=yes", "-f", str(script)]
-        if not verbose:
+        if not shown:
             command.insert(2, "-q")
         done = subprocess.run(command, env=env, cwd=str(ROOT), stdin=subprocess.DEVNULL, universal_newlines=True, errors="replace",
-                              stdout=None if verbose else subprocess.PIPE, stderr=None if verbose else subprocess.STDOUT)
+                              stdout=None if shown else subprocess.PIPE, stderr=None if shown else subprocess.STDOUT)
         ok = done.returncode == 0
         if not verbose:
             report(script.name, ok, time.monotonic() - began)
+        elif ok and not shown:
+            say(f"== {', '.join(HEADLINE.findall(done.stdout))} == {len(CHECKED.findall(done.stdout))} things checked, all hold")
         if not ok:
             if verbose:
+                if not shown:
+                    say(indent(done.stdout))
                 raise Failure(f"sql/demo/{script.name} failed: psql ended with exit code {done.returncode}")
             say(indent(done.stdout))
             return number, 1
