@@ -126,7 +126,8 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             let mut wire = house.login(role);
             for operation in ["left", "right"] {
                 let answer = try_it(&mut wire, &house.on(operation, &call.sql(function, None)));
-                let may = role == operation && answer == "ok";
+                // A saga is refused in the transaction that everything is tried in, but only to whom it is open.
+                let may = role == operation && matches!(answer.as_str(), "ok" | "2D000" | "ID007");
                 assert!(
                     may || answer == "42501",
                     "{role} calls {} for {operation}: {answer}",
@@ -136,5 +137,5 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             }
         }
     }
-    assert_eq!(tried, 15 * ROLES.len() * 2, "functions about keys");
+    assert_eq!(tried, 18 * ROLES.len() * 2, "functions about keys");
 }

@@ -45,6 +45,25 @@ const CALLS: &[Call] = &[
     call("library", &[]),
     call("samples", &[]),
     call("operation_changed", &[]),
+    call("check_name", &[("what", "'topic'"), ("name", "'mail'"), ("max_bytes", "63")]),
+    call("check_lease", &[("what", "'lease'"), ("lease", "'1 hour'"), ("shortest", "'0'")]),
+    call("outbox_lock", &[("topic", "'mail'"), ("key", "'k'")]),
+    call("outbox_held", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
+    call("idempotent_outbox_put", &[("topic", "'mail'"), ("payload", r#"'{"n": 1}'"#), ("key", "'k'")]),
+    call("idempotent_outbox_take", &[("topic", "'mail'")]),
+    call("idempotent_outbox_ack", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
+    call("idempotent_outbox_release", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
+    call("refuse_transaction_block", &[]),
+    call("never_final", &[("code", "'P0001'")]),
+    call("saga_handler", &[("named", "'public.handle(pg_catalog.jsonb)'"), ("number", "1")]),
+    call("saga_steps", &[("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
+    call("saga_check", &[("name", "'saga'"), ("scope", "''")]),
+    call("saga_lock", &[("name", "'saga'"), ("key", "'k'"), ("scope", "''"), ("wait", "'0'")]),
+    call("idempotent_saga", &[("name", "'saga'"), ("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
+    // Refused in the transaction that everything is tried in; whoever may not call them hears so before that.
+    call("idempotent_saga_next", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'"), ("scope", "''"), ("wait", "'0'")]),
+    call("idempotent_saga_done", &[("name", "{op}"), ("key", "'k'"), ("scope", "''"), ("state", "'running'"), ("step", "1"), ("answer", "'1'"), ("failure", "NULL")]),
+    call("idempotent_saga_run", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'")]),
 ];
 
 /// The calls of these functions, each with its function; panics unless every function has one and every call its function.
@@ -82,6 +101,7 @@ impl Call {
         }
         let arguments: Vec<String> =
             arguments.iter().map(|(name, value)| format!("{name} => {value}")).collect();
-        format!("SELECT {}({})", function.name, arguments.join(", "))
+        let verb = if function.is_procedure { "CALL" } else { "SELECT" };
+        format!("{verb} {}({})", function.name, arguments.join(", "))
     }
 }

@@ -13,6 +13,7 @@ pub struct Function {
     /// With its arguments, but without the schema of those that CREATE EXTENSION places.
     pub identity: String,
     pub arguments: Vec<(String, String)>,
+    pub is_procedure: bool,
 }
 
 impl Function {
@@ -24,17 +25,17 @@ impl Function {
 
 pub fn functions(admin: &mut Wire) -> Vec<Function> {
     let rows = admin.run(&format!(
-        "SELECT p.oid::regproc, p.oid::regprocedure, 
+        "SELECT p.oid::regproc, p.oid::regprocedure,
                 (SELECT string_agg(quote_ident(name), ' ' ORDER BY n) FROM unnest(p.proargnames) WITH ORDINALITY AS a (name, n)),
-                (SELECT string_agg(format_type(t, NULL), ';' ORDER BY n) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n))
+                (SELECT string_agg(format_type(t, NULL), ';' ORDER BY n) FROM unnest(p.proargtypes) WITH ORDINALITY AS a (t, n)), p.prokind
          FROM pg_proc AS p WHERE p.oid IN (SELECT d.objid {MEMBERS} AND d.classid = 'pg_proc'::regclass)
          ORDER BY p.oid::regprocedure::text COLLATE \"C\""
     ));
     let function = |row: Vec<Option<String>>| {
-        let [name, identity, names, types] = texts(row);
+        let [name, identity, names, types, kind] = texts(row);
         let types = types.split(';').map(str::to_owned);
         let arguments = names.split_whitespace().map(str::to_owned).zip(types).collect();
-        Function { name, identity, arguments }
+        Function { name, identity, arguments, is_procedure: kind == "p" }
     };
     rows.rows.into_iter().map(function).collect()
 }
