@@ -2,7 +2,7 @@
 
 use client::Wire;
 
-/// A member function, or one of ours that is called alike.
+/// A member function, or one of ours that is called alike; no procedure.
 #[derive(Clone, Debug)]
 pub struct Function {
     /// Qualified and quoted.
@@ -33,7 +33,7 @@ SELECT p.oid::regproc::text, pronargdefaults, prorettype::regtype::text, propara
 FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid
-WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype
+WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.prokind = 'f'
 ORDER BY 1";
 
 /// All functions that a statement can call.

@@ -24,6 +24,9 @@ CREATE FUNCTION fuzz.writes(request jsonb) RETURNS jsonb LANGUAGE sql AS
 CREATE FUNCTION fuzz.is_no_handler(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
 GRANT ALL ON fuzz.effect TO fuzz_caller, fuzz_other;
 
+-- A saga of two steps, of which the second waits a little; what is called meanwhile may be defined anew.
+SELECT idempotent_saga('op', '[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.nothing(jsonb)"}, {"name": "b", "handler": "fuzz.slow(jsonb)"}]');
+
 -- Arguments in columns: short, compressed and out of line, and null.
 CREATE TABLE fuzz.argument (operation text, key text, scope text, request jsonb);
 INSERT INTO fuzz.argument VALUES

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::catalog::Function;
-use super::value::Scope;
+use super::value::{KEYS, Scope};
 
 /// In a block everything may fail, and what is broken inside must not be swallowed.
 const SHOW_BROKEN: &str = "EXCEPTION WHEN OTHERS THEN IF SQLSTATE LIKE 'XX%' THEN RAISE; END IF;";
@@ -67,9 +67,16 @@ fn calling(rng: &mut Rng, functions: &[Function]) -> String {
     let plain = Scope { functions, columns: false };
     let rows = Scope { functions, columns: true };
     let name = ["a", "b", "c"][rng.usize(..3)];
-    match rng.u8(..24) {
+    match rng.u8(..27) {
         20..23 => life(rng, functions),
         23 => resolved(rng),
+        24 => saga(rng),
+        25 => relayed(rng),
+        26 => format!(
+            "CALL idempotent_saga_run('op', {}, to_jsonb({}), wait => '5 ms')",
+            KEYS[rng.usize(..KEYS.len())],
+            rng.u8(..2)
+        ),
         0..6 => {
             let (call, function) = plain.any_call(rng);
             if function.result == "idempotent_result" && rng.bool() {
@@ -165,6 +172,25 @@ fn life(rng: &mut Rng, functions: &[Function]) -> String {
     }
     format!(
         "DO $d$ DECLARE claim idempotent_result := idempotent_claim({operation}, {key}{lease}); BEGIN {steps}{SHOW_BROKEN} END $d$"
+    )
+}
+
+/// A step of a saga by hand, outside a transaction block, as only there it is not refused.
+fn saga(rng: &mut Rng) -> String {
+    let key = format!("'saga{}'", rng.u8(..100));
+    format!(
+        "DO $d$ BEGIN PERFORM idempotent_saga_next('op', {key}, '1', '', '0'); PERFORM idempotent_saga_done('op', {key}, '', 'running', 1, '1', NULL); END $d$"
+    )
+}
+
+/// Messages put and taken, and acknowledged or given back.
+fn relayed(rng: &mut Rng) -> String {
+    let lease = ["1 us", "10 ms", "1 hour"][rng.usize(..3)];
+    let end = ["ack", "release"][rng.usize(..2)];
+    format!(
+        "SELECT idempotent_outbox_put('t1', to_jsonb(n), 'k' || n % 3) FROM generate_series(1, 5) AS n;
+         WITH taken AS MATERIALIZED (SELECT * FROM idempotent_outbox_take('t1', 4, '{lease}'))
+         SELECT idempotent_outbox_{end}('t1', array_agg(t.message_id), max(t.fence)) FROM taken AS t"
     )
 }
 

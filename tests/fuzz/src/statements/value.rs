@@ -83,6 +83,7 @@ impl Scope<'_> {
         let pick = |rng: &mut Rng, choices: &[&str]| choices[rng.usize(..choices.len())].to_owned();
         match kind.as_str() {
             "text" => text(rng, name),
+            "jsonb" if name == "steps" => pick(rng, STEPS),
             "jsonb" => pick(rng, JSON),
             "interval" => pick(rng, INTERVALS),
             "timestamp with time zone" => pick(rng, TIMES),
@@ -100,6 +101,14 @@ impl Scope<'_> {
                 &["'\\x'::bytea", "'\\x00ff'::bytea", "decode(repeat('ab', 200000), 'hex')"],
             ),
             "text[]" => pick(rng, ARRAYS),
+            "uuid[]" => pick(
+                rng,
+                &[
+                    "'{}'::uuid[]",
+                    "'{NULL}'::uuid[]",
+                    "ARRAY(SELECT m.message_id FROM idempotent.outbox_message AS m ORDER BY m.position LIMIT 5)",
+                ],
+            ),
             "regprocedure" => pick(rng, HANDLERS),
             "regrole" => pick(
                 rng,
@@ -153,13 +162,17 @@ fn text(rng: &mut Rng, name: &str) -> String {
             "consumer" => &["'op'", "'op'", "'theirs'", "'strict'", "'short'", "'watched'"],
             "message_id" => KEYS,
             "resource" | "partition" => &["'r1'", "'r1'", "'r2'"],
+            "topic" => &["'t1'", "'t1'", "'t2'"],
+            "named" => &["'fuzz.same(jsonb)'", "'fuzz.is_no_handler(text)'", "'same(jsonb)'"],
+            "code" => &["'P0001'", "'40001'", "'22'"],
+            "state" => &["'running'", "'running'", "'compensating'", "'completed'"],
             _ => &["'label'", "'x'"],
         }
     };
     choices[rng.usize(..choices.len())].to_owned()
 }
 
-const KEYS: &[&str] = &[
+pub const KEYS: &[&str] = &[
     "'k1'",
     "'k1'",
     "'k2'",
@@ -205,6 +218,14 @@ const INTERVALS: &[&str] = &[
     "interval '178000000 years'",
     "interval '101 years'",
     "interval '1 us'",
+];
+/// Of sagas: good ones, one that fails and is undone, and two that are none.
+const STEPS: &[&str] = &[
+    r#"'[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.nothing(jsonb)"}, {"name": "b", "handler": "fuzz.slow(jsonb)"}]'::jsonb"#,
+    r#"'[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.sweeps(jsonb)"}, {"name": "b", "handler": "fuzz.declines(jsonb)", "final": ["P0001"]}]'::jsonb"#,
+    r#"'[{"name": "a", "handler": "fuzz.enters(jsonb)"}, {"name": "b", "handler": "fuzz.divides(jsonb)"}]'::jsonb"#,
+    r#"'[{"name": "a", "handler": "fuzz.is_no_handler(text)"}]'::jsonb"#,
+    "'[]'::jsonb",
 ];
 const TIMES: &[&str] = &[
     "now()",
