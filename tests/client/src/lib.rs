@@ -8,6 +8,7 @@ pub mod failover;
 pub mod figures;
 mod home;
 pub mod intact;
+pub mod misfortune;
 pub mod pooler;
 pub mod scratch;
 pub mod statement;

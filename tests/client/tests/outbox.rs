@@ -3,10 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::cluster::Result;
 use client::connect::Server;
+use client::figures::note;
+use client::misfortune::{KINDS, befall};
 use client::watch::wait_until;
 use client::{Cluster, Wire};
 use fastrand::Rng;
@@ -15,8 +17,8 @@ use postgres::Client;
 const SENDERS: u64 = 3;
 const RELAYS: u64 = 3;
 const KEYS: usize = 5;
-const TRANSACTIONS: usize = 150;
-const FAULTS: usize = 12;
+const TRANSACTIONS: usize = 300;
+const MISFORTUNES: usize = 6 * KINDS;
 const SEED: u64 = 20_261_123;
 
 /// The order is noted after the put, so under the lock that it takes: it is that of the commits.
@@ -118,33 +120,18 @@ fn count(server: &Server, what: &str) -> Option<i64> {
         .map(|row| row.get(0))
 }
 
-/// A fault of each kind in turn, after a few more messages have arrived.
-fn befall(
-    cluster: &Cluster,
-    mail: &Server,
-    number: usize,
-    rng: &mut Rng,
-    senders_left: impl Fn() -> bool,
-) -> Result<()> {
-    let mut before = None;
-    wait_until("some more messages arrive", || {
-        let now = count(mail, "received");
-        before = before.or(now);
-        !senders_left() || now.zip(before).is_some_and(|(now, before)| now > before + 10)
-    });
-    match number % 4 {
-        0 => cluster.crash().and_then(|()| cluster.resume()),
-        2 => cluster.kill_a_backend(),
-        _ => {
-            let mut admin = cluster.server().client()?;
-            let pids = admin.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'pg_idempotent client' AND pid <> pg_backend_pid() ORDER BY pid", &[])?;
-            if !pids.is_empty() {
-                let pid: i32 = pids[rng.usize(..pids.len())].get(0);
-                admin.execute("SELECT pg_terminate_backend($1)", &[&pid])?;
-            }
-            Ok(())
-        }
+/// Misfortunes, each after a few more messages have arrived.
+fn befall_all(cluster: &Cluster, mail: &Server, senders_left: impl Fn() -> bool) -> Result<()> {
+    for number in 0..MISFORTUNES {
+        let mut before = None;
+        wait_until("some more messages arrive", || {
+            let now = count(mail, "received");
+            before = before.or(now);
+            !senders_left() || now.zip(before).is_some_and(|(now, before)| now > before + 10)
+        });
+        befall(cluster, number)?;
     }
+    Ok(())
 }
 
 #[test]
@@ -154,6 +141,7 @@ fn every_message_arrives_once_and_in_order_whoever_dies() -> Result<()> {
     shop.wire().run(SHOP);
     mail.wire().run(MAIL);
     let (over, again) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let began = Instant::now();
     thread::scope(|scope| -> Result<()> {
         let senders: Vec<_> = (0..SENDERS)
             .map(|n| {
@@ -165,12 +153,8 @@ fn every_message_arrives_once_and_in_order_whoever_dies() -> Result<()> {
             let (shop, mail, over, again) = (&shop, &mail, &over, &again);
             scope.spawn(move || relay(shop, mail, SEED + 100 + n, over, again));
         }
-        let mut rng = Rng::with_seed(SEED + 1000);
-        let befallen = (0..FAULTS).try_for_each(|number| {
-            befall(&cluster, &mail, number, &mut rng, || {
-                senders.iter().any(|sender| !sender.is_finished())
-            })
-        });
+        let befallen =
+            befall_all(&cluster, &mail, || senders.iter().any(|sender| !sender.is_finished()));
         wait_until("everything is sent", || {
             senders.iter().all(thread::ScopedJoinHandle::is_finished)
         });
@@ -187,6 +171,12 @@ fn every_message_arrives_once_and_in_order_whoever_dies() -> Result<()> {
         "nothing was delivered a second time: too quiet to prove anything"
     );
     assert_eq!(in_order(&mut mail.wire(), "received", "arrival"), sent);
+    note(&format!(
+        "outbox: {} messages, {} deliveries of what had been delivered, {MISFORTUNES} misfortunes of the server, {} s",
+        sent.len(),
+        again.load(Ordering::Relaxed),
+        began.elapsed().as_secs()
+    ));
     Ok(())
 }
 

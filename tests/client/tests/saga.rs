@@ -1,14 +1,17 @@
-//! Sagas over a server that is killed between any two steps, and in the middle of each: every step and every compensation
-//! has its effect once, in order.
+//! Sagas over a server that is killed between any two steps, and in the middle of each, and over one that is killed at random
+//! while callers meet: every step and every compensation has its effect once, in order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use client::cluster::Result;
 use client::connect::Server;
+use client::figures::note;
+use client::misfortune::{KINDS, befall, terminate_a_client};
 use client::watch::{wait_for_lock, wait_until};
 use client::wire::quote;
-use client::{Cluster, Scratch, Wire};
+use client::{Cluster, Wire};
 
 /// The handlers pass a gate before and behind their effect, 0 and 1 for the first of these, 2 and 3 for the second, and so on.
 const ACTIONS: [&str; 5] = ["reserve", "pay", "ship", "refund", "unreserve"];
@@ -99,7 +102,8 @@ fn is_killed_at(cluster: &Cluster, gate: usize, request: &str) -> Result<()> {
 }
 
 const CALLERS: usize = 4;
-const SAGAS: usize = 40;
+const SAGAS: usize = 100;
+const MISFORTUNES: usize = 4 * KINDS;
 
 /// Calls each saga until it has an answer, over as many connections as that takes.
 fn call_all(server: &Server, answered: &AtomicUsize) {
@@ -111,39 +115,47 @@ fn call_all(server: &Server, answered: &AtomicUsize) {
             let Ok(reply) = wire.send(&call(&key, request)).and_then(|()| wire.receive()) else {
                 return false;
             };
-            reply.refusal.is_none()
-                && matches!(reply.rows[0][0].as_deref(), Some("executed" | "replay"))
+            let outcome = reply.rows.first().and_then(|row| row[0].as_deref());
+            reply.refusal.is_none() && matches!(outcome, Some("executed" | "replay"))
         });
         answered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 #[test]
-fn callers_that_are_killed_and_meet_do_nothing_twice() {
-    let scratch = Scratch::new();
-    scratch.wire().run(SHOP);
+fn callers_that_are_killed_and_meet_do_nothing_twice() -> Result<()> {
+    let cluster = Cluster::start("")?;
+    let server = cluster.server();
+    server.wire().run(SHOP);
     let answered = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..CALLERS {
-            scope.spawn(|| call_all(scratch.server(), &answered));
-        }
-        let mut admin = scratch.admin();
-        let mut killed = 0;
-        while answered.load(Ordering::Relaxed) < CALLERS * SAGAS {
-            let victims = admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'caller' AND datname = current_database() ORDER BY random() LIMIT 1", &[]);
-            killed += victims.expect("the admin's connection answers");
-            thread::yield_now();
-            admin.execute("SELECT pg_sleep(0.005)", &[]).expect("the admin's connection answers");
+    let began = Instant::now();
+    let killed = thread::scope(|scope| -> Result<u64> {
+        let callers: Vec<_> =
+            (0..CALLERS).map(|_| scope.spawn(|| call_all(&server, &answered))).collect();
+        let (mut killed, mut befallen) = (0, 0);
+        while callers.iter().any(|caller| !caller.is_finished()) {
+            let answers = answered.load(Ordering::Relaxed);
+            if answers > befallen * CALLERS * SAGAS / (MISFORTUNES + 1) {
+                befall(&cluster, befallen)?;
+                befallen += 1;
+            }
+            killed += terminate_a_client(&cluster)?;
+            server.client()?.execute("SELECT pg_sleep(0.005)", &[])?;
         }
         assert!(killed > 10, "{killed} were killed: too quiet to prove anything");
-    });
-    let mut wire = scratch.wire();
+        assert!(befallen >= MISFORTUNES, "{befallen} misfortunes: too quiet to prove anything");
+        Ok(killed)
+    })?;
+    let mut wire = server.wire();
     for number in 0..SAGAS {
         let request = if number % 2 == 0 { "good" } else { "nowhere" };
         assert_eq!(effects(&mut wire, &format!("k{number}")), effects_of(request));
     }
-    assert_eq!(
-        wire.run("SELECT count(*) FROM idempotent.sagas WHERE expires_at IS NULL").value(),
-        "0"
-    );
+    let unfinished = "SELECT count(*) FROM idempotent.sagas WHERE expires_at IS NULL";
+    assert_eq!(wire.run(unfinished).value(), "0");
+    note(&format!(
+        "sagas: {SAGAS} by {CALLERS} callers, {killed} sessions terminated, {MISFORTUNES} misfortunes of the server, {} s",
+        began.elapsed().as_secs()
+    ));
+    Ok(())
 }
