@@ -7,7 +7,7 @@ ask() { psql -XAtq -F "$tab" -v ON_ERROR_STOP=1 -d "$@"; }
 while [ "$(ask "$SHOP" -c 'SELECT count(*) FROM idempotent.outbox_message')" != 0 ]; do
     ask "$SHOP" -c "
         SELECT max(fence), array_agg(message_id),
-               string_agg(format('SELECT idempotent_run(''receive'', %L, %L, ''receive(jsonb)'', strict => true)', message_id, payload), ';' ORDER BY n)
+               string_agg(format('SELECT receive(%L, %L)', message_id, payload), ';' ORDER BY n)
           FROM idempotent_outbox_take('orders', 20, '300 ms')
                WITH ORDINALITY AS t (message_id, fence, key, payload, attempt, put_at, lease_until, n)
         HAVING count(*) > 0" |
