@@ -5,6 +5,7 @@ import claims
 import keys
 import leases
 import operations
+import outbox_saga
 import patterns
 
-FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS]
+FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS, *outbox_saga.FAULTS]
