@@ -37,6 +37,8 @@ def run_scripts(server, programs, verbose):
     for number, script in enumerate(found):
         began = time.monotonic()
         shown = verbose and (number < CORE or os.environ.get("VERBOSE") == "1")
+        if verbose and not shown and number == CORE:
+            say("The patterns, a line each (in full: make demo VERBOSE=1)\n")
         command = [str(server.prefix / "bin" / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-P", "pager=off", "-v", "crash=yes", "-f", str(script)]
         if not shown:
             command.insert(2, "-q")
