@@ -3,13 +3,20 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-from common import Failure, cache_dir, need, output_of
+from common import Failure, cache_dir, locked, need, output_of, step
 
 # Where Debian 12 and 13 keep the keys of all their releases.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_SOURCES = Path("/etc/apt")
+# With the loader that belongs to the C library beside it: the system's own may be older.
+SCRIPT = """#!/bin/sh
+here=$(dirname "$0")
+lib=$here/usr/lib/x86_64-linux-gnu
+exec "$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$here/{path}" "$@"
+"""
 
 
 class Apt:
@@ -70,3 +77,31 @@ class Apt:
         self.run(["apt-get", "-q", "download", *packages], cwd=str(scratch))
         for package in scratch.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", str(package), str(into)], check=True)
+
+
+def program(title, release, path, packages, megabytes, otherwise):
+    """A program of one release of Debian, whatever the system's own is: with the libraries that it was built for, the C library among them,
+    unpacked into the cache. Nothing is installed. `otherwise` says what to do where it cannot be had."""
+    name = Path(path).name
+    home = cache_dir() / f"{name}-{release}"
+    if not home.is_dir():
+        with locked(cache_dir()):
+            if not home.is_dir():
+                with step(f"downloading the {title} of Debian's {release} (about {megabytes} MB)"):
+                    fetch(home, release, path, packages, otherwise)
+    return home / name
+
+
+def fetch(home, release, path, packages, otherwise):
+    with tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
+        unpacked = Path(scratch) / home.name
+        unpacked.mkdir()
+        script = unpacked / Path(path).name
+        try:
+            Apt(suite=release).programs(packages, unpacked)
+            script.write_text(SCRIPT.format(path=path))
+            script.chmod(0o755)
+            output_of([script, "--version"])
+        except Failure as failure:
+            raise Failure(f"{failure}\n{otherwise}") from failure
+        unpacked.rename(home)  # complete or absent, never half
