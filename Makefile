@@ -19,6 +19,7 @@ help:
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
+	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
 	@echo 'make clean      deletes target/ and this checkout'\''s private servers'

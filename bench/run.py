@@ -11,6 +11,7 @@ import clients
 import contention
 import disk
 import in_server
+import redis
 from common import HERE, drop, headline, machine, prepare, psql, run, table, write
 
 
@@ -33,6 +34,8 @@ def main():
         for title, rows in clients.measure():
             take(title, rows)
         take(*disk.measure())
+        for title, rows in redis.measure():
+            take(title, rows)
     finally:
         os.environ.pop("PGOPTIONS", None)
         drop()

@@ -70,6 +70,14 @@ def build_client():
     return target_dir() / "release"
 
 
+def build_rivals():
+    """Builds the program that drives us and the rivals that are no SQL, and returns its path."""
+    env = cargo_env()
+    with step("building the client of the rivals"):
+        run_cargo(["cargo", "build", "--release", "-p", "rivals", "--locked"], env, "rivals")
+    return target_dir() / "release" / "rivals"
+
+
 def build_history():
     """Builds the history checker and returns its path."""
     env = cargo_env()

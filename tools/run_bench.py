@@ -1,13 +1,15 @@
 """`make bench`, `bench-sweep`, `bench-scale` and `bench-consumer`: a program of bench/ against a fresh server, with the environment that the test suites get."""
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
 
-from build import build_client, install, prepare
+from build import build_client, build_rivals, install, prepare
 from common import MAIN_MAJOR, ROOT, run_main, step
 from fetch import cdnow_path
+from redis import Redis, redis_server
 from server import PRELOADED, Server
 
 
@@ -21,7 +23,11 @@ def shared_buffers(script):
 def main():
     script = ROOT / "bench" / (sys.argv[1] if len(sys.argv) > 1 else "run.py")
     prepare()
+    # Only `make bench` has a rival that is no SQL.
+    with_redis = script.name == "run.py"
+    redis = redis_server() if with_redis else None
     prefix, programs = install(MAIN_MAJOR), build_client()
+    rivals = build_rivals() if with_redis else None
     # As durable as a real server: a commit that costs nothing would flatter whatever commits. No checkpoint of its own accord: it
     # would slow whoever has his turn.
     settings = {**PRELOADED, "shared_buffers": shared_buffers(script.name), "max_wal_size": "'16GB'", "checkpoint_timeout": "'1h'"}
@@ -30,7 +36,10 @@ def main():
         server.start()
     try:
         env = {**server.env(), "DEMO_BIN": str(programs), "CDNOW": str(cdnow_path())}
-        return subprocess.run([sys.executable, str(script), *shlex.split(os.environ.get("ARGS", ""))], env=env, cwd=str(ROOT)).returncode
+        with contextlib.ExitStack() as running:
+            if with_redis:
+                env.update(RIVALS=str(rivals), REDIS_SOCKET=str(running.enter_context(Redis(redis)).socket))
+            return subprocess.run([sys.executable, str(script), *shlex.split(os.environ.get("ARGS", ""))], env=env, cwd=str(ROOT)).returncode
     finally:
         server.stop()
 
