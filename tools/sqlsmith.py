@@ -22,7 +22,7 @@ SETTINGS = {**PRELOADED, "log_line_prefix": "'%m [%p] %e '", "log_min_error_stat
 # Statements that it makes in one go before the clock is asked.
 PORTION = 300
 # Seconds: how much longer than asked it may go on, and what a portion gets at least.
-PATIENCE, LEAST = 120, 5
+PATIENCE, LEAST = 180, 10
 # Not those that a transaction refuses, which is where sqlsmith is.
 CALLS = """
 SELECT p.proname, coalesce(s.calls, 0) FROM pg_proc AS p

@@ -64,6 +64,7 @@ CREATE VIEW smith.received AS SELECT n.operation, n.key, idempotent_first(n.oper
 CREATE VIEW smith.received_all AS SELECT n.operation, m.message_id FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_first(n.operation, a.names || n.key) AS m (message_id);
 CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, l.fence) AS unlocked
     FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_lock(n.operation, n.key, a.lease) AS l WHERE l.acquired;
+CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
 CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;
 SELECT idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]');
 CREATE VIEW smith.sent AS SELECT n.key, idempotent_outbox_put('mail', a.request, n.key) AS message_id FROM smith.named AS n, smith.argument AS a;
@@ -85,7 +86,7 @@ END $$;
 CREATE VIEW smith.saga AS SELECT n.key, smith.stepped(n.key, a.request) AS state FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_name('key', n.key, 255)::text AS name, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
     idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.saga_lock('saga', n.key, '', a.wait) AS locked FROM smith.named AS n, smith.argument AS a;
-CREATE VIEW smith.defined AS SELECT idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler, idempotent.never_final('40001') AS never;
+CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler, idempotent.never_final('40001') AS never;
 
 CREATE VIEW smith.pg_proc AS
 SELECT p.* FROM pg_catalog.pg_proc AS p
