@@ -153,6 +153,7 @@ impl Walk<'_> {
             (column::SCOPE, self.batch.scope.datum),
         ]);
         let look = Look::new(self.table, key, self.snapshot);
+        let mut is_locked = false;
         loop {
             // SAFETY: a valid tag; given back below, with the same resource owner, before anything
             // else is waited for.
@@ -162,7 +163,7 @@ impl Walk<'_> {
             let next = match seen.kind {
                 Kind::Nothing => Next::Insert,
                 // SAFETY: a copy of a tuple of the table.
-                Kind::Settled => unsafe { self.settled(&seen) },
+                Kind::Settled => unsafe { self.settled(&seen, is_locked) },
                 // Whoever is writing it may yet roll back. Also who deletes: the row may come back.
                 Kind::Arriving | Kind::Leaving => Next::WaitFor(seen.writer),
             };
@@ -175,7 +176,9 @@ impl Walk<'_> {
             match next {
                 Next::Insert => return Mark::First,
                 Next::Answer(mark) => return mark,
-                Next::LookAgain => {}
+                Next::LookAgain => is_locked = false,
+                // SAFETY: found just now.
+                Next::LockRow(tid) => is_locked = unsafe { self.table.lock_row_uncaught(tid) },
                 // SAFETY: any xid may be waited for; no relation is named for the error context.
                 Next::WaitFor(writer) => unsafe {
                     uncaught::XactLockTableWait(
@@ -186,12 +189,17 @@ impl Walk<'_> {
                     );
                 },
             }
+            // SAFETY: as the caller says; what was seen is looked up anew.
+            unsafe {
+                uncaught::MemoryContextReset(self.memory);
+                subtransaction::serve_interrupts();
+            }
         }
     }
 
     /// # Safety
     /// The tuple must be of the table.
-    unsafe fn settled(self, seen: &Seen) -> Next {
+    unsafe fn settled(self, seen: &Seen, is_locked: bool) -> Next {
         // SAFETY: as the caller says.
         unsafe {
             let row = Columns::of(seen.tuple, self.table.descriptor());
@@ -203,8 +211,11 @@ impl Walk<'_> {
                 return Next::Answer(Mark::Seen { by: inserter(seen.tuple).filter(others) });
             }
             // Past its retention it counts as absent, swept or not.
-            match self.table.delete_uncaught((*seen.tuple).t_self) {
+            let tid = (*seen.tuple).t_self;
+            match self.table.delete_uncaught(tid, is_locked) {
                 pg_sys::TM_Result::TM_Ok => Next::Insert,
+                // Somebody has locked it, or began to write it after the look.
+                pg_sys::TM_Result::TM_BeingModified => Next::LockRow(tid),
                 // A sweep is at it, or was.
                 _ => Next::LookAgain,
             }
@@ -235,5 +246,6 @@ enum Next {
     Insert,
     Answer(Mark),
     LookAgain,
+    LockRow(pg_sys::ItemPointerData),
     WaitFor(pg_sys::TransactionId),
 }

@@ -86,8 +86,9 @@ impl Found {
 /// Takes or extends the resource, unless somebody else has it.
 pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
     let table = open()?;
+    let mut is_locked = false;
     loop {
-        let (_lock, found) = find(&table, resource);
+        let (row_lock, found) = find(&table, resource);
         let now = clock::now();
         let lock = found.as_ref().map(Found::lock);
         let until = match ask(lock.as_ref(), key.server, ttl, now) {
@@ -101,11 +102,10 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
         let extended = found.as_ref().filter(|found| found.expires_at > now);
         if let Some(found) = &found {
             found.check_snapshot()?;
-            // SAFETY: found just now, under the row's lock.
-            if !unsafe { delete(&table, found) } {
-                continue;
-            }
         }
+        let Some(_row_lock) = remove(&table, row_lock, found.as_ref(), &mut is_locked) else {
+            continue;
+        };
         let (fence, since) = match extended {
             Some(found) => (found.fence, found.columns.get(column::ACQUIRED_AT)),
             None => (fence::next()?, Some(Datum::from(now))),
@@ -131,14 +131,14 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
 /// Gives the resource back; false if it is not, or no longer, held with this key and fence.
 pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bool> {
     let table = open()?;
+    let mut is_locked = false;
     loop {
-        let (_lock, found) = find(&table, resource);
+        let (row_lock, found) = find(&table, resource);
         let lock = found.as_ref().map(Found::lock);
         if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
             return Ok(false);
         }
-        // SAFETY: found just now, under the row's lock.
-        if found.as_ref().is_some_and(|found| unsafe { delete(&table, found) }) {
+        if remove(&table, row_lock, found.as_ref(), &mut is_locked).is_some() {
             return Ok(true);
         }
     }
@@ -185,13 +185,30 @@ fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
     }
 }
 
-/// Deletes a row; false if somebody who takes no lock was faster (a sweep, an administrator).
-///
-/// # Safety
-/// The row must be of the table, and have been found just now.
-unsafe fn delete(table: &Relation, found: &Found) -> bool {
-    // SAFETY: as the caller says.
-    unsafe { table.delete((*found.tuple).t_self) == pg_sys::TM_Result::TM_Ok }
+/// Deletes the row, if one was found, and goes on holding its lock. `None`: look again, as somebody
+/// who takes no such lock (a sweep, an administrator) was faster, or has locked the row. For who has
+/// locked it this waits, without the lock, so that others are told at once who has the resource.
+fn remove(
+    table: &Relation,
+    row_lock: KeyLock,
+    found: Option<&Found>,
+    is_locked: &mut bool,
+) -> Option<KeyLock> {
+    let Some(found) = found else { return Some(row_lock) };
+    // SAFETY: a copied tuple, which was found just now.
+    let (tid, outcome) = unsafe {
+        let tid = (*found.tuple).t_self;
+        (tid, table.delete(tid, *is_locked))
+    };
+    if outcome == pg_sys::TM_Result::TM_Ok {
+        return Some(row_lock);
+    }
+    drop(row_lock);
+    pgrx::check_for_interrupts!();
+    // SAFETY: as above: what this statement found stays, if only as somebody's delete, until its
+    // snapshot is gone.
+    *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
+    None
 }
 
 /// Who was told that he has the resource believes it, so a crash must not take the commit back,

@@ -9,6 +9,9 @@ use crate::store::{insert, subtransaction, uncaught};
 use pgrx::{PgList, pg_sys};
 use std::cell::Cell;
 
+/// What became of a write (access/tableam.h).
+pub type Outcome = pg_sys::TM_Result::Type;
+
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
 /// whoever moves or drops records waits for us, and we for them.
 pub struct Relation {
@@ -146,15 +149,16 @@ impl Relation {
         unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
-    /// Deletes a tuple, unless somebody else is writing it: nobody is waited for.
+    /// Deletes a tuple. Where somebody else is writing it, or has locked it, nobody is waited for;
+    /// nor where this transaction has locked it, unless the caller knows so: see `lock_row`.
     ///
     /// # Safety
     /// The tuple must be there, if only as somebody else's delete.
-    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData) -> pg_sys::TM_Result::Type {
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
         let delete = || {
             // SAFETY: as the caller says.
             unsafe {
-                let result = self.delete_uncaught(tid);
+                let result = self.delete_uncaught(tid, is_locked);
                 uncaught::CommandCounterIncrement();
                 result
             }
@@ -169,7 +173,7 @@ impl Relation {
     /// # Safety
     /// The tuple must be there, if only as somebody else's delete; as for everything in `uncaught`
     /// that may raise an error.
-    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData) -> pg_sys::TM_Result::Type {
+    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
         let mut tid = tid;
         // SAFETY: as the caller says, within a transaction that may write.
         unsafe {
@@ -180,10 +184,56 @@ impl Relation {
                 &mut tid,
                 command,
                 std::ptr::null_mut(),
-                false,
+                // It takes one's own lock for somebody's, unless it may wait.
+                is_locked,
                 &mut failure,
                 false,
             )
+        }
+    }
+
+    /// Waits for whoever has locked a row that he does not change, as FOR KEY SHARE does, and locks
+    /// it. Whether nobody else can change it now; if not, somebody has. To be called without the
+    /// lock of its key: he may be about to ask for that.
+    ///
+    /// # Safety
+    /// As for `delete`.
+    pub unsafe fn lock_row(&self, tid: pg_sys::ItemPointerData) -> bool {
+        let lock = || {
+            // SAFETY: as the caller says.
+            unsafe { self.lock_row_uncaught(tid) }
+        };
+        // SAFETY: an error goes on to the caller.
+        let locked = unsafe { subtransaction::call_keeping_error(lock) };
+        locked.unwrap_or_else(|error| error.resume())
+    }
+
+    /// As `lock_row`, for who catches what it raises.
+    ///
+    /// # Safety
+    /// As for `delete_uncaught`.
+    pub unsafe fn lock_row_uncaught(&self, tid: pg_sys::ItemPointerData) -> bool {
+        // SAFETY: as the caller says, within a transaction that may write. All-zero is a valid
+        // HeapTupleData, of which only the place is read; the buffer is pinned on return.
+        unsafe {
+            let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
+            tuple.t_self = tid;
+            let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            let result = uncaught::heap_lock_tuple(
+                self.raw,
+                &mut tuple,
+                uncaught::GetCurrentCommandId(true),
+                pg_sys::LockTupleMode::LockTupleExclusive,
+                pg_sys::LockWaitPolicy::LockWaitBlock,
+                false,
+                &mut buffer,
+                &mut failure,
+            );
+            uncaught::ReleaseBuffer(buffer);
+            // A lock that was free a moment ago takes no look at them.
+            subtransaction::serve_interrupts();
+            result == pg_sys::TM_Result::TM_Ok
         }
     }
 

@@ -288,7 +288,7 @@ impl Walk<'_> {
     /// As for `visit`.
     unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
         // SAFETY: the tuple is there, if only as somebody else's delete.
-        unsafe { self.table.delete_uncaught((*tuple).t_self) == pg_sys::TM_Result::TM_Ok }
+        unsafe { self.table.delete_uncaught((*tuple).t_self, false) == pg_sys::TM_Result::TM_Ok }
     }
 
     /// # Safety

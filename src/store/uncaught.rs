@@ -9,11 +9,12 @@
 //! as in the named headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    CatalogIndexState, CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck,
+    Buffer, CatalogIndexState, CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck,
     ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG,
-    List, LockAcquireResult, MemoryContext, Numeric, Oid, RegProcedure, Relation, ScanDirection,
-    ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
-    TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
+    List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Numeric, Oid,
+    RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId,
+    SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper,
+    varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -104,6 +105,18 @@ unsafe extern "C-unwind" {
         failure: *mut TM_FailureData,
         changing_partition: bool,
     ) -> TM_Result::Type;
+    pub fn heap_lock_tuple(
+        relation: Relation,
+        tuple: HeapTuple,
+        command: CommandId,
+        mode: LockTupleMode::Type,
+        wait: LockWaitPolicy::Type,
+        follow_updates: bool,
+        buffer: *mut Buffer,
+        failure: *mut TM_FailureData,
+    ) -> TM_Result::Type;
+    // storage/bufmgr.h
+    pub fn ReleaseBuffer(buffer: Buffer);
     // fmgr.h, utils/jsonb.h, utils/numeric.h
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     pub fn JsonbIteratorInit(container: *mut JsonbContainer) -> *mut JsonbIterator;
