@@ -34,7 +34,7 @@ CREATE FUNCTION idempotent_lock(
 )
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_lock';
 COMMENT ON FUNCTION idempotent_lock(text, text, interval, text) IS
-'take a resource for a time, or extend it with the same key; never waits for its holder, and says who that is';
+'take a resource for a time, or extend it with the same key; says who has it, and waits only for a transaction that has not yet ended with it';
 
 CREATE FUNCTION idempotent_unlock(
     resource text,
