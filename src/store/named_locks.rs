@@ -4,16 +4,15 @@
 //! fence is drawn there, so that the later holder has the higher one. Until its row is committed
 //! others wait for the transaction that is writing it.
 
-use crate::domain::error::{Code, Error, Result};
+use crate::domain::error::Result;
 use crate::domain::named_lock::{Answer, Lock, ask, is_held};
 use crate::domain::{Micros, Timestamp};
 use crate::entry::Text;
 use crate::store::columns::Columns;
 use crate::store::lock::{self, KeyLock, Names};
 use crate::store::look::{self, Key, Kind};
-use crate::store::record::inserter;
 use crate::store::relation::Relation;
-use crate::store::{bytes, clock, fence, snapshot, uncaught};
+use crate::store::{bytes, clock, fence};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -59,31 +58,11 @@ impl Found {
         let holder = unsafe { bytes::slice(self.holder) };
         Lock { holder, fence: self.fence, expires_at: self.expires_at }
     }
-
-    /// # Errors
-    /// 40001 under REPEATABLE READ and above for a row that is newer than the transaction's
-    /// snapshot: it would not see what the holder before has done.
-    fn check_snapshot(&self) -> Result<()> {
-        // SAFETY: a copied tuple.
-        let newer = |xid: &pg_sys::TransactionId| {
-            // SAFETY: any xid may be asked for.
-            let mine = unsafe { uncaught::TransactionIdIsCurrentTransactionId(*xid) };
-            !mine && snapshot::is_older_than(*xid)
-        };
-        // SAFETY: a copied tuple.
-        if snapshot::is_frozen() && unsafe { inserter(self.tuple) }.as_ref().is_some_and(newer) {
-            return Err(Error::new(
-                Code::SerializationFailure,
-                "could not serialize access due to concurrent use of a lock",
-            )
-            .detail("The lock was taken or extended after this transaction's snapshot.")
-            .hint("Retry the transaction, or take locks under READ COMMITTED."));
-        }
-        Ok(())
-    }
 }
 
-/// Takes or extends the resource, unless somebody else has it.
+/// Takes or extends the resource, unless somebody else has it. The answer is that of this moment: it is
+/// not held against the transaction's snapshot, as a lock that was given back leaves no row by which
+/// to tell what the snapshot does not show.
 pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
     let table = open()?;
     let mut is_locked = false;
@@ -100,9 +79,6 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
             }
         };
         let extended = found.as_ref().filter(|found| found.expires_at > now);
-        if let Some(found) = &found {
-            found.check_snapshot()?;
-        }
         let Some(_row_lock) = remove(&table, row_lock, found.as_ref(), &mut is_locked) else {
             continue;
         };
