@@ -34,7 +34,7 @@ pub struct Resource<'a> {
     pub scope: Text<'a>,
 }
 
-/// Who has a resource; the fence is the holder's alone to know.
+/// Who has a resource. The fence is told to whoever asks with the holder's key, and to nobody else.
 #[derive(Clone, Copy)]
 pub struct Grant {
     pub acquired: bool,

@@ -9,7 +9,7 @@ SELECT fence AS first_fence, expires_at AS first_end FROM idempotent_lock('repor
 -- the same key: the same fence, and never a shorter time
 SELECT acquired, fence = :first_fence AS same_fence, holder, expires_at > :'first_end' AS extended FROM idempotent_lock('report', 'worker-1', '2 hours');
 SELECT acquired, fence = :first_fence AS same_fence, expires_at > clock_timestamp() + '1 hour' AS not_shortened FROM idempotent_lock('report', 'worker-1', '1 second');
--- another key is refused, and told who has it and until when; the fence is the holder's alone
+-- another key is refused, and told who has it and until when; the fence is for who asks with its key
 SELECT acquired, fence, holder, expires_at > clock_timestamp() + '1 hour' AS until FROM idempotent_lock('report', 'worker-2', '1 hour');
 SELECT acquired FROM idempotent_lock('report', 'WORKER-1', '1 hour');
 -- another resource, another scope
