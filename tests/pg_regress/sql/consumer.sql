@@ -25,6 +25,14 @@ SELECT idempotent_first('shipping', 'm1'), idempotent_first('billing', 'm1', sco
 -- named, and what a plain literal is taken for
 SELECT idempotent_first(consumer => 'billing', message_id => '{a,b}');
 SELECT * FROM idempotent_first('billing', message_ids => '{a,b}');
+-- and a parameter of no type
+PREPARE one AS SELECT idempotent_first('billing', $1);
+PREPARE cast_to_many AS SELECT idempotent_first('billing', $1::text[]);
+PREPARE named_as_many AS SELECT idempotent_first('billing', message_ids => $1);
+SELECT name, parameter_types, result_types FROM pg_prepared_statements WHERE name IN ('one', 'cast_to_many', 'named_as_many') ORDER BY name;
+EXECUTE one('{p1,p2}');
+EXECUTE cast_to_many('{p1,p2}');
+EXECUTE named_as_many('{p1,p3}');
 
 -- the batch: those not seen before, in the order given, each once
 SELECT * FROM idempotent_first('billing', ARRAY['z', 'm1', 'b2', 'z', 'a', 'b1', 'm2']);
