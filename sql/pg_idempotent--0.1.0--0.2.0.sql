@@ -354,6 +354,7 @@ FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloa
             FROM (VALUES ('idempotent.record'::pg_catalog.regclass, 'records', 1::real),
                          ('idempotent.record_logged'::pg_catalog.regclass, 'records', 1::real),
                          ('idempotent.messages'::pg_catalog.regclass, 'messages', 0::real),
+                         ('idempotent.offsets'::pg_catalog.regclass, 'offsets', 0::real),
                          ('idempotent.locks'::pg_catalog.regclass, 'locks', 0::real)) AS k (kept_in, what, markers)
             JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) k.kept_in::pg_catalog.oid) AS s) AS t
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent';
@@ -367,7 +368,7 @@ COMMENT ON COLUMN idempotent.health.last_reset IS 'when a table of records was l
 COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as VACUUM and ANALYZE estimate; null: they have not looked yet';
 COMMENT ON COLUMN idempotent.health.messages IS 'likewise, messages that consumers have seen';
 COMMENT ON COLUMN idempotent.health.locks IS 'likewise, locks with a key';
-COMMENT ON COLUMN idempotent.health.bytes IS 'size of the tables of all these, with indexes and TOAST';
+COMMENT ON COLUMN idempotent.health.bytes IS 'size of the tables of all these and of consumer offsets, with indexes and TOAST';
 
 GRANT SELECT ON idempotent.backlog, idempotent.health TO pg_monitor;
 

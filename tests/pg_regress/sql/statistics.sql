@@ -230,7 +230,7 @@ SELECT * FROM idempotent.backlog ORDER BY what, durability;
 ANALYZE idempotent.record, idempotent.record_logged, idempotent.messages, idempotent.locks;
 SELECT count(*) FROM (SELECT operation FROM idempotent.record UNION ALL SELECT operation FROM idempotent.record_logged) AS r WHERE operation <> '';
 SELECT version = schema_version AS fits, preloaded, last_reset, records, messages = (SELECT count(*) FROM idempotent.messages) AS messages, locks = (SELECT count(*) FROM idempotent.locks) AS locks,
-    bytes = (SELECT sum(pg_total_relation_size(t)) FROM unnest('{idempotent.record,idempotent.record_logged,idempotent.messages,idempotent.locks}'::regclass[]) AS t) AS bytes FROM idempotent.health;
+    bytes = (SELECT sum(pg_total_relation_size(t)) FROM unnest('{idempotent.record,idempotent.record_logged,idempotent.messages,idempotent.offsets,idempotent.locks}'::regclass[]) AS t) AS bytes FROM idempotent.health;
 
 -- who may look: pg_monitor, at numbers and not at answers
 CREATE ROLE regress_idempotent_monitor IN ROLE pg_monitor;
