@@ -177,6 +177,30 @@ def databases_of_both_versions_are_served_at_once(server):
         call_everything(session, "after")
 
 
+def may_call(server, database, role):
+    """How many of the functions for callers a role may call, and how many there are."""
+    return server.value(f"SELECT count(*) FILTER (WHERE has_function_privilege('{role}', p.oid, 'EXECUTE')), count(*) FROM pg_proc AS p "
+                        f"JOIN pg_depend AS d ON d.objid = p.oid AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass "
+                        f"WHERE proname IN ('idempotent_claim', 'idempotent_first', 'idempotent_advance', 'idempotent_lock', 'idempotent_unlock')",
+                        database)
+
+
+def new_functions_are_granted_again(server):
+    """As README says: an update grants nothing, or a dump would be without it; granting again gives what is new."""
+    database = server.database(OLD)
+    server.must("CREATE ROLE app", database)
+    try:
+        server.must("SELECT idempotent_grant('app')", database)
+        same("before the update", "1|1", may_call(server, database, "app"))
+        server.update(database)
+        same("after the update", "1|6", may_call(server, database, "app"))
+        server.must("SELECT idempotent_grant('app')", database)
+        same("granted again", "6|6", may_call(server, database, "app"))
+        same("what a dump would leave out", "0", server.value("SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%app=%'", database))
+    finally:
+        server.must("DROP OWNED BY app; DROP ROLE app", database)
+
+
 TESTS = (the_new_library_works_on_the_old_schema, the_worker_sweeps_the_old_schema, a_crash_before_the_update_does_no_harm,
          sessions_go_on_over_an_update, a_crash_right_after_an_update_is_noticed, an_update_waits_for_no_claim,
-         clients_do_not_notice_an_update, databases_of_both_versions_are_served_at_once)
+         clients_do_not_notice_an_update, databases_of_both_versions_are_served_at_once, new_functions_are_granted_again)
