@@ -36,6 +36,8 @@ pub struct Request {
 pub struct Decision {
     pub verdict: Verdict,
     pub answer: Answer,
+    /// Only observed: the work is to be done, and the key is not the caller's.
+    pub passed: bool,
 }
 
 pub fn idempotent_claim(args: &Args) -> Returned {
@@ -97,13 +99,13 @@ impl Decision {
             (Verdict::Sealed, _) => outcome("sealed"),
             (Verdict::Replay { .. }, None) => outcome("replay"),
         };
-        Self { verdict, answer }
+        Self { verdict, answer, passed: false }
     }
 
     fn held(claim: Claim) -> Self {
         let (attempt, checkpoint) = (Some(claim.attempt), claim.checkpoint);
         let answer = Answer { attempt, checkpoint, ..outcome("claimed") };
-        Self { verdict: Verdict::Held, answer }
+        Self { verdict: Verdict::Held, answer, passed: false }
     }
 
     /// Held by a transaction, whose end nobody can tell.
@@ -309,7 +311,8 @@ fn take(
             taken
         }
     };
-    Ok(Decision { verdict: Verdict::Claim { attempt, takeover: attempt > 1 }, answer })
+    let verdict = Verdict::Claim { attempt, takeover: attempt > 1 };
+    Ok(Decision { verdict, answer, passed: matches!(place, Place::Nowhere) })
 }
 
 fn grant_lease(

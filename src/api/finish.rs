@@ -66,6 +66,13 @@ pub struct Kept {
     pub evicted: bool,
 }
 
+impl Kept {
+    /// The answer of who holds nothing is not stored.
+    pub fn nothing() -> Self {
+        Self { expires_at: clock::now(), evicted: false }
+    }
+}
+
 impl Stored {
     pub fn counter(&self) -> Counter {
         if self.failed { Counter::Failed } else { Counter::Completed }
@@ -76,9 +83,7 @@ impl Stored {
 pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
     match store_as_holder(call, fence, stored) {
         // Whoever only passed holds nothing, and the answer is not needed.
-        Err(error) if observe::forgives(&call.policy, &error) => {
-            Ok(Kept { expires_at: clock::now(), evicted: false })
-        }
+        Err(error) if observe::forgives(&call.policy, &error) => Ok(Kept::nothing()),
         done => done,
     }
 }
@@ -87,7 +92,9 @@ fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> 
     let records = call.open_to_write()?;
     let id = call.owner.id;
     let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status == Status::Passed) {
+    if let Some(claim) = claim.filter(|claim| claim.status.is_passing())
+        && fence.is_none()
+    {
         return observe::store_if_free(call, &records, &claim, stored);
     }
     if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
@@ -155,11 +162,16 @@ fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
 fn release_as_holder(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
     let records = call.open_to_write()?;
     let id = call.owner.id;
-    if claims::get(id).is_some_and(|claim| claim.status == Status::Passed) {
-        claims::close(id, Status::Released)?;
+    let claim = claims::get(id);
+    if let Some(claim) = claim.filter(|claim| claim.status.is_passing())
+        && fence.is_none()
+    {
+        if claim.status == Status::Passed {
+            claims::close(id, Status::Released)?;
+        }
         return Ok(true);
     }
-    if let Some(claim) = claims::get(id).filter(|claim| claim.status == Status::Open) {
+    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
         refuse_fence(call, fence)?;
         if claim.spilled {
             delete_placeholder(call, &records)?;

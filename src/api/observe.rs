@@ -26,10 +26,14 @@ use std::rc::Rc;
 
 /// Claims the key if it is free, and lets the caller do the work if it is not.
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
-    let passed_before = claims::get(call.owner.id)
-        .is_some_and(|c| c.status == Status::Passed && c.fingerprint == request.fingerprint);
-    if passed_before {
-        return Ok(Decision { verdict: Verdict::Held, answer: claimed(None)? });
+    match claims::get(call.owner.id).filter(|own| own.status.is_unfinished()) {
+        Some(own) if own.fingerprint != request.fingerprint => {
+            return pass(call, request, Observed::Mismatch);
+        }
+        Some(own) if own.status != Status::Open => {
+            return Ok(Decision { verdict: Verdict::Held, answer: claimed(None)?, passed: true });
+        }
+        _ => {}
     }
     let at_once = Request { wait: 0, ..*request };
     let decision = match claim::claim(call, records, &at_once) {
@@ -54,12 +58,18 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
 /// Would have been answered otherwise, and does the work all the same.
 fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decision> {
     count(call, observed);
-    // With a lease the work outlives the transaction, and what is remembered does not.
-    if request.lease.is_none() && claims::get(call.owner.id).is_none() {
-        claims::open(call.owner.id, &call.owner.identity, passing(request))?;
+    // With a lease the work outlives the transaction, what is remembered does not, and a fence tells
+    // whose answer comes.
+    if request.lease.is_none() {
+        let id = call.owner.id;
+        match claims::get(id) {
+            None => claims::open(id, &call.owner.identity, passing(request))?,
+            Some(own) if own.status.is_unfinished() => claims::close(id, Status::Ambiguous)?,
+            Some(_) => {}
+        }
     }
     let verdict = Verdict::Claim { attempt: 1, takeover: false };
-    Ok(Decision { verdict, answer: claimed(request.lease)? })
+    Ok(Decision { verdict, answer: claimed(request.lease)?, passed: true })
 }
 
 /// What is remembered of a call that passes.
@@ -103,6 +113,9 @@ pub fn store_if_free(
     claim: &Claim,
     stored: &Stored,
 ) -> Result<Kept> {
+    if claim.status == Status::Ambiguous {
+        return Ok(Kept::nothing());
+    }
     let (mut row, kept) = answer_row(call, stored, claim.first_sent);
     row.set_fingerprint(claim.fingerprint.as_ref());
     let id = call.owner.id;

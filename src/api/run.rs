@@ -1,7 +1,7 @@
 //! `idempotent_run`: claim, call the handler, store its answer, in one round trip.
 
 use crate::api::call::Call;
-use crate::api::claim::{self, Request, replay};
+use crate::api::claim::{self, Decision, Request, replay};
 use crate::api::finish::{Stored, store};
 use crate::api::observe::Keyless;
 use crate::domain::error::{Code, Error, Result};
@@ -51,7 +51,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
         return decision.into_datum(&call, args.bool(7), args.function());
     }
-    let answer = execute(&mut call, handler, request, decision.answer)?;
+    let answer = execute(&mut call, handler, request, &decision)?;
     drop(running);
     answer.into_datum(args.function())
 }
@@ -60,12 +60,14 @@ fn execute(
     call: &mut Call<'_>,
     handler: Handler,
     request: Option<Datum>,
-    claimed: Answer,
+    decision: &Decision,
 ) -> Result<Answer> {
     let stored = call_handler(&call.policy, handler, request)?;
     pending::count(&call.tally, Counter::Executed, 1);
-    let executed = executed(&stored, &claimed);
+    let executed = executed(&stored, &decision.answer);
     match claims::get(call.owner.id).map(|claim| claim.status) {
+        // Observed beside a claim that is another call's: what is stored, or will be, is its answer.
+        status if decision.passed && status != Some(Status::Passed) => Ok(executed),
         // The handler stored an answer of its own: that is the one.
         Some(Status::Finished) => {
             let found = call.open_to_read()?.find(&call.owner)?;
@@ -74,10 +76,10 @@ fn execute(
                 ..replay(&found, found.record.state == State::Failed)
             }))
         }
-        // The handler gave the key back: nothing is to be stored.
-        Some(Status::Released) => Ok(executed),
+        // The handler gave the key back, or used it for another request: nothing is to be stored.
+        Some(Status::Released | Status::Ambiguous) => Ok(executed),
         Some(Status::Open | Status::Passed) | None => {
-            let kept = store(call, claimed.fence, &stored)?;
+            let kept = store(call, decision.answer.fence, &stored)?;
             let expires_at = Some(kept.expires_at);
             Ok(Answer { evicted: Some(kept.evicted), expires_at, ..executed })
         }

@@ -28,8 +28,23 @@ pub enum Status {
     Finished,
     /// Only observed: the key is not held, and the work is done all the same.
     Passed,
+    /// Only observed: another request came with the key, in the same transaction. Whose answer is
+    /// given after that nobody can tell, so none is stored.
+    Ambiguous,
     /// The key was given back; the lock stays until the transaction ends.
     Released,
+}
+
+impl Status {
+    /// Whether an answer may yet come.
+    pub fn is_unfinished(self) -> bool {
+        matches!(self, Self::Open | Self::Passed | Self::Ambiguous)
+    }
+
+    /// Whether the transaction does the work without holding the key.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Passed | Self::Ambiguous)
+    }
 }
 
 /// A claim held by the current transaction.

@@ -44,7 +44,7 @@ SELECT outcome FROM idempotent_claim('watched', 'k1', '1');
 SELECT idempotent_release('watched', 'k1'), idempotent_release('watched', 'k1') AS again;
 COMMIT;
 SELECT outcome, status, response FROM idempotent_replay('watched', 'k1');
--- within one transaction: two requests with one key
+-- within one transaction: two requests with one key, so that nobody can tell whose the answers are
 BEGIN;
 SELECT outcome FROM idempotent_claim('watched', 'k2', '1');
 SELECT outcome FROM idempotent_claim('watched', 'k2', '2');
