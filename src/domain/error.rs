@@ -28,6 +28,9 @@ pub enum Code {
     Guard,
     /// `40001`: retry the transaction.
     SerializationFailure,
+    /// `40001`, too, when a unique constraint has refused a row. The row is there already, without all
+    /// of its index entries: only a rollback ends that, so nobody may go on instead.
+    LostInsert,
     /// `25006`: a standby cannot do this.
     ReadOnly,
     /// `22023`: an argument's value cannot be used.
@@ -68,7 +71,7 @@ impl Code {
             Self::NoClaim => "ID007",
             Self::Sealed => "ID008",
             Self::Guard => "ID009",
-            Self::SerializationFailure => "40001",
+            Self::SerializationFailure | Self::LostInsert => "40001",
             Self::ReadOnly => "25006",
             Self::InvalidParameter => "22023",
             Self::InsufficientPrivilege => "42501",

@@ -13,6 +13,7 @@ fn every_code_has_the_sqlstate_of_the_contract() {
         (Code::Sealed, "ID008"),
         (Code::Guard, "ID009"),
         (Code::SerializationFailure, "40001"),
+        (Code::LostInsert, "40001"),
         (Code::InvalidParameter, "22023"),
         (Code::InsufficientPrivilege, "42501"),
         (Code::ObjectInUse, "55006"),

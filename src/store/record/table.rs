@@ -150,7 +150,7 @@ impl Records {
             error.resume();
         }
         Err(Error::new(
-            Code::SerializationFailure,
+            Code::LostInsert,
             "could not serialize access due to concurrent use of the key",
         )
         .detail(format!("A record of {} was written meanwhile.", owner.identity.describe()))

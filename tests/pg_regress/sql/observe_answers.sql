@@ -77,6 +77,15 @@ SELECT (idempotent_operation('watched', mode => 'enforce')).mode;
 SELECT outcome, response FROM idempotent_run('watched', 'r1', '1', 'observe_echo(jsonb)');
 SELECT outcome, response FROM idempotent_run('watched', 'c1', '1', 'observe_echo(jsonb)');
 SELECT outcome, response FROM idempotent_run('watched', 'c2', '1', 'observe_echo(jsonb)');
+SELECT (idempotent_operation('watched', mode => 'observe')).mode;
+-- a row that the unique constraint refuses is no race of ours, and is an error, or it would stay behind without its place in the indexes
+DELETE FROM idempotent.record WHERE state <> 'e';
+CREATE UNIQUE INDEX observe_unique ON idempotent.record (key, attempt);
+SELECT outcome FROM idempotent_claim('watched', 'u1', '1', scope => 's1', lease => '1 hour');
+SELECT outcome FROM idempotent_claim('watched', 'u1', '1', scope => 's2', lease => '1 hour');
+\echo :LAST_ERROR_SQLSTATE
+DROP INDEX idempotent.observe_unique;
+SELECT scope FROM idempotent.record WHERE operation = 'watched' AND key = 'u1';
 DELETE FROM idempotent.operation WHERE name = 'watched';
 DELETE FROM idempotent.record WHERE operation = 'watched';
 DROP VIEW observe_counts;
