@@ -1,10 +1,11 @@
 //! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
 
 use crate::api::call::Call;
-use crate::api::observe::{self, Keyless};
+use crate::api::observe::{self, Keyless, take_at_once};
 use crate::api::settle::absent_row;
 use crate::domain::dating::{self, Age};
 use crate::domain::error::{Error, Result};
+use crate::domain::policy::Mode;
 use crate::domain::sweeping;
 use crate::domain::verdict::{
     FenceVerdict, State, check_fence, fence_error, finished_before_error, other_answer_error,
@@ -210,7 +211,7 @@ fn refuse_fence(call: &Call<'_>, fence: Option<i64>) -> Result<()> {
     }
 }
 
-fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> Error {
+pub fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> Error {
     fence_error(verdict, &call.owner.identity, fence)
         .unwrap_or_else(|| other_answer_error(&call.owner.identity))
 }
@@ -249,8 +250,8 @@ pub enum Held {
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
 pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
-    if observe::passes(call, records, fence) {
-        return Err(refusal(call, &FenceVerdict::Stale { current: None }, fence));
+    if call.policy.mode == Mode::Observe {
+        return take_at_once(call, records, fence);
     }
     loop {
         let (lock, found) = if fence.is_none() {

@@ -7,20 +7,20 @@
 
 use crate::api::call::{Call, check_role};
 use crate::api::claim::{self, Decision, Request, outcome};
-use crate::api::finish::{Kept, Stored, answer_row};
+use crate::api::finish::{Held, Kept, Stored, answer_row, refusal};
 use crate::domain::Micros;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::identity::check_operation;
+use crate::domain::identity::{RecordId, check_operation};
 use crate::domain::observe::Observed;
 use crate::domain::policy::{Mode, Policy};
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{FenceVerdict, Verdict, check_fence};
 use crate::entry::Text;
 use crate::stats::{Counter, Tally, pending, samples};
 use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
 use crate::store::lock::KeyLock;
 use crate::store::operations::{self, Operation};
-use crate::store::record::{Locked, Records};
+use crate::store::record::{Found, Locked, Records};
 use crate::store::{clock, fence};
 use std::rc::Rc;
 
@@ -130,25 +130,64 @@ pub fn store_if_free(
 }
 
 fn is_free(call: &Call<'_>, records: &Records) -> Result<bool> {
-    match records.find_locked(&call.owner) {
-        Ok(Locked::Nothing) => Ok(true),
-        Ok(Locked::Found(found)) => {
+    match newest(records.find_locked(&call.owner).map(Some))? {
+        Some(Locked::Nothing) => Ok(true),
+        Some(Locked::Found(found)) => {
             Ok(found.record.expired(clock::now()) && records.delete_within(&found, 0) == Some(true))
         }
-        Ok(Locked::BeingWritten(_)) => Ok(false),
-        Err(error) if error.code == Code::SerializationFailure => Ok(false),
-        Err(error) => Err(error),
+        Some(Locked::BeingWritten(_)) | None => Ok(false),
     }
 }
 
-/// Whether the fence is one of a call that passed: it is nobody's, and whoever has it waits for
-/// nobody who is at work.
-pub fn passes(call: &Call<'_>, records: &Records, fence: Option<i64>) -> bool {
-    if call.policy.mode == Mode::Enforce || fence.is_none() {
-        return false;
+/// As `finish::take_by_fence`, for who is forgiven if it fails: nobody is waited for, and nothing is
+/// deleted that is not taken.
+///
+/// # Errors
+/// As `take_by_fence`; a stale fence also where somebody is at the key.
+pub fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+    let judge = |found: Option<&Found>| {
+        let record = found.map(|found| &found.record);
+        match check_fence(record, fence, clock::now()) {
+            FenceVerdict::Valid if fence.is_none() => FenceVerdict::NoClaim,
+            verdict => verdict,
+        }
+    };
+    // Without the lock this is only a glance, but whoever sees another fence there has lost.
+    let glance = newest(records.find(&call.owner))?;
+    match (judge(glance.as_ref()), glance) {
+        (FenceVerdict::Valid, _) => {}
+        (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(Box::new(found))),
+        (verdict, _) => return Err(refusal(call, &verdict, fence)),
     }
-    let found = records.find(&call.owner);
-    !found.is_ok_and(|found| found.is_some_and(|found| found.record.fence == fence))
+    if let Some(lock) = lock_in_a_moment(call.owner.id)
+        && let Some(Locked::Found(found)) = newest(records.find_locked(&call.owner).map(Some))?
+        && judge(Some(&found)) == FenceVerdict::Valid
+        && records.delete_within(&found, 0) == Some(true)
+    {
+        return Ok(Held::Leased(found, lock));
+    }
+    Err(refusal(call, &FenceVerdict::Stale { current: None }, fence))
+}
+
+/// What is newer than the transaction's snapshot is another's, and so as good as nothing.
+fn newest<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(error) if error.code == Code::SerializationFailure => Ok(None),
+        found => found,
+    }
+}
+
+/// The lock of a key with a lease that lasts. Whoever else has it only glances at the lease, so it is
+/// tried a few times; the lock manager's queue, in which there are deadlocks, is not entered.
+fn lock_in_a_moment(id: RecordId) -> Option<KeyLock> {
+    const NAPS: u32 = 20;
+    const NAP: Micros = 1_000;
+    KeyLock::try_acquire(id).or_else(|| {
+        (0..NAPS).find_map(|_| {
+            clock::sleep(NAP);
+            KeyLock::try_acquire(id)
+        })
+    })
 }
 
 /// Whether a refusal to finish is forgiven: who passed with a lease comes back with a fence that

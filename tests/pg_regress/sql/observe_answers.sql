@@ -72,6 +72,11 @@ SELECT outcome FROM idempotent_claim('watched', 'c5', '2');
 COMMIT;
 SELECT * FROM observe_counts;
 
+-- a lease that has lapsed: who is late is let through, and the record stays
+SELECT fence AS lapsed FROM idempotent_claim('watched', 'l2', '1', lease => '1 microsecond') \gset
+SELECT idempotent_complete('watched', 'l2', '"late"', fence => :lapsed), idempotent_release('watched', 'l2', fence => :lapsed);
+SELECT state, fence = :lapsed AS of_the_lapsed FROM idempotent.record WHERE operation = 'watched' AND key = 'l2';
+
 -- enforced, nothing of another request is replayed
 SELECT (idempotent_operation('watched', mode => 'enforce')).mode;
 SELECT outcome, response FROM idempotent_run('watched', 'r1', '1', 'observe_echo(jsonb)');
