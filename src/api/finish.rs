@@ -82,11 +82,8 @@ impl Stored {
 
 /// Stores the answer of a key that the caller has claimed.
 pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
-    match store_as_holder(call, fence, stored) {
-        // Whoever only passed holds nothing, and the answer is not needed.
-        Err(error) if observe::forgives(&call.policy, &error) => Ok(Kept::nothing()),
-        done => done,
-    }
+    let done = store_as_holder(call, fence, stored);
+    observe::finished(call, fence, done, Kept::nothing)
 }
 
 fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
@@ -154,10 +151,8 @@ pub fn idempotent_release(args: &Args) -> Returned {
 }
 
 fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
-    match release_as_holder(call, fence) {
-        Err(error) if observe::forgives(&call.policy, &error) => Ok(true),
-        done => done,
-    }
+    let done = release_as_holder(call, fence);
+    observe::finished(call, fence, done, || true)
 }
 
 fn release_as_holder(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {

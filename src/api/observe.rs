@@ -10,6 +10,7 @@ use crate::api::claim::{self, Decision, Request, outcome};
 use crate::api::finish::{Held, Kept, Stored, answer_row, refusal};
 use crate::domain::Micros;
 use crate::domain::error::{Code, Error, Result};
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::{RecordId, check_operation};
 use crate::domain::observe::Observed;
 use crate::domain::policy::{Mode, Policy};
@@ -20,19 +21,24 @@ use crate::store::answer::Answer;
 use crate::store::claims::{self, Claim, Status};
 use crate::store::lock::KeyLock;
 use crate::store::operations::{self, Operation};
+use crate::store::passes::{self, Pass};
 use crate::store::record::{Found, Locked, Records};
 use crate::store::{clock, fence};
 use std::rc::Rc;
 
 /// Claims the key if it is free, and lets the caller do the work if it is not.
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
-    match claims::get(call.owner.id).filter(|own| own.status.is_unfinished()) {
+    let id = call.owner.id;
+    let again =
+        || Ok(Decision { verdict: Verdict::Held, answer: answer(id, request)?, passed: true });
+    if passed_before(id, request).is_some() {
+        return again();
+    }
+    match claims::get(id).filter(|own| own.status.is_unfinished()) {
         Some(own) if own.fingerprint != request.fingerprint => {
             return pass(call, request, Observed::Mismatch);
         }
-        Some(own) if own.status != Status::Open => {
-            return Ok(Decision { verdict: Verdict::Held, answer: claimed(None)?, passed: true });
-        }
+        Some(own) if own.status != Status::Open => return again(),
         _ => {}
     }
     let at_once = Request { wait: 0, ..*request };
@@ -60,8 +66,8 @@ fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decisi
     count(call, observed);
     // With a lease the work outlives the transaction, what is remembered does not, and a fence tells
     // whose answer comes.
+    let id = call.owner.id;
     if request.lease.is_none() {
-        let id = call.owner.id;
         match claims::get(id) {
             None => claims::open(id, &call.owner.identity, passing(request))?,
             Some(own) if own.status.is_unfinished() => claims::close(id, Status::Ambiguous)?,
@@ -69,7 +75,7 @@ fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decisi
         }
     }
     let verdict = Verdict::Claim { attempt: 1, takeover: false };
-    Ok(Decision { verdict, answer: claimed(request.lease)?, passed: true })
+    Ok(Decision { verdict, answer: answer(id, request)?, passed: true })
 }
 
 /// What is remembered of a call that passes.
@@ -86,11 +92,34 @@ pub fn passing(request: &Request) -> Claim {
     }
 }
 
+fn passed_before(id: RecordId, request: &Request) -> Option<Pass> {
+    passes::get(id).filter(|pass| pass.fingerprint == request.fingerprint)
+}
+
+/// What a call that passes is answered. Asking again is answered the same, with the fence of the
+/// first that wanted a lease.
+fn answer(id: RecordId, request: &Request) -> Result<Answer> {
+    let before = passed_before(id, request);
+    let pass = match before.filter(|pass| pass.fence.is_some() || request.lease.is_none()) {
+        Some(pass) => pass,
+        None => {
+            let pass = holding_nothing(request.fingerprint, request.lease)?;
+            passes::remember(id, pass)?;
+            pass
+        }
+    };
+    Ok(claimed(pass))
+}
+
 /// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
-fn claimed(lease: Option<Micros>) -> Result<Answer> {
+fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
     let fence = lease.map(|_| fence::next()).transpose()?;
     let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
-    Ok(Answer { attempt: Some(1), fence, expires_at, ..outcome("claimed") })
+    Ok(Pass { fingerprint, fence, expires_at })
+}
+
+fn claimed(Pass { fence, expires_at, .. }: Pass) -> Answer {
+    Answer { attempt: Some(1), fence, expires_at, ..outcome("claimed") }
 }
 
 fn count(call: &Call<'_>, observed: Observed) {
@@ -190,6 +219,24 @@ fn lock_in_a_moment(id: RecordId) -> Option<KeyLock> {
     })
 }
 
+/// What becomes of a call that finishes a claim: whoever only passed holds nothing, and what it brings
+/// is not needed.
+pub fn finished<T>(
+    call: &Call<'_>,
+    fence: Option<i64>,
+    done: Result<T>,
+    as_if: impl FnOnce() -> T,
+) -> Result<T> {
+    if call.policy.mode == Mode::Enforce {
+        return done;
+    }
+    passes::forget(call.owner.id, fence);
+    match done {
+        Err(error) if forgives(&call.policy, &error) => Ok(as_if()),
+        done => done,
+    }
+}
+
 /// Whether a refusal to finish is forgiven: who passed with a lease comes back with a fence that
 /// nobody else was given, and may find anything.
 pub fn forgives(policy: &Policy, error: &Error) -> bool {
@@ -230,7 +277,7 @@ impl Keyless {
 
     /// What it is answered.
     pub fn claimed(&self, lease: Option<Micros>) -> Result<Answer> {
-        claimed(lease.or(self.policy.lease))
+        holding_nothing(None, lease.or(self.policy.lease)).map(claimed)
     }
 }
 

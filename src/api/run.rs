@@ -16,7 +16,7 @@ use crate::store::answer::Answer;
 use crate::store::claims::{self, Status};
 use crate::store::encoding::to_utf8;
 use crate::store::handler::Handler;
-use crate::store::{json, snapshot};
+use crate::store::{json, passes, snapshot};
 use pgrx::pg_sys::Datum;
 use serde::Serialize;
 use std::cell::RefCell;
@@ -67,7 +67,10 @@ fn execute(
     let executed = executed(&stored, &decision.answer);
     match claims::get(call.owner.id).map(|claim| claim.status) {
         // Observed beside a claim that is another call's: what is stored, or will be, is its answer.
-        status if decision.passed && status != Some(Status::Passed) => Ok(executed),
+        status if decision.passed && status != Some(Status::Passed) => {
+            passes::forget(call.owner.id, executed.fence);
+            Ok(executed)
+        }
         // The handler stored an answer of its own: that is the one.
         Some(Status::Finished) => {
             let found = call.open_to_read()?.find(&call.owner)?;

@@ -14,6 +14,7 @@ use crate::raise;
 use crate::stats::{self, Counter, pending, samples};
 use crate::store::clock;
 use crate::store::journal::{Journal, current_subtransaction};
+use crate::store::passes;
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
 use std::cell::RefCell;
@@ -95,7 +96,7 @@ impl Remembered {
 
 /// A record id is a digest already: a part of it is as good a hash as any.
 #[derive(Default)]
-struct IdHasher(u64);
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -314,6 +315,7 @@ unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut
         | XactEvent::XACT_EVENT_PREPARE => {
             // PREPARE is the last that this backend learns of a transaction.
             pending::end(event != XactEvent::XACT_EVENT_ABORT);
+            passes::end();
             CLAIMS.with_borrow_mut(|claims| {
                 // Also the room that claims had which were rolled back.
                 if claims.by_id.capacity() > 0 {
@@ -335,10 +337,12 @@ unsafe extern "C-unwind" fn on_subtransaction_event(
         SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             claims.roll_back(subtransaction);
             pending::roll_back(subtransaction);
+            passes::roll_back(subtransaction);
         }
         SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
             claims.hand_over(subtransaction, parent);
             pending::hand_over(subtransaction, parent);
+            passes::hand_over(subtransaction, parent);
         }
         _ => {}
     });

@@ -22,6 +22,7 @@ pub mod messages;
 pub mod named_locks;
 pub mod offsets;
 pub mod operations;
+pub mod passes;
 pub mod prepared;
 pub mod random;
 pub mod record;

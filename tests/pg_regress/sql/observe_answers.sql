@@ -72,6 +72,50 @@ SELECT outcome FROM idempotent_claim('watched', 'c5', '2');
 COMMIT;
 SELECT * FROM observe_counts;
 
+-- asking again answers the same, and is not counted, with and without a lease
+SELECT idempotent_stats_reset();
+SELECT fence AS holder FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour') \gset
+SELECT count(DISTINCT fence) AS fences, count(DISTINCT expires_at) AS ends FROM (SELECT (idempotent_claim('watched', 'l1', '1', lease => '1 hour')).* OFFSET 0) AS columns;
+BEGIN;
+SELECT fence AS passing, expires_at AS ends FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour') \gset
+SELECT fence = :passing AS same_fence, expires_at = :'ends' AS same_end FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour');
+SELECT * FROM observe_counts;
+-- another request is another call, and so is one after the first has come to its end
+SELECT fence > :passing AS fence_of_its_own FROM idempotent_claim('watched', 'l1', '2', lease => '1 hour');
+SELECT fence AS passing FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour') \gset
+SELECT idempotent_complete('watched', 'l1', '"passing"', fence => :passing);
+SELECT fence > :passing AS fence_of_its_own FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour');
+SAVEPOINT s;
+SELECT fence AS passing FROM idempotent_claim('watched', 'l1', '3', lease => '1 hour') \gset
+ROLLBACK TO s;
+SELECT fence > :passing AS fence_of_its_own FROM idempotent_claim('watched', 'l1', '3', lease => '1 hour');
+SAVEPOINT s;
+SELECT fence AS passing FROM idempotent_claim('watched', 'l1', '4', lease => '1 hour') \gset
+RELEASE s;
+SELECT fence = :passing AS same_fence FROM idempotent_claim('watched', 'l1', '4', lease => '1 hour');
+COMMIT;
+SELECT * FROM observe_counts;
+-- the next transaction asks anew
+SELECT fence > :passing AS fence_of_its_own FROM idempotent_claim('watched', 'l1', '4', lease => '1 hour');
+-- without a lease, and then with one
+BEGIN;
+SELECT outcome, fence FROM idempotent_claim('watched', 'l1', '1');
+SELECT fence AS passing FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour') \gset
+SELECT outcome, fence = :passing AS same_fence FROM idempotent_claim('watched', 'l1', '1', lease => '1 hour');
+SELECT idempotent_complete('watched', 'l1', '"passing"', fence => :passing);
+COMMIT;
+SELECT outcome FROM idempotent_replay('watched', 'l1');
+SELECT * FROM observe_counts;
+-- of a key that is finished already
+SELECT idempotent_complete('watched', 'l1', '"holder"', fence => :holder);
+BEGIN;
+SELECT (idempotent_claim('watched', 'l1', '1')).*;
+COMMIT;
+SELECT * FROM observe_counts;
+-- a call without a key is counted as often as it is made: once per column
+SELECT (idempotent_claim('watched', NULL)).outcome, (idempotent_claim('watched', NULL)).attempt;
+SELECT * FROM observe_counts;
+
 -- a lease that has lapsed: who is late is let through, and the record stays
 SELECT fence AS lapsed FROM idempotent_claim('watched', 'l2', '1', lease => '1 microsecond') \gset
 SELECT idempotent_complete('watched', 'l2', '"late"', fence => :lapsed), idempotent_release('watched', 'l2', fence => :lapsed);
