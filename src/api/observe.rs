@@ -269,8 +269,8 @@ impl Keyless {
     ) -> Result<Self> {
         let found = observed(refusal, operation)?;
         let kind = if key.is_none() { Observed::MissingKey } else { Observed::BadKey };
-        let utf8 = |text: Option<Text<'_>>| text.map_or(Vec::new(), |text| text.utf8.to_vec());
-        note(&found.tally, kind, [&utf8(operation), &utf8(scope), &utf8(key)]);
+        let parts = [operation, scope, key].map(|text| text.map_or(&b""[..], |text| text.utf8));
+        note(&found.tally, kind, parts);
         found.tally.add(Counter::Claimed, 1);
         Ok(Self { policy: found.policy })
     }
