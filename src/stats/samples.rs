@@ -140,6 +140,14 @@ fn bucket(database: u32, observed: Observed, operation: &[u8]) -> usize {
     ((hash ^ (hash >> 32)) % BUCKETS as u64) as usize
 }
 
+/// How much of a text in UTF-8 is kept: half a letter could not be shown in another encoding.
+fn whole_letters(part: &[u8], longest: usize) -> usize {
+    let is_within_letter = |end: usize| part.get(end).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = part.len().min(longest);
+    // Where nobody knows what the bytes mean (SQL_ASCII), they need not end in a letter.
+    (end.saturating_sub(3)..=end).rev().find(|end| !is_within_letter(*end)).unwrap_or(end)
+}
+
 fn words(
     database: u32,
     observed: Observed,
@@ -149,7 +157,7 @@ fn words(
     let mut text = [0_u8; WORDS * size_of::<u64>()];
     let (mut end, mut lengths) = (0, 0);
     for (part, longest) in parts.into_iter().zip(LONGEST) {
-        let length = part.len().min(longest);
+        let length = whole_letters(part, longest);
         text[end..end + length].copy_from_slice(&part[..length]);
         end += length;
         lengths = lengths << 16 | length as u64;

@@ -210,6 +210,20 @@ mod tests {
     }
 
     #[pg_test]
+    fn an_example_that_is_cut_ends_with_a_whole_letter() {
+        let samples = zeroed::<Samples>();
+        for letter in ["é", "€", "😀"] {
+            for before in ["", "x"] {
+                let key = format!("{before}{}", letter.repeat(200));
+                samples.keep(MINE, Observed::BadKey, 0, [b"op", b"", key.as_bytes()]);
+                let latest = keys(&samples, MINE, Observed::BadKey).remove(0);
+                assert!(key.starts_with(&latest) && latest.len() > 251, "{latest}");
+                samples.forget(|database| database == MINE);
+            }
+        }
+    }
+
+    #[pg_test]
     fn a_flood_of_one_kind_leaves_the_examples_of_others() {
         let samples = zeroed::<Samples>();
         samples.keep(MINE, Observed::Mismatch, 0, PARTS);

@@ -26,6 +26,10 @@ SELECT outcome FROM idempotent_replay('encoding', repeat('ä', 128));
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_replay('encoding', 'ä' || chr(133));
 \echo :LAST_ERROR_SQLSTATE
+-- an example of what is observed is cut between two letters
+SELECT (idempotent_operation('observed', mode => 'observe')).mode;
+SELECT outcome FROM idempotent_claim('observed', repeat('é', 200));
+SELECT length(samples->'bad_key'->0->>'key') AS letters FROM idempotent.observed WHERE operation = 'observed';
 -- a life in letters
 BEGIN;
 SELECT outcome FROM idempotent_claim('bezahlen für', 'schlüssel', '{"größe": "ß"}', 'mäzen');

@@ -121,6 +121,11 @@ SELECT fence AS lapsed FROM idempotent_claim('watched', 'l2', '1', lease => '1 m
 SELECT idempotent_complete('watched', 'l2', '"late"', fence => :lapsed), idempotent_release('watched', 'l2', fence => :lapsed);
 SELECT state, fence = :lapsed AS of_the_lapsed FROM idempotent.record WHERE operation = 'watched' AND key = 'l2';
 
+-- examples of keys that are too long end with a whole letter, also where the server writes them otherwise
+SELECT idempotent_stats_reset();
+SELECT outcome FROM idempotent_claim('watched', repeat(U&'\00E9', 200));
+SELECT length(samples->'bad_key'->0->>'key') AS letters, samples->'bad_key'->0->>'key' = repeat(U&'\00E9', 127) AS whole FROM idempotent.observed WHERE operation = 'watched';
+
 -- enforced, nothing of another request is replayed
 SELECT (idempotent_operation('watched', mode => 'enforce')).mode;
 SELECT outcome, response FROM idempotent_run('watched', 'r1', '1', 'observe_echo(jsonb)');
