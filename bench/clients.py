@@ -6,7 +6,7 @@ flush.
 
 from common import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
 
-ROUNDS = 3 if QUICK else 15
+ROUNDS = 3 if QUICK else 11
 # Unprepared: parsed and planned anew each time, with its parameters beside it, as drivers send it.
 MODES = ("prepared",) if QUICK else ("prepared", "extended")
 
