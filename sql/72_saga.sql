@@ -49,8 +49,11 @@ BEGIN
         END IF;
         final := COALESCE(element OPERATOR(pg_catalog.->) 'final', '[]');
         names := names OPERATOR(pg_catalog.||) (element OPERATOR(pg_catalog.->>) 'name');
-        FOREACH code IN ARRAY ARRAY(SELECT pg_catalog.jsonb_array_elements_text(
-                CASE WHEN pg_catalog.jsonb_typeof(final) OPERATOR(pg_catalog.=) 'array' THEN final ELSE pg_catalog.jsonb_build_array(final) END)) LOOP
+        IF pg_catalog.jsonb_typeof(final) OPERATOR(pg_catalog.<>) 'array' THEN
+            RAISE EXCEPTION 'final of step % must be an array', number
+                USING ERRCODE = '22023', HINT = 'Pass SQLSTATEs or classes of them, e.g. "final": ["P0001", "23"].';
+        END IF;
+        FOREACH code IN ARRAY ARRAY(SELECT pg_catalog.jsonb_array_elements_text(final)) LOOP
             IF COALESCE(code, '') OPERATOR(pg_catalog.!~) '^([0-9A-Z]{2}|[0-9A-Z]{5})$' OR idempotent.never_final(code) THEN
                 RAISE EXCEPTION 'step % cannot have that error as its final failure', number
                     USING ERRCODE = '22023', DETAIL = pg_catalog.format('It says %L.', code),
@@ -90,9 +93,12 @@ BEGIN
      WHERE p.oid OPERATOR(pg_catalog.=) found AND p.prokind OPERATOR(pg_catalog.=) 'f'::"char" AND NOT p.proretset
        AND p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.jsonb'::regtype::oid
        AND p.proargtypes OPERATOR(pg_catalog.=) ARRAY['pg_catalog.jsonb'::regtype::oid]::oidvector;
-    IF full_name IS NULL THEN
+    IF named IS NULL THEN
+        RAISE EXCEPTION 'step % has no handler', number
+            USING ERRCODE = '22023', HINT = 'Name it with its schema and its argument, e.g. "handler": "shop.reserve(jsonb)".';
+    ELSIF full_name IS NULL THEN
         RAISE EXCEPTION 'step % has no such handler', number
-            USING ERRCODE = '42883', DETAIL = pg_catalog.format('There is no function %s that takes and returns jsonb.', COALESCE(named, '(null)')),
+            USING ERRCODE = '42883', DETAIL = pg_catalog.format('There is no function %s that takes and returns jsonb. The search_path does not count here.', named),
                   HINT = 'Name it with its schema and its argument, e.g. "shop.reserve(jsonb)".';
     END IF;
     RETURN full_name;

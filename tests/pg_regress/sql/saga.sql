@@ -143,7 +143,8 @@ SELECT idempotent_saga('order', '[{"name": "", "handler": "public.saga_pay(jsonb
 SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)"}, {"name": "a", "handler": "public.saga_pay(jsonb)"}]');
 SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)", "undo": 1}]');
 SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)", "final": ["40001"]}]');
-SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)", "final": "card"}]');
+SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)", "final": ["card"]}]');
+SELECT idempotent_saga('order', '[{"name": "a", "handler": "public.saga_pay(jsonb)", "final": "23"}]');
 SELECT idempotent_saga('', '[{"name": "a", "handler": "public.saga_pay(jsonb)"}]');
 \echo :LAST_ERROR_SQLSTATE
 SELECT jsonb_array_length(steps) AS steps FROM idempotent.saga WHERE name = 'order';
