@@ -429,7 +429,15 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp A
 BEGIN
     IF name IS NULL OR pg_catalog.octet_length(name) OPERATOR(pg_catalog.=) 0 THEN
         RAISE EXCEPTION '% must not be %', what, CASE WHEN name IS NULL THEN 'null' ELSE 'empty' END
-            USING ERRCODE = 'ID006', HINT = pg_catalog.format('Pass 1 to %s bytes of text.', max_bytes);
+            USING ERRCODE = 'ID006',
+                  DETAIL = pg_catalog.format('The %s is text of %s to %s bytes.', what, CASE what WHEN 'scope' THEN 0 ELSE 1 END, max_bytes),
+                  HINT = CASE what
+                             WHEN 'topic' THEN 'Pass a short name of who takes the messages, such as ''orders''.'
+                             WHEN 'key' THEN 'Pass the key that is meant, such as ''order-1''.'
+                             WHEN 'scope' THEN 'Pass whose key it is, such as scope => ''tenant-7'', or leave scope out.'
+                             WHEN 'name' THEN 'Pass the name of the saga, such as ''order''.'
+                             ELSE 'Name each step: {"name": "reserve", "handler": "shop.reserve(jsonb)"}.'
+                         END;
     ELSIF pg_catalog.octet_length(name) OPERATOR(pg_catalog.>) max_bytes THEN
         RAISE EXCEPTION '% is too long', what
             USING ERRCODE = 'ID006', DETAIL = pg_catalog.format('It has %s bytes, and %s are allowed.', pg_catalog.octet_length(name), max_bytes),
