@@ -78,7 +78,7 @@ fn change<T>(
     if claims::get(call.owner.id).is_some_and(|claim| claim.status == claims::Status::Open) {
         return Err(Error::new(Code::NoClaim, "the key is not claimed with a lease")
             .detail("The transaction holds it, until it ends.")
-            .hint("A claim held by the transaction needs no heartbeat. For one that outlives it, claim with lease => '30 seconds'."));
+            .hint("Only a lease is extended and has a checkpoint. For a claim that outlives the transaction, claim with lease => '30 seconds'."));
     }
     match take_by_fence(call, &records, fence)? {
         Held::Leased(found, _lock) => {

@@ -2,7 +2,7 @@
 
 use crate::api::consumer::checked;
 use crate::domain::error::{Code, Error, Result};
-use crate::domain::part::{KEY, RESOURCE, SCOPE};
+use crate::domain::part::{HOLDER, RESOURCE, SCOPE};
 use crate::entry::{Args, Returned, Text};
 use crate::store::named_locks::{Resource, acquire, release};
 use crate::store::snapshot;
@@ -14,7 +14,7 @@ pub fn idempotent_lock(args: &Args) -> Returned {
     let ttl = args.duration(2, "ttl", 1)?.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "ttl must not be null")
             .detail("A lock ends by itself, should its holder never give it back.")
-            .hint("Pass how long it may take, such as ttl => '30 seconds'.")
+            .hint("Pass how long it may take, such as ttl => '10 minutes'.")
     })?;
     let grant = acquire(&resource, &key, ttl)?;
     args.return_row(&[
@@ -38,7 +38,7 @@ pub fn idempotent_unlock(args: &Args) -> Returned {
 
 fn asked(args: &Args) -> Result<(Resource<'_>, Text<'_>)> {
     let name = checked(&RESOURCE, args.text(0))?;
-    let key = checked(&KEY, args.text(1))?;
+    let key = checked(&HOLDER, args.text(1))?;
     let scope = checked(&SCOPE, args.text(3))?;
     Ok((Resource { name, scope }, key))
 }

@@ -68,6 +68,7 @@ fn example(what: &str) -> &'static str {
         "lease" => "30 seconds",
         "wait" => "2 seconds",
         "failure_retention" => "5 minutes",
+        "ttl" => "10 minutes",
         _ => "24 hours",
     }
 }

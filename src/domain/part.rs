@@ -62,6 +62,14 @@ pub const PARTITION: Part = Part {
     hint: "Pass the name of the part of the log, such as 'orders-3'.",
 };
 
+/// The key of a lock: whose it is for a time.
+pub const HOLDER: Part = Part {
+    name: "key",
+    least: 1,
+    most: MAX_KEY,
+    hint: "Pass what names this holder and no other, such as 'worker-1', or idempotent_new_key().",
+};
+
 /// What is locked.
 pub const RESOURCE: Part = Part {
     name: "resource",

@@ -22,6 +22,7 @@ impl Handler {
     pub fn find(function: Option<pg_sys::Oid>) -> Result<Self> {
         let function = function.ok_or_else(|| {
             Error::new(Code::InvalidParameter, "handler must not be null")
+                .detail("A handler is a function that takes one jsonb argument and returns jsonb.")
                 .hint("Pass a function, e.g. 'charge(jsonb)'::regprocedure.")
         })?;
         if !crate::store::function::exists(function) {
