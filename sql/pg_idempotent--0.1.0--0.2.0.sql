@@ -421,6 +421,8 @@ CREATE TABLE idempotent.outbox_message (
     CONSTRAINT outbox_message_position UNIQUE (topic, position)
 ) WITH (fillfactor = 80);
 CREATE INDEX outbox_message_key_idx ON idempotent.outbox_message (topic, key, position) WHERE key IS NOT NULL;
+-- Without statistics a key is taken to be one of many, and its index is used. What they tell of a queue is soon not so.
+ALTER TABLE idempotent.outbox_message ALTER COLUMN key SET STATISTICS 0;
 COMMENT ON TABLE idempotent.outbox_message IS 'messages put and not yet acknowledged: see idempotent_outbox_put()';
 COMMENT ON INDEX idempotent.outbox_message_key_idx IS 'what comes before a message of a key';
 COMMENT ON COLUMN idempotent.outbox_message.position IS 'where it stands: within a key, in the order of the commits';
@@ -560,7 +562,10 @@ CREATE FUNCTION idempotent_outbox_take(
     batch integer = 100,
     lease interval = '30 seconds'
 ) RETURNS TABLE (message_id uuid, fence bigint, key text, payload jsonb, attempt integer, put_at timestamptz, lease_until timestamptz)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 100 AS $$
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Whatever the statistics say, which lag behind a queue: in the order of the index, and no further than the batch.
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+ROWS 100 AS $$
 DECLARE
     missing integer := batch;
     busy    text[] := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
@@ -579,17 +584,22 @@ BEGIN
     END IF;
     WHILE missing OPERATOR(pg_catalog.>) 0 LOOP
         moment := pg_catalog.clock_timestamp();
-        -- Waits for nobody: a message that another relay is just taking is skipped.
+        -- Waits for nobody: a message that another relay is just taking is skipped. Of a key whose first message is leased
+        -- nothing is locked. That looks at one message for each, and not at all before it, and past what is acknowledged
+        -- and not yet vacuumed.
         SELECT pg_catalog.array_agg(c.position) INTO locked
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
                  WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic
                    AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) moment)
                    AND (m.key IS NULL
                         OR m.key OPERATOR(pg_catalog.<>) ALL (busy)
-                       AND NOT EXISTS (SELECT FROM idempotent.outbox_message AS e
-                                        WHERE e.topic OPERATOR(pg_catalog.=) m.topic AND e.key OPERATOR(pg_catalog.=) m.key
-                                          AND e.position OPERATOR(pg_catalog.<) m.position
-                                          AND e.lease_until OPERATOR(pg_catalog.>) moment))
+                       AND (SELECT e.lease_until IS NULL OR e.lease_until OPERATOR(pg_catalog.<=) moment
+                              FROM idempotent.outbox_message AS e
+                             WHERE e.topic OPERATOR(pg_catalog.=) m.topic AND e.key OPERATOR(pg_catalog.=) m.key
+                               AND e.position OPERATOR(pg_catalog.>=) (
+                                   SELECT f.position FROM idempotent.outbox_message AS f
+                                    WHERE f.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic ORDER BY f.position LIMIT 1)
+                             ORDER BY e.position LIMIT 1))
                  ORDER BY m.position LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN locked IS NULL;
         -- Of a key, only what has nothing before it that we have not locked as well: what was skipped is being taken by
@@ -598,13 +608,13 @@ BEGIN
             SELECT m.position, m.key FROM idempotent.outbox_message AS m
              WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND m.position OPERATOR(pg_catalog.=) ANY (locked)
         ), gap AS MATERIALIZED (
-            SELECT e.key, pg_catalog.min(e.position) AS position
+            SELECT k.key, first.position
               FROM (SELECT c.key, pg_catalog.max(c.position) AS last FROM candidate AS c WHERE c.key IS NOT NULL GROUP BY c.key) AS k
-              JOIN idempotent.outbox_message AS e
-                ON e.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND e.key OPERATOR(pg_catalog.=) k.key
-               AND e.position OPERATOR(pg_catalog.<) k.last
-             WHERE NOT EXISTS (SELECT FROM candidate AS c WHERE c.position OPERATOR(pg_catalog.=) e.position)
-             GROUP BY e.key
+             CROSS JOIN LATERAL (SELECT e.position FROM idempotent.outbox_message AS e
+                                  WHERE e.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND e.key OPERATOR(pg_catalog.=) k.key
+                                    AND e.position OPERATOR(pg_catalog.<) k.last
+                                    AND e.position OPERATOR(pg_catalog.<>) ALL (locked)
+                                  ORDER BY e.position LIMIT 1) AS first
         )
         SELECT pg_catalog.array_agg(c.position) FILTER (WHERE g.position IS NULL OR c.position OPERATOR(pg_catalog.<) g.position),
                pg_catalog.array_agg(DISTINCT c.key) FILTER (WHERE c.position OPERATOR(pg_catalog.>) g.position)

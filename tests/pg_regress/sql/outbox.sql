@@ -106,6 +106,21 @@ SELECT count(*), array_agg(payload::integer ORDER BY n) = array_agg(payload::int
 FROM idempotent_outbox_take('bulk', 1000) WITH ORDINALITY AS t (message_id, fence, key, payload, attempt, put_at, lease_until, n);
 DELETE FROM idempotent.outbox_message;
 
+-- a backlog of one key, of which no statistics tell: a batch costs what a batch costs
+INSERT INTO idempotent.outbox_message (position, message_id, put_at, attempt, topic, key, payload)
+SELECT nextval('idempotent.outbox_position'), gen_random_uuid(), now(), 0, 'backlog', 'key', to_jsonb(n) FROM generate_series(1, 50000) AS n;
+SET statement_timeout = '20s';
+SELECT count(*) FROM idempotent_outbox_take('backlog', 100, '1 hour');
+RESET statement_timeout;
+DELETE FROM idempotent.outbox_message;
+-- given back are the first and the third of a key, and somebody still has the second: the third has to wait for it
+SELECT count(idempotent_outbox_put('mail', to_jsonb(k || n), k)) FROM unnest('{a,b}'::text[]) AS k, generate_series(1, 3) AS n;
+SELECT count(*) FROM idempotent_outbox_take('mail', 3, '1 hour');
+SELECT idempotent_outbox_release('mail', array_agg(message_id), max(fence)) FROM idempotent.outbox_message WHERE payload IN ('"a1"', '"a3"');
+SELECT payload FROM idempotent_outbox_take('mail', 2, '1 hour');
+SELECT payload FROM idempotent_outbox_take('mail', 100, '1 hour');
+DELETE FROM idempotent.outbox_message;
+
 -- what breaks the rules: nothing happens
 SELECT idempotent_outbox_put(NULL, '1');
 \echo :LAST_ERROR_SQLSTATE
