@@ -105,6 +105,7 @@ END $$;
 COMMENT ON FUNCTION idempotent.outbox_lock(text, text) IS 'lets one transaction at a time put messages of a topic and key';
 
 -- SECURITY DEFINER, as all that follow: whoever is granted EXECUTE needs no rights on the table.
+-- COLLATE "C", as the columns have it: arguments may come from a column with a collation of its own.
 CREATE FUNCTION idempotent_outbox_put(
     topic      text,
     payload    jsonb,
@@ -117,9 +118,9 @@ DECLARE
     id     uuid := message_id;
     same   boolean;
 BEGIN
-    PERFORM idempotent.check_name('topic', topic, 63);
+    PERFORM idempotent.check_name('topic', topic COLLATE "C", 63);
     IF key IS NOT NULL THEN
-        PERFORM idempotent.check_name('key', key, 255);
+        PERFORM idempotent.check_name('key', key COLLATE "C", 255);
     END IF;
     IF payload IS NULL THEN
         RAISE EXCEPTION 'payload must not be null'
@@ -134,7 +135,7 @@ BEGIN
                 1, 6), 52, 1), 53, 1), 'hex')::uuid;
     END IF;
     IF key IS NOT NULL THEN
-        PERFORM idempotent.outbox_lock(topic, key);
+        PERFORM idempotent.outbox_lock(topic COLLATE "C", key COLLATE "C");
     END IF;
     LOOP
         INSERT INTO idempotent.outbox_message (position, message_id, put_at, attempt, topic, key, payload)
@@ -145,8 +146,8 @@ BEGIN
             RETURN id;
         END IF;
         -- A message of this name is there already: put again, it is the same message.
-        SELECT m.topic OPERATOR(pg_catalog.=) idempotent_outbox_put.topic
-               AND m.key IS NOT DISTINCT FROM idempotent_outbox_put.key
+        SELECT m.topic OPERATOR(pg_catalog.=) idempotent_outbox_put.topic COLLATE "C"
+               AND m.key IS NOT DISTINCT FROM idempotent_outbox_put.key COLLATE "C"
                AND m.payload OPERATOR(pg_catalog.=) idempotent_outbox_put.payload
           INTO same
           FROM idempotent.outbox_message AS m WHERE m.message_id OPERATOR(pg_catalog.=) id;
@@ -174,7 +175,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 ROWS 100 AS $$
 DECLARE
     missing integer := batch;
-    busy    text[] := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
+    busy    text[] COLLATE "C" := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
     moment  timestamptz;
     granted bigint;
     locked  bigint[];
@@ -182,7 +183,7 @@ DECLARE
     others  text[];
     number  bigint;
 BEGIN
-    PERFORM idempotent.check_name('topic', topic, 63);
+    PERFORM idempotent.check_name('topic', topic COLLATE "C", 63);
     PERFORM idempotent.check_lease('lease', lease, '1 microsecond');
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 OR batch OPERATOR(pg_catalog.>) 1000 THEN
         RAISE EXCEPTION 'batch must be a number from 1 to 1000'
@@ -195,7 +196,7 @@ BEGIN
         -- and not yet vacuumed.
         SELECT pg_catalog.array_agg(c.position) INTO locked
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
-                 WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic
+                 WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C"
                    AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) moment)
                    AND (m.key IS NULL
                         OR m.key OPERATOR(pg_catalog.<>) ALL (busy)
@@ -204,7 +205,7 @@ BEGIN
                              WHERE e.topic OPERATOR(pg_catalog.=) m.topic AND e.key OPERATOR(pg_catalog.=) m.key
                                AND e.position OPERATOR(pg_catalog.>=) (
                                    SELECT f.position FROM idempotent.outbox_message AS f
-                                    WHERE f.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic ORDER BY f.position LIMIT 1)
+                                    WHERE f.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C" ORDER BY f.position LIMIT 1)
                              ORDER BY e.position LIMIT 1))
                  ORDER BY m.position LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN locked IS NULL;
@@ -212,12 +213,12 @@ BEGIN
         -- somebody, or was taken since we looked. Nothing can have come in before: see above.
         WITH candidate AS MATERIALIZED (
             SELECT m.position, m.key FROM idempotent.outbox_message AS m
-             WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND m.position OPERATOR(pg_catalog.=) ANY (locked)
+             WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C" AND m.position OPERATOR(pg_catalog.=) ANY (locked)
         ), gap AS MATERIALIZED (
             SELECT k.key, first.position
               FROM (SELECT c.key, pg_catalog.max(c.position) AS last FROM candidate AS c WHERE c.key IS NOT NULL GROUP BY c.key) AS k
              CROSS JOIN LATERAL (SELECT e.position FROM idempotent.outbox_message AS e
-                                  WHERE e.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND e.key OPERATOR(pg_catalog.=) k.key
+                                  WHERE e.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C" AND e.key OPERATOR(pg_catalog.=) k.key
                                     AND e.position OPERATOR(pg_catalog.<) k.last
                                     AND e.position OPERATOR(pg_catalog.<>) ALL (locked)
                                   ORDER BY e.position LIMIT 1) AS first
@@ -232,7 +233,7 @@ BEGIN
             WITH taken AS (
                 UPDATE idempotent.outbox_message AS m
                    SET fence = granted, lease_until = moment OPERATOR(pg_catalog.+) lease, attempt = m.attempt OPERATOR(pg_catalog.+) 1
-                 WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic AND m.position OPERATOR(pg_catalog.=) ANY (mine)
+                 WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C" AND m.position OPERATOR(pg_catalog.=) ANY (mine)
                 RETURNING m.*
             )
             SELECT t.message_id, t.fence, t.key, t.payload, t.attempt, t.put_at, t.lease_until FROM taken AS t ORDER BY t.position;
@@ -255,7 +256,7 @@ DECLARE
     held  bigint[];
     stale uuid;
 BEGIN
-    PERFORM idempotent.check_name('topic', topic, 63);
+    PERFORM idempotent.check_name('topic', topic COLLATE "C", 63);
     IF message_ids IS NULL THEN
         RAISE EXCEPTION 'message_ids must not be null'
             USING ERRCODE = '22023', HINT = 'Pass an array of what idempotent_outbox_take returned.';
@@ -268,7 +269,7 @@ BEGIN
            (pg_catalog.array_agg(m.message_id) FILTER (WHERE m.fence IS DISTINCT FROM outbox_held.fence))[1]
       INTO held, stale
       FROM (SELECT o.position, o.message_id, o.fence FROM idempotent.outbox_message AS o
-             WHERE o.topic OPERATOR(pg_catalog.=) outbox_held.topic AND o.message_id OPERATOR(pg_catalog.=) ANY (message_ids)
+             WHERE o.topic OPERATOR(pg_catalog.=) outbox_held.topic COLLATE "C" AND o.message_id OPERATOR(pg_catalog.=) ANY (message_ids)
              ORDER BY o.position FOR UPDATE OF o) AS m;
     IF stale IS NOT NULL THEN
         RAISE EXCEPTION 'the fence is stale'
@@ -290,7 +291,7 @@ DECLARE
     number bigint;
 BEGIN
     DELETE FROM idempotent.outbox_message AS m
-     WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_ack.topic AND m.position OPERATOR(pg_catalog.=) ANY (held);
+     WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_ack.topic COLLATE "C" AND m.position OPERATOR(pg_catalog.=) ANY (held);
     GET DIAGNOSTICS number = ROW_COUNT;
     RETURN number;
 END $$;
@@ -311,7 +312,7 @@ BEGIN
     PERFORM idempotent.check_lease('delay', delay, '0');
     UPDATE idempotent.outbox_message AS m
        SET fence = NULL, lease_until = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) delay
-     WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_release.topic AND m.position OPERATOR(pg_catalog.=) ANY (held);
+     WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_release.topic COLLATE "C" AND m.position OPERATOR(pg_catalog.=) ANY (held);
     GET DIAGNOSTICS number = ROW_COUNT;
     RETURN number;
 END $$;

@@ -9,7 +9,7 @@ CALLERS = "client/saga::callers_that_are_killed_and_meet_do_nothing_twice"
 
 FAULTS = [
     fault("outbox-put-takes-no-lock", "Messages of a key come in the order of the commits, not of the puts",
-          (OUTBOX, "        PERFORM idempotent.outbox_lock(topic, key);\n", "        NULL;\n"),
+          (OUTBOX, "        PERFORM idempotent.outbox_lock(topic COLLATE \"C\", key COLLATE \"C\");\n", "        NULL;\n"),
           f"isolation/outbox {STORM}"),
     fault("outbox-order-of-a-key-ignored", "Nothing is taken that comes after what another relay has",
           [(OUTBOX, "SELECT e.lease_until IS NULL OR e.lease_until OPERATOR(pg_catalog.<=) moment\n", "SELECT true\n"),

@@ -121,6 +121,18 @@ SELECT payload FROM idempotent_outbox_take('mail', 2, '1 hour');
 SELECT payload FROM idempotent_outbox_take('mail', 100, '1 hour');
 DELETE FROM idempotent.outbox_message;
 
+-- arguments from columns with collations of their own
+CREATE TABLE outbox_collated (topic text COLLATE "POSIX", key text COLLATE "ucs_basic");
+INSERT INTO outbox_collated VALUES ('mail', 'k');
+SELECT idempotent_outbox_put('mail', '1', key, '00000000-0000-4000-8000-000000000001') FROM outbox_collated;
+SELECT idempotent_outbox_put('mail', '1', key, '00000000-0000-4000-8000-000000000001') FROM outbox_collated;
+SELECT count(idempotent_outbox_put(topic, '2', key)) FROM outbox_collated;
+SELECT t.key, payload, attempt FROM outbox_collated AS c, idempotent_outbox_take(c.topic, 1, '1 hour') AS t;
+SELECT idempotent_outbox_release(c.topic, ARRAY[message_id], fence) FROM outbox_collated AS c, idempotent.outbox_message WHERE fence IS NOT NULL;
+SELECT t.key, payload, attempt FROM outbox_collated AS c, idempotent_outbox_take(c.topic, lease => '1 hour') AS t;
+SELECT idempotent_outbox_ack(c.topic, array_agg(message_id), max(fence)) FROM outbox_collated AS c, idempotent.outbox_message GROUP BY c.topic;
+DROP TABLE outbox_collated;
+
 -- what breaks the rules: nothing happens
 SELECT idempotent_outbox_put(NULL, '1');
 \echo :LAST_ERROR_SQLSTATE
