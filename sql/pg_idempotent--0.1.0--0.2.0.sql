@@ -638,6 +638,11 @@ BEGIN
         EXIT WHEN others IS NULL;
         busy := busy OPERATOR(pg_catalog.||) others;
     END LOOP;
+    -- What is sent must not be undone by a crash, nor the fence be granted again: flushed with this transaction is all that
+    -- committed before.
+    IF granted IS NOT NULL AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
+        PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);
+    END IF;
 END $$;
 COMMENT ON FUNCTION idempotent_outbox_take(text, integer, interval) IS
 'take messages of a topic to send them, under a lease; commit before sending';

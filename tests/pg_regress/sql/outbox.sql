@@ -133,6 +133,16 @@ SELECT t.key, payload, attempt FROM outbox_collated AS c, idempotent_outbox_take
 SELECT idempotent_outbox_ack(c.topic, array_agg(message_id), max(fence)) FROM outbox_collated AS c, idempotent.outbox_message GROUP BY c.topic;
 DROP TABLE outbox_collated;
 
+-- what a relay was given is flushed, also where commits need not be
+BEGIN;
+SET LOCAL synchronous_commit = off;
+SELECT idempotent_outbox_put('mail', '1') IS NOT NULL AS put;
+SELECT count(*) FROM idempotent_outbox_take('post');
+SHOW synchronous_commit;
+SELECT count(*) FROM idempotent_outbox_take('mail');
+SHOW synchronous_commit;
+ROLLBACK;
+
 -- what breaks the rules: nothing happens
 SELECT idempotent_outbox_put(NULL, '1');
 \echo :LAST_ERROR_SQLSTATE
