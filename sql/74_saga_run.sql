@@ -150,9 +150,6 @@ BEGIN
             RAISE EXCEPTION 'no such saga' USING ERRCODE = '42704', DETAIL = pg_catalog.format('Nobody has defined a saga "%s".', name),
                   HINT = 'Define it: SELECT idempotent_saga(name, steps).';
         END IF;
-        -- Each that comes takes away two that have expired, so there is nothing to sweep.
-        DELETE FROM idempotent.saga_run AS r WHERE r.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
-            SELECT e.ctid FROM idempotent.saga_run AS e WHERE e.expires_at OPERATOR(pg_catalog.<=) moment ORDER BY e.expires_at LIMIT 2 FOR UPDATE OF e SKIP LOCKED));
     ELSIF run.request IS DISTINCT FROM request THEN
         outcome := 'mismatch';
         RETURN;
@@ -162,6 +159,10 @@ BEGIN
         failed := run.state OPERATOR(pg_catalog.=) 'compensated';
         answers := run.answers;
         failure := run.failure;
+        -- Each that is answered takes away two that have expired, so there is nothing to sweep. Not before: a handler may
+        -- take long, and whoever calls one of the two would have to wait for it.
+        DELETE FROM idempotent.saga_run AS r WHERE r.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
+            SELECT e.ctid FROM idempotent.saga_run AS e WHERE e.expires_at OPERATOR(pg_catalog.<=) moment ORDER BY e.expires_at LIMIT 2 FOR UPDATE OF e SKIP LOCKED));
         RETURN;
     END IF;
     state := run.state;
