@@ -181,8 +181,10 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .detail("This transaction's snapshot may not show every record there is to move.")
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
+    // In this order: a lease of the logged table may have to note in the other one that fences have
+    // leapt (`leap::once`), and nobody who has the other one wants the logged table.
     sql::execute(
-        "LOCK TABLE idempotent.record, idempotent.record_logged IN SHARE ROW EXCLUSIVE MODE",
+        "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
     )?;
     sql::execute_on_records(
