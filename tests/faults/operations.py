@@ -15,7 +15,7 @@ FAULTS = [
           (CATALOG, "    GENERATION.set(GENERATION.get().wrapping_add(1));\n", ""),
           "regress/reset isolation/durability"),
     fault("records-move-without-a-lock", "Changing durability under load loses no record",
-          (OPERATION, '"LOCK TABLE idempotent.record, idempotent.record_logged IN SHARE ROW EXCLUSIVE MODE"',
+          (OPERATION, '"LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE"',
                       '"LOCK TABLE idempotent.record, idempotent.record_logged IN ACCESS SHARE MODE"'),
           "isolation/durability client/history::changing_an_operations_durability_under_load_loses_no_record"),
     fault("old-table-after-a-move", "A claim that waited for a change of durability goes where the records are",
