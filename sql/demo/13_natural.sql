@@ -22,7 +22,7 @@ BEGIN
 END $$;
 CREATE TABLE demo_natural.account (id integer PRIMARY KEY, email text, balance numeric, version integer NOT NULL DEFAULT 1);
 INSERT INTO demo_natural.account VALUES (1, 'old@example.com', 100);
-CREATE TABLE demo_natural.entry (ref text PRIMARY KEY, account integer, amount numeric);
+CREATE TABLE demo_natural.entry (ref text PRIMARY KEY, account integer REFERENCES demo_natural.account, amount numeric);
 
 -- Runs a statement twice and says what it left behind after the first time and after the second.
 CREATE FUNCTION demo_natural.twice(statement text, OUT once text, OUT again text) LANGUAGE plpgsql AS $$
