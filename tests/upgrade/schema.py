@@ -22,7 +22,7 @@ CREATE TEMP TABLE relation AS
 # the script; what they say is asked for by functions.
 VARIES = ("oid", "relfilenode", "reltype", "reltoastrelid", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid",
           "relminmxid", "attrelid", "conindid", "conrelid", "indexrelid", "indrelid", "seqrelid", "tgrelid", "tgconstraint", "tgfoid",
-          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "indpred", "indexprs", "extconfig", "attnum", "indkey")
+          "typarray", "typrelid", "typelem", "proargdefaults", "conbin", "indpred", "indexprs", "extconfig", "attnum", "indkey", "conkey")
 # An update does not write records anew, so their columns stay in the order that they were made in.
 ORDER = "CASE WHEN attrelid::regclass::text LIKE 'idempotent.record%' THEN 0 ELSE attnum END"
 # These are oids with a name.

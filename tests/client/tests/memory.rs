@@ -133,8 +133,9 @@ const LASTING: [Part; 4] = [
     ),
 ];
 
-/// What may come and go in a process without meaning anything.
-const NOISE: usize = 1024 * 1024;
+/// What may come and go in a process without meaning anything: the allocator gives back to the system, and takes again, more
+/// than a megabyte at a time.
+const NOISE: usize = 2 * 1024 * 1024;
 
 #[test]
 fn a_million_calls_in_one_transaction_and_as_many_of_their_own_take_no_more_memory() {
@@ -244,7 +245,7 @@ fn a_hundred_thousand_keys_in_one_transaction_give_their_memory_back() {
             began.elapsed().as_secs_f64()
         ));
     }
-    assert!(after[0] < before + 8 * NOISE, "{before} {after:?}");
+    assert!(after[0] < before + 4 * NOISE, "{before} {after:?}");
     assert!(after[2] <= after[1] + NOISE, "{after:?}");
     assert!(after[2] < 24 * 1024 * 1024, "{after:?}");
 }
