@@ -175,7 +175,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 ROWS 100 AS $$
 DECLARE
     missing integer := batch;
-    busy    text[] COLLATE "C" := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
+    busy    text[] := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
     moment  timestamptz;
     granted bigint;
     locked  bigint[];
@@ -199,7 +199,7 @@ BEGIN
                  WHERE m.topic OPERATOR(pg_catalog.=) idempotent_outbox_take.topic COLLATE "C"
                    AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) moment)
                    AND (m.key IS NULL
-                        OR m.key OPERATOR(pg_catalog.<>) ALL (busy)
+                        OR m.key COLLATE "C" OPERATOR(pg_catalog.<>) ALL (busy)
                        AND (SELECT e.lease_until IS NULL OR e.lease_until OPERATOR(pg_catalog.<=) moment
                               FROM idempotent.outbox_message AS e
                              WHERE e.topic OPERATOR(pg_catalog.=) m.topic AND e.key OPERATOR(pg_catalog.=) m.key
