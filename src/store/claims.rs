@@ -13,7 +13,7 @@ use crate::memory;
 use crate::raise;
 use crate::stats::{self, Counter, pending, samples};
 use crate::store::clock;
-use crate::store::journal::{Journal, current_subtransaction};
+use crate::store::journal::{Journal, OUTERMOST, current_subtransaction};
 use crate::store::passes;
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId, SubXactEvent, XactEvent};
@@ -207,8 +207,6 @@ pub fn must_spill(fair_share: usize) -> bool {
 
 /// Postgres' InvalidSubTransactionId (c.h): no subtransaction has this number.
 const NOWHERE: SubTransactionId = 0;
-/// Postgres' TopSubTransactionId (c.h): the transaction, outside of all savepoints.
-const OUTERMOST: SubTransactionId = 1;
 
 impl Claims {
     /// Notes a change for the case that its subtransaction is rolled back; where the latest note

@@ -5,6 +5,9 @@ use crate::memory;
 use crate::store::uncaught;
 use pgrx::pg_sys::SubTransactionId;
 
+/// Postgres' TopSubTransactionId (c.h): the transaction, outside of all savepoints.
+pub const OUTERMOST: SubTransactionId = 1;
+
 /// Changes in the order in which they were made, each with the subtransaction that made it.
 pub struct Journal<T>(Vec<(SubTransactionId, T)>);
 

@@ -7,7 +7,7 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::RecordId;
 use crate::memory;
 use crate::store::claims::IdHasher;
-use crate::store::journal::{Journal, current_subtransaction};
+use crate::store::journal::{Journal, OUTERMOST, current_subtransaction};
 use pgrx::pg_sys::SubTransactionId;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -44,8 +44,11 @@ pub fn remember(id: RecordId, pass: Pass) -> Result<()> {
     let made_in = current_subtransaction();
     PASSES.with_borrow_mut(|passes| {
         passes.by_id.try_reserve(1).map_err(|_| memory::out_of_memory())?;
-        passes.journal.make_room()?;
-        passes.journal.note(made_in, id);
+        // Outside of savepoints nothing is taken back without the rest.
+        if made_in != OUTERMOST {
+            passes.journal.make_room()?;
+            passes.journal.note(made_in, id);
+        }
         passes.by_id.insert(id, pass);
         Ok(())
     })
@@ -71,7 +74,13 @@ pub fn roll_back(subtransaction: SubTransactionId) {
 
 /// A subtransaction ended well.
 pub fn hand_over(subtransaction: SubTransactionId, parent: SubTransactionId) {
-    PASSES.with_borrow_mut(|passes| passes.journal.hand_over(subtransaction, parent));
+    PASSES.with_borrow_mut(|passes| {
+        if parent == OUTERMOST {
+            passes.journal.forget_since(subtransaction);
+        } else {
+            passes.journal.hand_over(subtransaction, parent);
+        }
+    });
 }
 
 /// The transaction is over.
