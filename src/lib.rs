@@ -1,18 +1,17 @@
 //! pg_idempotent: idempotency keys inside the caller's transaction.
 //!
-//! Data goes one way: SQL call -> `api` (arguments in, row out) -> `domain` (decides) -> `store`
-//! (reads, writes, locks) and back. Nothing in `domain` knows Postgres; nothing outside `store`
-//! touches a tuple.
+//! A call goes through the rooms in one direction: `api` (arguments in, row out), `keys` (the life of
+//! a key), `tables` (one file a table), `session` (what a backend remembers), `pg` (Postgres for
+//! Rust). The decisions are made in the crate `rules`, which all rooms ask and which knows none.
+//! `stats` counts, `worker` sweeps.
 
 mod api;
-mod domain;
-mod entry;
-mod memory;
-mod raise;
+mod keys;
+mod pg;
+mod session;
 mod settings;
-mod shared;
 mod stats;
-mod store;
+mod tables;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
 mod worker;
@@ -40,14 +39,16 @@ extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["sa
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::init();
-    store::init();
-    shared::init(&SHARED);
+    tables::catalog::init();
+    tables::operations::init();
+    session::claims::init();
+    pg::shared_memory::init(&SHARED);
     worker::init();
 }
 
 /// What is kept in shared memory.
-static SHARED: [&dyn shared::Piece; 3] =
-    [&stats::TABLE, &stats::samples::SAMPLES, &worker::visits::VISITS];
+static SHARED: [&dyn pg::shared_memory::Piece; 3] =
+    [&stats::TABLE, &stats::samples::SAMPLES, &stats::visits::VISITS];
 
 /// What `cargo pgrx test` asks of the crate.
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Settings (GUCs): private statics, typed getters, one `init`.
 
-use crate::domain::Micros;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use rules::Micros;
 
 const MICROS_PER_MILLI: Micros = 1_000;
 

@@ -1,15 +1,18 @@
 //! Tests inside one session: what a single transaction can see of itself.
 //!
 //! Each runs in a transaction that is rolled back, so the commit guard is not in the way. Races
-//! are in tests/isolation, the public face in tests/pg_regress, the rules in src/domain/tests.
+//! are in tests/isolation, the public face in tests/pg_regress, the rules in crates/rules/src/tests.
 
 #[pgrx::pg_schema]
 mod tests {
-    use crate::domain::identity::{Identity, RecordId};
-    use crate::domain::policy::Exclusions;
-    use crate::store::claims::{self, Status};
-    use crate::store::{json, lock};
+    use crate::pg::datum::jsonb;
+    use crate::pg::lock;
+    use crate::session::claims;
+    use crate::session::claims::Status;
     use pgrx::prelude::*;
+    use rules::identity::Identity;
+    use rules::identity::RecordId;
+    use rules::request::exclude::Exclusions;
 
     fn text(sql: &str) -> Option<String> {
         Spi::get_one::<String>(sql).expect("the query runs")
@@ -169,7 +172,7 @@ mod tests {
             .expect("the query runs")
             .expect("a value");
             // SAFETY: a jsonb, as cast.
-            unsafe { json::canonical_digest(jsonb.datum(), &Exclusions::default()) }
+            unsafe { jsonb::canonical_digest(jsonb.datum(), &Exclusions::default()) }
         };
         assert_eq!(digest(r#"{"b": [1.0, 2], "a": 1e2}"#), digest(r#"{"a":100,"b":[1,2.00]}"#));
         let distinct =

@@ -12,7 +12,7 @@ from toolchain import cargo_env, cargo_pgrx, check_rust, foreign_env, rustc_vers
 
 # Whether the suites run on a Postgres that checks itself (`make test-cassert`).
 ASSERTING = os.environ.get("ASSERTING") == "1"
-INPUTS = ("src", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "build.rs", ".cargo")
+INPUTS = ("src", "crates", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "build.rs", ".cargo")
 
 
 def prepare():

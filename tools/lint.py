@@ -43,7 +43,7 @@ def main():
             for major in MAJORS]
     done.append(clippy("test functions", ["--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib"], env,
                        "clippy-pg_test", PGRX_FLAGS))
-    programs = [word for name in ("domain", "client", "history", "fuzz", "rivals") for word in ("-p", name)]
+    programs = [word for name in ("rules", "domain", "client", "history", "fuzz", "rivals") for word in ("-p", name)]
     done.append(clippy("domain tests and client programs", [*programs, "--all-targets"], env, "clippy-client"))
     if None in done:
         say("\nSKIPPED: the advisory database cannot be fetched, so NOBODY has looked whether a crate has a known weakness.")

@@ -13,7 +13,7 @@ HARMFUL = re.compile(
     # Tests kill with signal 9; every other signal is a crash.
     r"|(?:process|worker) .*was terminated by signal (?!9\b)"
     r"|TRAP:|PANIC:  |panicked at|memory allocation of|stack overflow"
-    # What unwinds for a reason that nobody foresaw (src/raise.rs), and what Postgres calls impossible.
+    # What unwinds for a reason that nobody foresaw (src/pg/error.rs), and what Postgres calls impossible.
     r"|internal error in pg_idempotent|XX000")
 # Where a test leaves no room for the write-ahead log Postgres gives up, and aborts; nobody else may.
 GAVE_UP = re.compile(r"\[(\d+)\].* PANIC:  could not \w+ .*No space left on device")

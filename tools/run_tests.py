@@ -31,7 +31,7 @@ HISTORIES = ((60, "all", "everything"), (20, "none", "everything"), (20, "all", 
 def domain(major):
     # Not `cargo test --lib domain::`: that runs the same tests, but compiles all of pgrx's test framework first.
     check_rust()
-    return run_cargo_test(["--profile", "quick", "--locked", "-p", "domain", "--lib"], dict(os.environ))
+    return run_cargo_test(["--profile", "quick", "--locked", "-p", "rules", "-p", "domain", "--lib"], dict(os.environ))
 
 
 def faults(major):

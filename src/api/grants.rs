@@ -1,10 +1,11 @@
 //! `idempotent_grant` and `idempotent_revoke`: who may call the caller's functions.
 
-use crate::domain::error::{Code, Error, Result};
-use crate::entry::{Args, Returned};
-use crate::store::{answer, sql};
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::make;
+use crate::pg::spi;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error, Result};
 
 /// What callers are granted: named one by one, so that nothing is granted by being added.
 const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
@@ -47,13 +48,13 @@ const ONE_AT_A_TIME: &str = "LOCK TABLE idempotent.operation IN SHARE UPDATE EXC
 
 pub fn idempotent_grant(args: &Args) -> Returned {
     let role = role(args)?;
-    sql::execute(ONE_AT_A_TIME, &[])?;
-    for schema in sql::texts(SCHEMA, &[])? {
-        sql::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
+    spi::execute(ONE_AT_A_TIME, &[])?;
+    for schema in spi::texts(SCHEMA, &[])? {
+        spi::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
     }
     for object in callers_objects()? {
         let privilege = privilege(&object);
-        sql::execute(&format!("GRANT {privilege} ON {object} TO {role}"), &[])?;
+        spi::execute(&format!("GRANT {privilege} ON {object} TO {role}"), &[])?;
     }
     Ok(Some(Datum::from(0)))
 }
@@ -61,17 +62,17 @@ pub fn idempotent_grant(args: &Args) -> Returned {
 /// The schema stays usable: others may have granted it, for other reasons.
 pub fn idempotent_revoke(args: &Args) -> Returned {
     let role = role(args)?;
-    sql::execute(ONE_AT_A_TIME, &[])?;
+    spi::execute(ONE_AT_A_TIME, &[])?;
     for object in callers_objects()? {
         let privilege = privilege(&object);
-        sql::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
+        spi::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
     }
     Ok(Some(Datum::from(0)))
 }
 
 fn callers_objects() -> Result<Vec<String>> {
-    let functions = answer::text(CALLERS_FUNCTIONS);
-    sql::texts(CALLERS_OBJECTS, &[(pg_sys::TEXTOID, Some(functions))])
+    let functions = make::text(CALLERS_FUNCTIONS);
+    spi::texts(CALLERS_OBJECTS, &[(pg_sys::TEXTOID, Some(functions))])
 }
 
 fn privilege(object: &str) -> &'static str {
@@ -85,7 +86,7 @@ fn role(args: &Args) -> Result<String> {
             .hint("Pass its name, e.g. SELECT idempotent_grant('app').")
     };
     let role = args.oid(0).ok_or_else(no_role)?;
-    let names = sql::texts(
+    let names = spi::texts(
         "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r \
          WHERE r.oid OPERATOR(pg_catalog.=) $1",
         &[(pg_sys::OIDOID, Some(Datum::from(role)))],

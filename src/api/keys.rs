@@ -1,12 +1,14 @@
 //! Keys and what follows from them: new ones, derived ones, and the shard of one.
 
-use crate::domain::dating;
-use crate::domain::error::{Code, Error, Result};
-use crate::domain::identity::Identity;
-use crate::domain::policy::Exclusions;
-use crate::entry::{Args, Returned, Text};
-use crate::store::{answer, clock, json, random};
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::text::Text;
+use crate::pg::datum::{jsonb, make};
+use crate::pg::{clock, random};
 use pgrx::pg_sys::Datum;
+use rules::dating;
+use rules::error::{Code, Error, Result};
+use rules::identity::Identity;
+use rules::request::exclude::Exclusions;
 
 /// Microseconds from 1970 to 2000, the two epochs.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -14,16 +16,16 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 pub fn idempotent_new_key(args: &Args) -> Returned {
     let at = args.timestamp(0).unwrap_or_else(clock::now);
     let key = dating::new_key(at.saturating_add(POSTGRES_EPOCH), random::bytes()?);
-    Ok(Some(answer::text(&key)))
+    Ok(Some(make::text(&key)))
 }
 
 pub fn idempotent_request_key(args: &Args) -> Returned {
     // SAFETY: declared jsonb; the function is strict.
     let key = args.datum(0).map(|request| unsafe {
-        let digest = json::canonical_digest(request, &Exclusions::default());
+        let digest = jsonb::canonical_digest(request, &Exclusions::default());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     });
-    Ok(key.map(|key| answer::text(&key)))
+    Ok(key.map(|key| make::text(&key)))
 }
 
 pub fn idempotent_derive_key(args: &Args) -> Returned {
@@ -33,7 +35,7 @@ pub fn idempotent_derive_key(args: &Args) -> Returned {
         Error::new(Code::InvalidParameter, "label must not be null or empty")
             .hint("Name the downstream call, e.g. 'card-charge'.")
     })?;
-    Ok(Some(answer::uuid(identity.record_id().derive(label.utf8))))
+    Ok(Some(make::uuid(identity.record_id().derive(label.utf8))))
 }
 
 pub fn idempotent_shard(args: &Args) -> Returned {

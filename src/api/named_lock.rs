@@ -1,12 +1,13 @@
 //! `idempotent_lock`, `idempotent_unlock`: locks that outlive transactions and connections.
 
-use crate::api::consumer::checked;
-use crate::domain::error::{Code, Error, Result};
-use crate::domain::part::{HOLDER, RESOURCE, SCOPE};
-use crate::entry::{Args, Returned, Text};
-use crate::store::named_locks::{Resource, acquire, release};
-use crate::store::snapshot;
+use crate::keys::consumer::checked;
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::text::Text;
+use crate::pg::snapshot;
+use crate::tables::locks::{Resource, acquire, release};
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error, Result};
+use rules::names::{HOLDER, RESOURCE, SCOPE};
 
 pub fn idempotent_lock(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_lock()");

@@ -1,11 +1,12 @@
 //! `idempotent_advance`: how far a consumer has come in a partition.
 
-use crate::api::consumer::{Consumer, checked};
-use crate::domain::error::{Code, Error};
-use crate::domain::part::PARTITION;
-use crate::entry::{Args, Returned};
-use crate::store::{offsets, snapshot};
+use crate::keys::consumer::{Consumer, checked};
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::snapshot;
+use crate::tables::offsets;
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error};
+use rules::names::PARTITION;
 
 pub fn idempotent_advance(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_advance()");

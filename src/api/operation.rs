@@ -1,16 +1,20 @@
 //! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
 
-use crate::domain::error::{Code, Error, Result};
-use crate::domain::identity::check_operation;
-use crate::domain::policy::{AfterReset, Durability, Exclusions, Mode, OnLapse, StoreFailures};
-use crate::domain::{Micros, Timestamp};
-use crate::entry::{Args, Returned, Text};
-use crate::shared;
-use crate::store::record::Records;
-use crate::store::sql::{self, Parameter};
-use crate::store::{answer, catalog, operations, reset, snapshot};
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::make;
+use crate::pg::datum::text::Text;
+use crate::pg::spi::{self, Parameter};
+use crate::pg::{shared_memory, snapshot};
+use crate::tables::records::table::Records;
+use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error, Result};
+use rules::identity::check_operation;
+use rules::policy::{AfterReset, Durability, Mode, OnLapse};
+use rules::request::exclude::Exclusions;
+use rules::store_failures::StoreFailures;
+use rules::{Micros, Timestamp};
 
 /// Arguments of the function, by position.
 mod argument {
@@ -127,7 +131,7 @@ fn check_mode(mode: Option<Mode>) -> Result<()> {
             .detail("It is of an older version than the library.")
             .hint("ALTER EXTENSION pg_idempotent UPDATE;"));
     }
-    if !shared::preloaded() {
+    if !shared_memory::preloaded() {
         pgrx::ereport!(
             pgrx::PgLogLevel::WARNING,
             pgrx::PgSqlErrorCode::ERRCODE_WARNING,
@@ -160,11 +164,11 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         Durability::Unlogged => (Durability::Logged, "record_logged", "record"),
     };
     // One change at a time: what is read here must hold until the row is written.
-    sql::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
+    spi::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
     let wanted = durability.as_str();
     let parameters: [Parameter; 2] =
-        [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(answer::text(wanted)))];
-    let current = sql::texts(
+        [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
+    let current = spi::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
          WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
          WHERE $2 OPERATOR(pg_catalog.<>) ''",
@@ -183,11 +187,11 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
     // leapt (`leap::once`), and nobody who has the other one wants the logged table.
-    sql::execute(
+    spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
     )?;
-    sql::execute_on_records(
+    spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
              WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
@@ -200,7 +204,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     Records::open_to_write(durability)?;
     let lost_before = Records::open_to_write(source)?.lost_before();
     if lost_before > Timestamp::MIN {
-        reset::carry(durability, name, lost_before)?;
+        resets::carry(durability, name, lost_before)?;
     }
     Ok(())
 }
@@ -209,7 +213,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
 /// be retried does. Only rows that say otherwise are written.
 fn keep_leases(name: Datum) -> Result<()> {
     for table in ["record", "record_logged"] {
-        sql::execute_on_records(
+        spi::execute_on_records(
             &format!(
                 "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
                      SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
@@ -256,12 +260,12 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
         (argument::AFTER_RESET, after_reset(args)?.map(AfterReset::as_str)),
         (argument::MODE, mode(args)?.map(Mode::as_str)),
     ] {
-        parameters[index].1 = choice.map(answer::text);
+        parameters[index].1 = choice.map(make::text);
     }
     for flag in [cleared.response_retention, cleared.lease, cleared.role] {
         parameters.push((pg_sys::BOOLOID, Some(Datum::from(flag))));
     }
-    sql::execute(UPSERT, &parameters)?;
+    spi::execute(UPSERT, &parameters)?;
     Ok(())
 }
 

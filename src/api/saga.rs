@@ -1,9 +1,9 @@
 //! What PL/pgSQL cannot see for a saga: whether its procedure may commit.
 
-use crate::domain::error::{Code, Error};
-use crate::entry::{Args, Returned};
-use crate::store::snapshot;
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::snapshot;
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error};
 
 /// A step that commits would commit what the caller has not finished. Postgres refuses that itself,
 /// but only after the first step has run, and without saying what to do.

@@ -1,16 +1,16 @@
 //! What the views `idempotent.stats` and `idempotent.health` are made of, and
 //! `idempotent_stats_reset`.
 
-use crate::domain::error::{Code, Error};
-use crate::domain::observe::Observed;
-use crate::entry::{Args, Returned};
-use crate::memory;
-use crate::shared;
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::database;
+use crate::pg::datum::jsonb;
+use crate::pg::{clock, memory, shared_memory};
+use crate::stats::visits::{self, Visit};
 use crate::stats::{self, Counter, samples};
-use crate::store::{catalog, clock, json as jsonb};
-use crate::worker::visits::{self, Visit};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error};
+use rules::observe::Observed;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ pub fn idempotent_library(_: &Args) -> Returned {
     let visit = visits::here();
     jsonb::of(&Library {
         version,
-        preloaded: shared::preloaded(),
+        preloaded: shared_memory::preloaded(),
         last_sweep: visit.and_then(Visit::last_success).and_then(clock::text),
         sweep_failures: visit.map(Visit::failures),
     })
@@ -75,13 +75,13 @@ pub fn idempotent_library(_: &Args) -> Returned {
 
 /// Also for databases that are gone: nobody else gives their rows back.
 pub fn idempotent_stats_reset(_: &Args) -> Returned {
-    if !shared::preloaded() {
+    if !shared_memory::preloaded() {
         return Err(Error::new(Code::ObjectNotReady, "no statistics are kept")
             .detail("The library was not loaded when the server started.")
             .hint("Add pg_idempotent to shared_preload_libraries, and restart the server."));
     }
     // SAFETY: a global, constant for the backend.
     let mine = unsafe { pg_sys::MyDatabaseId };
-    stats::forget(|database| database == mine || catalog::database_name(database).is_none());
+    stats::forget(|database| database == mine || database::name(database).is_none());
     Ok(Some(Datum::from(0)))
 }

@@ -1,12 +1,12 @@
 //! `idempotent_sweep`: what the worker does, by hand.
 
-use crate::domain::Micros;
-use crate::domain::error::{Code, Error, Result};
-use crate::entry::{Args, Returned};
-use crate::store::snapshot;
-use crate::store::sweep::{Portion, sweep};
-use crate::store::sweepable::Sweepable;
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::snapshot;
+use crate::tables::sweep::{Portion, sweep};
+use crate::tables::sweepable::Sweepable;
 use pgrx::pg_sys::Datum;
+use rules::Micros;
+use rules::error::{Code, Error, Result};
 
 pub fn idempotent_sweep(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_sweep()");

@@ -1,6 +1,6 @@
 //! What is counted.
 
-use crate::domain::observe::Observed;
+use rules::observe::Observed;
 
 /// A counter of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

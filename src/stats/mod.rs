@@ -7,17 +7,17 @@
 //! Names come from callers, so the room has bounds: see [`table`].
 
 mod counter;
-pub mod pending;
 pub mod samples;
 pub mod table;
 mod tally;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
+pub mod visits;
 
 pub use counter::Counter;
 pub use tally::{Tally, add};
 
-use crate::shared::Region;
+use crate::pg::shared_memory::Region;
 use pgrx::pg_sys;
 use table::{Counts, Table};
 

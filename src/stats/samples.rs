@@ -6,10 +6,10 @@
 //! a slot being written leaves his example out, and a reader passes it over.
 
 use super::{TABLE, this_database};
-use crate::domain::Timestamp;
-use crate::domain::observe::Observed;
-use crate::shared::{Region, Shareable};
+use crate::pg::shared_memory::{Region, Shareable};
 use pgrx::pg_sys;
+use rules::Timestamp;
+use rules::observe::Observed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 const BUCKETS: usize = 128;

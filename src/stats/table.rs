@@ -8,7 +8,7 @@
 //! databases together. What finds no room is counted in its database's row `(other)`.
 
 use super::Counter;
-use crate::shared::Shareable;
+use crate::pg::shared_memory::Shareable;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 

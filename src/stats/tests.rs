@@ -2,14 +2,20 @@
 
 #[pgrx::pg_schema]
 mod tests {
-    use crate::domain::observe::Observed;
-    use crate::shared::Shareable;
-    use crate::stats::pending::Done;
-    use crate::stats::samples::{Sample, Samples};
-    use crate::stats::table::{Counts, Name, OTHER, ROWS_PER_DATABASE, Table};
-    use crate::stats::{Counter, Tally};
-    use crate::store::journal::Journal;
+    use crate::pg::shared_memory::Shareable;
+    use crate::session::counts::Done;
+    use crate::session::undo::Journal;
+    use crate::stats::Counter;
+    use crate::stats::Tally;
+    use crate::stats::samples::Sample;
+    use crate::stats::samples::Samples;
+    use crate::stats::table::Counts;
+    use crate::stats::table::Name;
+    use crate::stats::table::OTHER;
+    use crate::stats::table::ROWS_PER_DATABASE;
+    use crate::stats::table::Table;
     use pgrx::prelude::*;
+    use rules::observe::Observed;
     use std::rc::Rc;
     use std::time::Instant;
 

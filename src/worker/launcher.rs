@@ -1,12 +1,10 @@
 //! The launcher: starts sweepers, and knows nothing of what they do.
 
-use crate::settings;
-use crate::stats;
-use crate::store::clock;
-use crate::worker::LIBRARY;
+use crate::pg::clock;
+use crate::stats::visits::{VISITS, Visit, Visits};
 use crate::worker::databases::{self, Database};
-use crate::worker::signals;
-use crate::worker::visits::{VISITS, Visit, Visits};
+use crate::worker::{LIBRARY, signals};
+use crate::{settings, stats};
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::prelude::*;
 use std::collections::HashSet;

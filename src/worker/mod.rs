@@ -9,7 +9,6 @@ mod databases;
 mod launcher;
 mod signals;
 mod sweeper;
-pub mod visits;
 
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::pg_sys;

@@ -1,15 +1,16 @@
 //! A sweeper: one visit to one database.
 
-use crate::domain::error::Result;
-use crate::domain::{Micros, Timestamp};
-use crate::raise;
+use crate::pg::database;
+use crate::pg::{clock, error, lock};
 use crate::settings;
-use crate::store::sweep::{Portion, Swept, sweep};
-use crate::store::sweepable::Sweepable;
-use crate::store::{catalog, clock, lock};
+use crate::stats::visits::{self, Report, Visit};
+use crate::tables::catalog;
+use crate::tables::sweep::{Portion, Swept, sweep};
+use crate::tables::sweepable::Sweepable;
 use crate::worker::signals;
-use crate::worker::visits::{self, Report, Visit};
 use pgrx::prelude::*;
+use rules::error::Result;
+use rules::{Micros, Timestamp};
 use std::ffi::CString;
 
 /// A transaction of a sweep takes no longer than this: who waits for it waits for no longer.
@@ -32,7 +33,7 @@ pub extern "C-unwind" fn pg_idempotent_sweeper(database: pg_sys::Datum) {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
     }
     configure();
-    let report = match raise::catch(visit) {
+    let report = match error::catch(visit) {
         Ok(report) => report,
         Err(raised) => {
             let (sqlstate, message) = raised.describe();
@@ -157,7 +158,7 @@ fn log_once(sqlstate: &str, message: &str) {
     if !visits::here().is_none_or(Visit::is_unexplained) {
         return;
     }
-    let name = raise::catch(|| in_transaction(|| Ok(catalog::this_database())));
+    let name = error::catch(|| in_transaction(|| Ok(database::this())));
     let database = name.unwrap_or_default();
     ereport!(
         PgLogLevel::WARNING,

@@ -9,7 +9,7 @@ use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
 use proptest::prelude::*;
 
-use crate::domain::fingerprint::Token;
+use rules::request::token::Token;
 
 /// A document, spelled one way.
 #[derive(Clone, Debug)]

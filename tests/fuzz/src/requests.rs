@@ -7,9 +7,9 @@ use client::cluster::Result;
 use client::wire::{Wire, quote};
 use domain::budget::Budget;
 use domain::document::{Choices, Document, names, numbers, pairs, paths, pointer, texts};
-use domain::domain::fingerprint::{Canonical, Exclusions};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use rules::request::{exclude::Exclusions, fingerprint::Canonical};
 
 use crate::hex::hex;
 use crate::stage::{self, Stage};

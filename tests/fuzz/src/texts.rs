@@ -6,11 +6,11 @@ use std::fmt::{self, Write as _};
 use client::cluster::Result;
 use client::wire::{Reply, Wire};
 use domain::budget::Budget;
-use domain::domain::identity::Identity;
-use domain::domain::part::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 use domain::names::{allowed, parts};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
+use rules::identity::Identity;
+use rules::names::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 
 use crate::hex::uuid;
 use crate::stage::{self, Stage};

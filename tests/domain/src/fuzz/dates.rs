@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use uuid::{Uuid, Variant};
 
 use crate::budget::hold;
-use crate::domain::dating::{Age, date, kept_until, key_date, new_key, sent};
-use crate::domain::{Micros, Timestamp};
+use rules::dating::{Age, date, kept_until, key_date, new_key, sent};
+use rules::{Micros, Timestamp};
 
 /// Seconds from 1970 to 2000.
 const BETWEEN: i64 = 946_684_800;

@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 use super::stream::{decode, encode};
 use crate::budget::hold;
 use crate::document::{Document, documents, pairs, paths, pointer};
-use crate::domain::fingerprint::{Canonical, Exclusions, Token};
+use rules::request::exclude::Exclusions;
+use rules::request::fingerprint::{Canonical, Token};
 
 fn digest(document: &Document, exclude: &Exclusions) -> [u8; 32] {
     let mut canonical = Canonical::new(exclude);

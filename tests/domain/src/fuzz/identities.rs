@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::budget::hold;
-use crate::domain::error::Code;
-use crate::domain::identity::{Identity, check_operation};
-use crate::domain::part::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 use crate::names::{allowed, parts};
+use rules::error::Code;
+use rules::identity::{Identity, check_operation};
+use rules::names::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 
 /// The inverse of what messages do to a part.
 fn unescape(text: &str) -> Option<String> {
@@ -143,7 +143,7 @@ fn messages_can_be_read_back() {
 #[test]
 fn derived_keys_and_shards_are_what_they_are() {
     hold((any::<[u8; 16]>(), any::<Vec<u8>>(), any::<u32>()), |(id, label, shards)| {
-        let id = crate::domain::identity::RecordId(id);
+        let id = rules::identity::RecordId(id);
         let mut text = b"pg_idempotent derived key 1\0".to_vec();
         text.extend(id.0);
         text.extend(u64::try_from(label.len()).unwrap().to_be_bytes());

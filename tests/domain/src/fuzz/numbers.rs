@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use crate::budget::hold;
 use crate::document::{Choices, Document, number, numbers};
-use crate::domain::fingerprint::{Canonical, Exclusions, Token};
+use rules::request::exclude::Exclusions;
+use rules::request::fingerprint::{Canonical, Token};
 
 fn digest(text: &str) -> [u8; 32] {
     let exclude = Exclusions::default();

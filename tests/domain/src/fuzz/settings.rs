@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use crate::budget::hold;
-use crate::domain::error::{Code, Error};
-use crate::domain::fingerprint::Exclusions;
-use crate::domain::policy::{
-    AfterReset, Durability, OnLapse, StoreFailures, duration, interval_micros,
-};
+use rules::duration::{duration, interval_micros};
+use rules::error::{Code, Error};
+use rules::policy::{AfterReset, Durability, OnLapse};
+use rules::request::exclude::Exclusions;
+use rules::store_failures::StoreFailures;
 
 /// One visible line, whatever was passed.
 fn check_refusal(error: &Error) -> Result<(), TestCaseError> {

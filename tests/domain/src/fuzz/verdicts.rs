@@ -3,16 +3,15 @@
 use proptest::prelude::*;
 
 use crate::budget::hold;
-use crate::domain::Timestamp;
-use crate::domain::dating::Age;
-use crate::domain::fingerprint::Fingerprint;
-use crate::domain::identity::Identity;
-use crate::domain::policy::OnLapse;
-use crate::domain::sweeping::{Due, due};
-use crate::domain::verdict::{
-    FenceVerdict, Record, Request, State, Verdict, check_fence, fence_error, future_error, judge,
-    strict_error,
-};
+use rules::Timestamp;
+use rules::claim::{Request, Verdict, future_error, judge, strict_error};
+use rules::dating::Age;
+use rules::finish::{FenceVerdict, check_fence, fence_error};
+use rules::identity::Identity;
+use rules::policy::OnLapse;
+use rules::record::{Record, State};
+use rules::request::fingerprint::Fingerprint;
+use rules::retention::{Due, due};
 
 fn times() -> BoxedStrategy<Timestamp> {
     prop_oneof![-3..3_i64, any::<i64>(), Just(i64::MIN), Just(i64::MAX)].boxed()

@@ -1,0 +1,150 @@
+//! When a key says it was first sent: by the caller's `first_sent`, or by itself, as a `UUIDv7`.
+//!
+//! A date lets a key be refused that is older than anything kept about it, instead of being run
+//! again. Layout: RFC 9562, section 5.7.
+
+use crate::{Micros, Timestamp};
+
+/// 1970-01-01 00:00 UTC.
+const UNIX_EPOCH: Timestamp = -946_684_800_000_000;
+/// How far ahead the date of a key is still taken for a wrong clock: ten years of 365.25 days.
+const FURTHEST: Micros = 10 * 365_250 * 24 * 3600 * 1000;
+/// The highest millisecond that fits a `UUIDv7`, in the year 10889.
+const LAST_MILLISECOND: i64 = (1 << 48) - 1;
+/// The length of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+const UUID_LENGTH: usize = 36;
+
+/// How old a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Nobody says.
+    Undated,
+    /// First sent then, within the retention.
+    Fresh(Timestamp),
+    /// First sent longer ago than the retention.
+    TooOld {
+        /// When it was first sent.
+        since: Timestamp,
+    },
+    /// First sent within the retention, but before records were lost: the one of this key may have
+    /// been among them.
+    Lost {
+        /// When it was first sent.
+        since: Timestamp,
+    },
+    /// Said to be sent later than now. Refused, since such a key would pass for fresh long after
+    /// everything about it was swept.
+    Future,
+}
+
+/// The date that a key carries: that of a `UUIDv7`, in milliseconds, when it is written with
+/// hyphens, in either case.
+///
+/// Thirty-two digits without hyphens are not read as one. They are more often the digest or the
+/// random token of somebody who knows nothing of UUIDs, and one in 64 of those would look like
+/// version 7 and be refused for a date that it never meant.
+#[must_use]
+pub fn key_date(key: &[u8]) -> Option<Timestamp> {
+    if key.len() != UUID_LENGTH {
+        return None;
+    }
+    let mut uuid: u128 = 0;
+    for (at, &byte) in key.iter().enumerate() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if byte != b'-' {
+                return None;
+            }
+        } else {
+            uuid = (uuid << 4) | u128::from(char::from(byte).to_digit(16)?);
+        }
+    }
+    let version = (uuid >> 76) & 0xf;
+    let variant = (uuid >> 62) & 0b11;
+    if version != 7 || variant != 0b10 {
+        return None;
+    }
+    let milliseconds = i64::try_from(uuid >> 80).ok()?;
+    Some(UNIX_EPOCH + milliseconds * 1000)
+}
+
+/// A `UUIDv7` in lower case: 48 bits of milliseconds, the fraction of the millisecond in the 12
+/// bits of `rand_a` (as `uuidv7()` of Postgres 18), and the rest random.
+///
+/// `unix_micros` counts from 1970-01-01 00:00 UTC; times that the format cannot hold become the
+/// nearest that it can. Keys of different microseconds sort by time.
+#[must_use]
+pub fn new_key(unix_micros: i64, random: [u8; 10]) -> String {
+    let micros = unix_micros.clamp(0, LAST_MILLISECOND * 1000 + 999);
+    let (milliseconds, fraction) = (micros / 1000, micros % 1000);
+    // A microsecond is a little more than four of the 4096 steps of a millisecond, so two of the
+    // twelve bits can be random without ever reaching into the next microsecond.
+    let rand_a = fraction * 4096 / 1000 + i64::from(random[0] & 0b11);
+    let [_, _, rand_b @ ..] = random;
+    let rand_b = u64::from_be_bytes(rand_b) & (u64::MAX >> 2);
+    format!(
+        "{:08x}-{:04x}-7{rand_a:03x}-{:04x}-{:012x}",
+        milliseconds >> 16,
+        milliseconds & 0xffff,
+        0x8000 | (rand_b >> 48),
+        rand_b & 0xffff_ffff_ffff,
+    )
+}
+
+/// When a key was first sent, if anybody says: `first_sent`, or else the key itself.
+#[must_use]
+pub fn sent(first_sent: Option<Timestamp>, key: &[u8], now: Timestamp) -> Option<Timestamp> {
+    let plausible = |date: &Timestamp| *date <= now.saturating_add(FURTHEST);
+    first_sent.or_else(|| key_date(key).filter(plausible))
+}
+
+/// Until when the answer of a key is kept that was `sent` then: for the retention, and for a key
+/// with a date until that alone refuses it, so that it never runs in between.
+#[must_use]
+pub fn kept_until(
+    sent: Option<Timestamp>,
+    now: Timestamp,
+    retention: Micros,
+    skew: Micros,
+) -> Timestamp {
+    let retained = now.saturating_add(retention);
+    sent.map_or(retained, |date| {
+        retained.max(date.saturating_add(retention).saturating_add(skew).saturating_add(1))
+    })
+}
+
+/// How old a key is at `now`. `first_sent` wins over the key's own date.
+///
+/// Too old is a date more than `retention + skew` ago; the future is a date more than `skew`
+/// ahead. Infinite timestamps are one or the other. In between, a date before `lost_before` is from
+/// before a loss of records; without a loss that is `Timestamp::MIN`. The skew does not count
+/// there: it would make new keys pass for lost ones for as long after every crash.
+///
+/// A key that dates itself more than ten years ahead counts as undated: that is no clock running
+/// fast but a digest in the clothes of a UUID (`md5(...)::uuid` looks like version 7 once in 64
+/// times, and then nearly always says a year beyond 2100).
+#[must_use]
+pub fn date(
+    first_sent: Option<Timestamp>,
+    key: &[u8],
+    now: Timestamp,
+    retention: Micros,
+    skew: Micros,
+    lost_before: Timestamp,
+) -> Age {
+    let Some(date) = sent(first_sent, key, now) else {
+        return Age::Undated;
+    };
+    if date > now.saturating_add(skew) {
+        Age::Future
+    } else if now.saturating_sub(date) > retention.saturating_add(skew) {
+        Age::TooOld { since: date }
+    } else if date < lost_before {
+        Age::Lost { since: date }
+    } else {
+        Age::Fresh(date)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/dating.rs"]
+mod tests;

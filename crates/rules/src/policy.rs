@@ -1,0 +1,235 @@
+//! What an operation's owner decided, and the defaults of an operation nobody configured.
+
+use crate::error::{Code, Error, Result};
+use crate::identity::printable;
+use crate::{Micros, Timestamp};
+
+use crate::request::exclude::Exclusions;
+use crate::store_failures::StoreFailures;
+
+/// Where an operation's records live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Fast; gone after a crash.
+    Unlogged,
+    /// As safe as any row.
+    Logged,
+}
+
+/// What a lapsed lease means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnLapse {
+    /// The next caller takes over.
+    Retry,
+    /// The work may have happened: somebody must say.
+    Unknown,
+}
+
+/// What becomes of a dated key without a record, when records were lost since that date.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterReset {
+    /// The work may have happened: somebody must say.
+    Unknown,
+    /// Run it, perhaps again.
+    Execute,
+}
+
+/// What outcomes are good for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// They are binding.
+    Enforce,
+    /// They are counted, and every call goes through.
+    Observe,
+}
+
+impl Durability {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Unlogged, Self::Logged];
+
+    /// Reads `logged` or `unlogged`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("durability", text.as_ref(), [Self::Unlogged, Self::Logged], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unlogged => "unlogged",
+            Self::Logged => "logged",
+        }
+    }
+}
+
+impl OnLapse {
+    /// Reads `retry` or `unknown`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("on_lapse", text.as_ref(), [Self::Retry, Self::Unknown], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl AfterReset {
+    /// Reads `unknown` or `execute`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("after_reset", text.as_ref(), [Self::Unknown, Self::Execute], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Execute => "execute",
+        }
+    }
+}
+
+impl Mode {
+    /// Reads `enforce` or `observe`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("mode", text.as_ref(), [Self::Enforce, Self::Observe], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+fn choose<T: Copy>(
+    what: &str,
+    text: &[u8],
+    choices: [T; 2],
+    name: fn(T) -> &'static str,
+) -> Result<T> {
+    let chosen = |choice: &T| text.eq_ignore_ascii_case(name(*choice).as_bytes());
+    choices.into_iter().find(chosen).ok_or_else(|| {
+        let [one, other] = choices.map(name);
+        Error::new(Code::InvalidParameter, format!("{what} cannot be \"{}\"", printable(text)))
+            .hint(format!("Pass {what} => '{one}' or {what} => '{other}'."))
+    })
+}
+
+/// An operation's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long a finished record answers replays.
+    pub retention: Micros,
+    /// How long a stored failure does.
+    pub failure_retention: Micros,
+    /// How long the body of an answer is kept; `None` for as long as its record.
+    pub response_retention: Option<Micros>,
+    /// The lease of claims that name none; `None` holds them in the transaction.
+    pub lease: Option<Micros>,
+    /// How long a claim waits for the holder; `None` for the setting of the server.
+    pub wait: Option<Micros>,
+    /// Where the records live.
+    pub durability: Durability,
+    /// What a lapsed lease means.
+    pub on_lapse: OnLapse,
+    /// What becomes of keys from before a loss of records.
+    pub after_reset: AfterReset,
+    /// Whether outcomes are binding.
+    pub mode: Mode,
+    /// When records of the operation were last lost from a table that it no longer keeps them in;
+    /// `Timestamp::MIN` for never.
+    pub lost_before: Timestamp,
+    /// The largest answer kept, in bytes; a larger one is recorded without its body.
+    pub max_response_bytes: i32,
+    /// Whether an empty scope is refused.
+    pub scope_required: bool,
+    /// Members of the request that do not count for its fingerprint.
+    pub exclude: Exclusions,
+    /// Errors of a handler that are final answers.
+    pub store_failures: StoreFailures,
+    /// The role, by OID, whose members alone may use the operation; `None` for every caller.
+    pub role: Option<u32>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            retention: 24 * 3600 * 1_000_000,
+            failure_retention: 5 * 60 * 1_000_000,
+            response_retention: None,
+            lease: None,
+            wait: None,
+            durability: Durability::Unlogged,
+            on_lapse: OnLapse::Retry,
+            after_reset: AfterReset::Unknown,
+            mode: Mode::Enforce,
+            lost_before: Timestamp::MIN,
+            max_response_bytes: 1024 * 1024,
+            scope_required: false,
+            exclude: Exclusions::default(),
+            store_failures: StoreFailures::default(),
+            role: None,
+        }
+    }
+}
+
+/// What a replay can still show, whatever `max_response_bytes` says: Postgres makes no value of
+/// more than 1 GiB, and a `bytea` as text takes twice its size.
+const LARGEST: usize = 500 * 1024 * 1024;
+
+impl Policy {
+    /// The largest answer that is kept, in bytes.
+    #[must_use]
+    pub fn largest_answer(&self) -> usize {
+        usize::try_from(self.max_response_bytes).unwrap_or(0).min(LARGEST)
+    }
+
+    /// What `largest_answer` is, for a message.
+    #[must_use]
+    pub fn limit_of_answers(&self) -> &'static str {
+        if usize::try_from(self.max_response_bytes).is_ok_and(|limit| limit > LARGEST) {
+            "The most that is ever kept"
+        } else {
+            "The operation's max_response_bytes"
+        }
+    }
+
+    /// Checks that a scope is there if the operation demands one.
+    ///
+    /// # Errors
+    /// `ID006` for an empty scope that must not be.
+    pub fn check_scope(&self, operation: &[u8], scope: &[u8]) -> Result<()> {
+        if !self.scope_required || !scope.is_empty() {
+            return Ok(());
+        }
+        let operation = printable(operation);
+        Err(Error::new(Code::BadKey, "scope must not be empty")
+            .detail(format!("Operation \"{operation}\" demands a scope."))
+            .hint("Pass whose key it is, such as scope => 'tenant-7'."))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/policy.rs"]
+mod tests;

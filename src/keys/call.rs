@@ -1,0 +1,134 @@
+//! What every call on a key begins with: whose key it is, the operation's policy, and who may.
+
+use crate::pg::datum::text::Text;
+use crate::pg::snapshot;
+use crate::stats::{Counter, Tally};
+use crate::tables::catalog;
+use crate::tables::operations::{self, Operation};
+use crate::tables::records::row::Owner;
+use crate::tables::records::table::Records;
+use rules::error::{Code, Error, Result};
+use rules::identity::Identity;
+use rules::policy::{Durability, Policy};
+use std::rc::Rc;
+
+/// A call on one key.
+pub struct Call<'a> {
+    pub owner: Owner<'a>,
+    pub policy: Rc<Policy>,
+    /// The operation's counters.
+    pub tally: Rc<Tally>,
+    generation: u64,
+}
+
+impl<'a> Call<'a> {
+    /// Checks the identity and that the caller may use the operation, before anything is looked up.
+    ///
+    /// # Errors
+    /// ID006 for a bad operation, scope or key; 42501 for who is no member of the operation's role.
+    pub fn new(
+        operation: Option<Text<'a>>,
+        key: Option<Text<'a>>,
+        scope: Option<Text<'a>>,
+    ) -> Result<Self> {
+        let utf8 = |text: Option<Text<'a>>| text.map(|text| text.utf8);
+        let identity = Identity::new(utf8(operation), utf8(scope), utf8(key))?;
+        let (Some(operation), Some(key), Some(scope)) = (operation, key, scope) else {
+            // Identity::new has refused every null.
+            return Err(Error::new(Code::BadKey, "operation, key and scope must not be null"));
+        };
+        let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
+        let generation = catalog::generation();
+        let Operation { policy, tally } = operations::get(&operation)?;
+        check_may(&policy, identity.operation(), identity.scope())?;
+        Ok(Self { owner, policy, tally, generation })
+    }
+
+    /// Opens the operation's table for writing, which also holds off a change of durability until
+    /// this transaction ends.
+    pub fn open_to_write(&mut self) -> Result<Records> {
+        loop {
+            let durability = self.policy.durability;
+            let records = Records::open_to_write(durability)?;
+            if self.is_current()? {
+                return Ok(records);
+            }
+            // Kept, the lock could deadlock with the move that made us come here.
+            records.give_back();
+        }
+    }
+
+    /// Opens the operation's table for reading. Where a look-up finds nothing, `is_current` tells
+    /// whether the records were moved to the other table meanwhile.
+    pub fn open_to_read(&mut self) -> Result<Records> {
+        loop {
+            refuse_unlogged_on_standby(&self.policy)?;
+            let records = Records::open_to_read(self.policy.durability)?;
+            if self.is_current()? {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Whether the records are still where the call began to look for them; settings that may have
+    /// changed are read anew.
+    ///
+    /// With the lock of the right table held, a change of durability waits for us. Any other change
+    /// does not make the call begin again, or a storm of them could keep it busy for ever.
+    pub fn is_current(&mut self) -> Result<bool> {
+        let generation = catalog::refresh();
+        if generation == self.generation {
+            return Ok(true);
+        }
+        self.generation = generation;
+        let durability = self.policy.durability;
+        self.policy = operations::get(&self.owner.operation)?.policy;
+        let identity = &self.owner.identity;
+        check_may(&self.policy, identity.operation(), identity.scope())?;
+        Ok(self.policy.durability == durability)
+    }
+
+    /// Counts an answer that is about to be given.
+    pub fn count_answer(&self, outcome: &str) {
+        if let Some(counter) = Counter::of_outcome(outcome) {
+            self.tally.add(counter, 1);
+        }
+    }
+}
+
+/// Whether the caller may use the operation, and has said whose key it is if that is demanded.
+///
+/// # Errors
+/// 42501 for who is no member of the operation's role; ID006 without a scope.
+pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> {
+    check_role(policy, operation)?;
+    policy.check_scope(operation, scope)
+}
+
+/// # Errors
+/// 42501 for who is no member of the operation's role.
+pub fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
+    let Some(role) = policy.role else { return Ok(()) };
+    if operations::is_member(role) {
+        return Ok(());
+    }
+    let operation = String::from_utf8_lossy(operation).into_owned();
+    Err(Error::new(
+        Code::InsufficientPrivilege,
+        format!("permission denied for operation \"{operation}\""),
+    )
+    .detail("The operation is for members of its role alone.")
+    .hint("Ask an administrator: GRANT the operation's role to yours."))
+}
+
+fn refuse_unlogged_on_standby(policy: &Policy) -> Result<()> {
+    if policy.durability == Durability::Logged || !snapshot::in_recovery() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ReadOnly,
+        "cannot read the records of an unlogged operation during recovery",
+    )
+    .detail("A standby has no unlogged records.")
+    .hint("Ask the primary, or have the operation's records logged: SELECT idempotent_operation(..., durability => 'logged')."))
+}

@@ -1,0 +1,111 @@
+//! `idempotent_first`: whether a consumer sees a message for the first time.
+
+use crate::keys::call::check_may;
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::text::Text;
+use crate::pg::{clock, memory, snapshot};
+use crate::session::counts;
+use crate::stats::{Counter, Tally};
+use crate::tables::messages::{Batch, mark};
+use crate::tables::operations::{self, Operation};
+use pgrx::pg_sys::Datum;
+use rules::Micros;
+use rules::error::{Code, Error, Result};
+use rules::names::{self, CONSUMER, MESSAGE, SCOPE};
+use rules::policy::Policy;
+use std::rc::Rc;
+
+/// Who receives messages. Its settings and counters are those of the operation of its name.
+pub struct Consumer<'a> {
+    pub name: Text<'a>,
+    pub scope: Text<'a>,
+    pub policy: Rc<Policy>,
+    pub tally: Rc<Tally>,
+}
+
+impl<'a> Consumer<'a> {
+    /// Checks the names and that the caller may, before anything is looked up.
+    ///
+    /// # Errors
+    /// ID006 for a bad consumer or scope; 42501 for who is no member of the operation's role.
+    pub fn new(name: Option<Text<'a>>, scope: Option<Text<'a>>) -> Result<Self> {
+        let name = checked(&CONSUMER, name)?;
+        let scope = checked(&SCOPE, scope)?;
+        let Operation { policy, tally } = operations::get(&name)?;
+        check_may(&policy, name.utf8, scope.utf8)?;
+        Ok(Self { name, scope, policy, tally })
+    }
+
+    /// Counts what is answered: how often it was new, and how often not.
+    pub fn count(&self, new: usize, known: usize) {
+        let number = |n: usize| u64::try_from(n).unwrap_or(0);
+        self.tally.add(Counter::Claimed, number(new));
+        self.tally.add(Counter::Replayed, number(known));
+        counts::count(&self.tally, Counter::Completed, number(new));
+    }
+}
+
+/// A part of a name that keeps the rules.
+///
+/// # Errors
+/// ID006 for the first rule that it breaks.
+pub fn checked<'a>(part: &names::Part, text: Option<Text<'a>>) -> Result<Text<'a>> {
+    names::check(part, text.map(|text| text.utf8))?;
+    text.ok_or_else(|| Error::new(Code::BadKey, "a name must not be null"))
+}
+
+pub fn idempotent_first(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_first()");
+    let consumer = Consumer::new(args.text(0), args.text(2))?;
+    let message = checked(&MESSAGE, args.text(1))?;
+    let first = first(&consumer, &[message], args.duration(3, "retention", 1)?)?;
+    Ok(Some(Datum::from(first == [true])))
+}
+
+pub fn idempotent_first_of(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_first()");
+    let consumer = Consumer::new(args.text(0), args.text(2))?;
+    let retention = args.duration(3, "retention", 1)?;
+    let Some(messages) = args.texts(1)? else {
+        return Err(Error::new(Code::BadKey, "message_ids must not be null")
+.detail("It is an array of ids, which may be empty.").hint(
+            "Pass an array of ids: SELECT * FROM idempotent_first('billing', ARRAY['m1', 'm2']).",
+        ));
+    };
+    let messages: Vec<Text<'_>> =
+        messages.into_iter().map(|message| checked(&MESSAGE, message)).collect::<Result<_>>()?;
+    let first = first(&consumer, &messages, retention)?;
+    let new = messages.iter().zip(first).filter(|(_, first)| *first);
+    args.return_rows(new.map(|(message, _)| message.datum))
+}
+
+/// Which of the messages are new, in the order given; of equal ones the first alone can be.
+fn first(
+    consumer: &Consumer<'_>,
+    messages: &[Text<'_>],
+    retention: Option<Micros>,
+) -> Result<Vec<bool>> {
+    // For the order, the sorted ones, and the answers, each of which is some words long.
+    memory::expect(messages.len().saturating_mul(4 * size_of::<Text<'_>>()))?;
+    let mut order: Vec<usize> = (0..messages.len()).collect();
+    // By their bytes, as everybody goes through them: see `messages`. Stable, so that the first of
+    // equal ones stays the first.
+    order.sort_by_key(|index| messages[*index].server);
+    order.dedup_by_key(|index| messages[*index].server);
+    let sorted: Vec<Text<'_>> = order.iter().map(|index| messages[*index]).collect();
+    let now = clock::now();
+    let marked = mark(&Batch {
+        consumer: consumer.name,
+        scope: consumer.scope,
+        messages: &sorted,
+        now,
+        expires_at: now.saturating_add(retention.unwrap_or(consumer.policy.retention)),
+    })?;
+    let mut first = vec![false; messages.len()];
+    for (index, is_first) in order.into_iter().zip(marked) {
+        first[index] = is_first;
+    }
+    let new = first.iter().filter(|first| **first).count();
+    consumer.count(new, first.len() - new);
+    Ok(first)
+}

@@ -1,0 +1,16 @@
+//! The life of an idempotency key: claim, wait, finish, lease, settle, replay, run.
+
+pub mod answer;
+pub mod call;
+pub mod claim;
+pub mod consumer;
+pub mod explain;
+pub mod finish;
+pub mod handler;
+pub mod lease;
+pub mod observe;
+pub mod place;
+pub mod replay;
+pub mod run;
+pub mod settle;
+pub mod waiting;

@@ -1,0 +1,299 @@
+//! Operations that are only observed (`mode => 'observe'`): every call goes through, and what it
+//! would have been answered is counted, and sampled.
+//!
+//! Whoever comes first holds the key as ever, so that the next are recognised, and stores the answer.
+//! Whoever would have been answered otherwise is told `claimed`, too, and *passes*: it holds nothing,
+//! its answer is stored only if nobody else's is there, and it waits for nobody.
+
+use crate::keys::answer::Answer;
+use crate::keys::call::{Call, check_role};
+use crate::keys::claim::{self, Decision, Request, outcome};
+use crate::keys::finish::{Held, Kept, Stored, answer_row, refusal};
+use crate::pg::clock;
+use crate::pg::datum::text::Text;
+use crate::pg::lock::KeyLock;
+use crate::session::claims::{self, Claim, Status};
+use crate::session::counts;
+use crate::session::observed::{self, Pass};
+use crate::stats::{Counter, Tally, samples};
+use crate::tables::fences;
+use crate::tables::operations::{self, Operation};
+use crate::tables::records::row::Found;
+use crate::tables::records::table::{Locked, Records};
+use rules::Micros;
+use rules::claim::Verdict;
+use rules::error::{Code, Error, Result};
+use rules::finish::{FenceVerdict, check_fence};
+use rules::identity::{RecordId, check_operation};
+use rules::observe::Observed;
+use rules::policy::{Mode, Policy};
+use rules::request::fingerprint::Fingerprint;
+use std::rc::Rc;
+
+/// Claims the key if it is free, and lets the caller do the work if it is not.
+pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
+    let id = call.owner.id;
+    let again =
+        || Ok(Decision { verdict: Verdict::Held, answer: answer(id, request)?, passed: true });
+    if passed_before(id, request).is_some() {
+        return again();
+    }
+    match claims::get(id).filter(|own| own.status.is_unfinished()) {
+        Some(own) if own.fingerprint != request.fingerprint => {
+            return pass(call, request, Observed::Mismatch);
+        }
+        Some(own) if own.status != Status::Open => return again(),
+        _ => {}
+    }
+    let at_once = Request { wait: 0, ..*request };
+    let decision = match claim::claim(call, records, &at_once) {
+        Ok(decision) => decision,
+        // Somebody was faster, and the transaction's snapshot does not show it.
+        Err(error) if error.code == Code::SerializationFailure => {
+            return pass(call, request, Observed::Concurrent);
+        }
+        Err(error) if error.code == Code::BadKey => return pass(call, request, Observed::BadKey),
+        Err(error) => return Err(error),
+    };
+    match Observed::of(decision.verdict) {
+        None => Ok(decision),
+        Some(Observed::First) => {
+            count(call, Observed::First);
+            Ok(decision)
+        }
+        Some(observed) => pass(call, request, observed),
+    }
+}
+
+/// Would have been answered otherwise, and does the work all the same.
+fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decision> {
+    count(call, observed);
+    // With a lease the work outlives the transaction, what is remembered does not, and a fence tells
+    // whose answer comes.
+    let id = call.owner.id;
+    if request.lease.is_none() {
+        match claims::get(id) {
+            None => claims::open(id, &call.owner.identity, passing(request))?,
+            Some(own) if own.status.is_unfinished() => claims::close(id, Status::Ambiguous)?,
+            Some(_) => {}
+        }
+    }
+    let verdict = Verdict::Claim { attempt: 1, takeover: false };
+    Ok(Decision { verdict, answer: answer(id, request)?, passed: true })
+}
+
+/// What is remembered of a call that passes.
+pub fn passing(request: &Request) -> Claim {
+    Claim {
+        status: Status::Passed,
+        fingerprint: request.fingerprint,
+        attempt: 1,
+        checkpoint: None,
+        spilled: true,
+        first_sent: request.first_sent,
+        over_absent: false,
+        observed: true,
+    }
+}
+
+fn passed_before(id: RecordId, request: &Request) -> Option<Pass> {
+    observed::get(id).filter(|pass| pass.fingerprint == request.fingerprint)
+}
+
+/// What a call that passes is answered. Asking again is answered the same, with the fence of the
+/// first that wanted a lease.
+fn answer(id: RecordId, request: &Request) -> Result<Answer> {
+    let before = passed_before(id, request);
+    let pass = match before.filter(|pass| pass.fence.is_some() || request.lease.is_none()) {
+        Some(pass) => pass,
+        None => {
+            let pass = holding_nothing(request.fingerprint, request.lease)?;
+            observed::remember(id, pass)?;
+            pass
+        }
+    };
+    Ok(claimed(pass))
+}
+
+/// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
+fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
+    let fence = lease.map(|_| fences::next()).transpose()?;
+    let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
+    Ok(Pass { fingerprint, fence, expires_at })
+}
+
+fn claimed(Pass { fence, expires_at, .. }: Pass) -> Answer {
+    Answer { attempt: Some(1), fence, expires_at, ..outcome("claimed") }
+}
+
+fn count(call: &Call<'_>, observed: Observed) {
+    let identity = &call.owner.identity;
+    let parts = [identity.operation(), identity.scope(), identity.key()];
+    note(&call.tally, observed, parts);
+}
+
+fn note(tally: &Tally, observed: Observed, parts: [&[u8]; 3]) {
+    tally.add(Counter::of_observed(observed), 1);
+    if observed.is_sampled() {
+        samples::keep(observed, clock::now(), parts);
+    }
+}
+
+/// Stores the answer of a call that passed, if there is no other and nobody is at it.
+pub fn store_if_free(
+    call: &Call<'_>,
+    records: &Records,
+    claim: &Claim,
+    stored: &Stored,
+) -> Result<Kept> {
+    if claim.status == Status::Ambiguous {
+        return Ok(Kept::nothing());
+    }
+    let (mut row, kept) = answer_row(call, stored, claim.first_sent);
+    row.set_fingerprint(claim.fingerprint.as_ref());
+    let id = call.owner.id;
+    if let Some(_lock) = KeyLock::try_acquire(id)
+        && is_free(call, records)?
+    {
+        records.insert(&call.owner, &row)?;
+        counts::count(&call.tally, stored.counter(), 1);
+    }
+    claims::close(id, Status::Finished)?;
+    Ok(kept)
+}
+
+fn is_free(call: &Call<'_>, records: &Records) -> Result<bool> {
+    match newest(records.find_locked(&call.owner).map(Some))? {
+        Some(Locked::Nothing) => Ok(true),
+        Some(Locked::Found(found)) => {
+            Ok(found.record.expired(clock::now()) && records.delete_within(&found, 0) == Some(true))
+        }
+        Some(Locked::BeingWritten(_)) | None => Ok(false),
+    }
+}
+
+/// As `finish::take_by_fence`, for who is forgiven if it fails: nobody is waited for, and nothing is
+/// deleted that is not taken.
+///
+/// # Errors
+/// As `take_by_fence`; a stale fence also where somebody is at the key.
+pub fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+    let judge = |found: Option<&Found>| {
+        let record = found.map(|found| &found.record);
+        match check_fence(record, fence, clock::now()) {
+            FenceVerdict::Valid if fence.is_none() => FenceVerdict::NoClaim,
+            verdict => verdict,
+        }
+    };
+    // Without the lock this is only a glance, but whoever sees another fence there has lost.
+    let glance = newest(records.find(&call.owner))?;
+    match (judge(glance.as_ref()), glance) {
+        (FenceVerdict::Valid, _) => {}
+        (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(Box::new(found))),
+        (verdict, _) => return Err(refusal(call, &verdict, fence)),
+    }
+    if let Some(lock) = lock_in_a_moment(call.owner.id)
+        && let Some(Locked::Found(found)) = newest(records.find_locked(&call.owner).map(Some))?
+        && judge(Some(&found)) == FenceVerdict::Valid
+        && records.delete_within(&found, 0) == Some(true)
+    {
+        return Ok(Held::Leased(found, lock));
+    }
+    Err(refusal(call, &FenceVerdict::Stale { current: None }, fence))
+}
+
+/// What is newer than the transaction's snapshot is another's, and so as good as nothing.
+fn newest<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(error) if error.code == Code::SerializationFailure => Ok(None),
+        found => found,
+    }
+}
+
+/// The lock of a key with a lease that lasts. Whoever else has it only glances at the lease, so it is
+/// tried a few times; the lock manager's queue, in which there are deadlocks, is not entered.
+fn lock_in_a_moment(id: RecordId) -> Option<KeyLock> {
+    const NAPS: u32 = 20;
+    const NAP: Micros = 1_000;
+    KeyLock::try_acquire(id).or_else(|| {
+        (0..NAPS).find_map(|_| {
+            clock::sleep(NAP);
+            KeyLock::try_acquire(id)
+        })
+    })
+}
+
+/// What becomes of a call that finishes a claim: whoever only passed holds nothing, and what it brings
+/// is not needed.
+pub fn finished<T>(
+    call: &Call<'_>,
+    fence: Option<i64>,
+    done: Result<T>,
+    as_if: impl FnOnce() -> T,
+) -> Result<T> {
+    if call.policy.mode == Mode::Enforce {
+        return done;
+    }
+    observed::forget(call.owner.id, fence);
+    match done {
+        Err(error) if forgives(&call.policy, &error) => Ok(as_if()),
+        done => done,
+    }
+}
+
+/// Whether a refusal to finish is forgiven: who passed with a lease comes back with a fence that
+/// nobody else was given, and may find anything.
+pub fn forgives(policy: &Policy, error: &Error) -> bool {
+    policy.mode == Mode::Observe && matches!(error.code, Code::Fence | Code::NoClaim)
+}
+
+/// A call without a key that could be used.
+pub struct Keyless {
+    pub policy: Rc<Policy>,
+}
+
+impl Keyless {
+    /// What `Call::new` has refused, if the operation is only observed.
+    ///
+    /// # Errors
+    /// The refusal, if it is not; 42501 for who is no member of the operation's role.
+    pub fn instead_of(refusal: Error, operation: Option<Text<'_>>) -> Result<Self> {
+        Ok(Self { policy: observed(refusal, operation)?.policy })
+    }
+
+    /// As `instead_of`, for a claim, which is counted.
+    ///
+    /// # Errors
+    /// As `instead_of`.
+    pub fn claim(
+        refusal: Error,
+        operation: Option<Text<'_>>,
+        scope: Option<Text<'_>>,
+        key: Option<Text<'_>>,
+    ) -> Result<Self> {
+        let found = observed(refusal, operation)?;
+        let kind = if key.is_none() { Observed::MissingKey } else { Observed::BadKey };
+        let parts = [operation, scope, key].map(|text| text.map_or(&b""[..], |text| text.utf8));
+        note(&found.tally, kind, parts);
+        found.tally.add(Counter::Claimed, 1);
+        Ok(Self { policy: found.policy })
+    }
+
+    /// What it is answered.
+    pub fn claimed(&self, lease: Option<Micros>) -> Result<Answer> {
+        holding_nothing(None, lease.or(self.policy.lease)).map(claimed)
+    }
+}
+
+fn observed(refusal: Error, operation: Option<Text<'_>>) -> Result<Operation> {
+    let named = operation.filter(|name| check_operation(Some(name.utf8)).is_ok());
+    let Some(name) = named.filter(|_| refusal.code == Code::BadKey) else {
+        return Err(refusal);
+    };
+    let operation = operations::get(&name)?;
+    if operation.policy.mode != Mode::Observe {
+        return Err(refusal);
+    }
+    check_role(&operation.policy, name.utf8)?;
+    Ok(operation)
+}

@@ -1,0 +1,128 @@
+//! How long a call waits for the holder of its key, and for what.
+
+use crate::pg::clock;
+use crate::pg::lock::{self, KeyLock};
+use crate::stats::{Counter, Tally};
+use crate::tables::records::row::{Found, Owner};
+use crate::tables::records::table::{Locked, Records};
+use pgrx::pg_sys;
+use rules::error::Result;
+use rules::identity::RecordId;
+use rules::{Micros, Timestamp};
+use std::cell::Cell;
+
+/// The time that a claim may still wait, over all the waits it takes.
+pub struct Waiting<'a> {
+    until: Timestamp,
+    nap: Micros,
+    /// When the first wait began, if there was one.
+    began: Cell<Option<Timestamp>>,
+    tally: &'a Tally,
+}
+
+/// Between looks at a lease: short at first, so that quick work is answered quickly.
+const FIRST_NAP: Micros = 2_000;
+const LONGEST_NAP: Micros = 100_000;
+const SWEEP: Micros = 100_000;
+
+/// The key's lock, and the record if there is one.
+type Locking = (KeyLock, Option<Found>);
+
+/// The lock of a key that nobody else has, and what is there under it; `None` where there is
+/// something to wait for.
+pub fn locked_at_once(records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
+    let Some(lock) = KeyLock::try_acquire(owner.id) else {
+        return Ok(None);
+    };
+    Ok(match records.find_locked(owner)? {
+        Locked::Nothing => Some((lock, None)),
+        Locked::Found(found) => Some((lock, Some(*found))),
+        Locked::BeingWritten(_) => None,
+    })
+}
+
+impl<'a> Waiting<'a> {
+    pub fn for_up_to(wait: Micros, tally: &'a Tally) -> Self {
+        // Without a wait there is no need to read the clock.
+        let until = if wait > 0 { clock::now().saturating_add(wait) } else { Timestamp::MIN };
+        Self { until, nap: FIRST_NAP, began: Cell::new(None), tally }
+    }
+
+    fn begin(&self) {
+        self.began.set(self.began.get().or_else(|| Some(clock::now())));
+    }
+
+    pub fn remaining(&self) -> Micros {
+        if self.until == Timestamp::MIN {
+            return 0;
+        }
+        self.until.saturating_sub(clock::now()).max(0)
+    }
+
+    /// What an expired record is deleted within, for a row that takes its place at once. A sweep
+    /// that is at it commits within milliseconds, and is no holder to be told of.
+    pub fn for_a_sweep(&self) -> Micros {
+        self.remaining().max(SWEEP)
+    }
+
+    /// Takes the key's lock, and looks at a record that nobody is writing; `None` if the wait was
+    /// not enough for both.
+    pub fn lock_and_look(&self, records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
+        loop {
+            let Some(lock) = KeyLock::try_acquire(owner.id).or_else(|| self.acquire(owner.id))
+            else {
+                return Ok(None);
+            };
+            match records.find_locked(owner)? {
+                Locked::Nothing => return Ok(Some((lock, None))),
+                Locked::Found(found) => return Ok(Some((lock, Some(*found)))),
+                Locked::BeingWritten(xid) => {
+                    drop(lock);
+                    if !self.transaction_ends(xid) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn acquire(&self, id: RecordId) -> Option<KeyLock> {
+        let remaining = self.remaining();
+        if remaining == 0 {
+            return None;
+        }
+        self.begin();
+        KeyLock::acquire_within(id, remaining)
+    }
+
+    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
+        let remaining = self.remaining();
+        if remaining == 0 {
+            return false;
+        }
+        self.begin();
+        lock::transaction_ends_within(xid, remaining)
+    }
+
+    /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
+    /// for, so this polls, with back-off.
+    pub fn for_leased(&mut self, found: Option<&Found>) {
+        self.begin();
+        let lapse = found.and_then(|found| found.record.lease_until).unwrap_or(Timestamp::MAX);
+        let to_lapse = lapse.saturating_sub(clock::now()).max(0);
+        let nap = self.nap.min(self.remaining()).min(to_lapse);
+        self.nap = (self.nap * 2).min(LONGEST_NAP);
+        clock::sleep(nap);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    /// Also when an error ended the wait: counting cannot raise another.
+    fn drop(&mut self) {
+        if let Some(began) = self.began.get() {
+            let waited = clock::now().saturating_sub(began);
+            self.tally.add(Counter::Waits, 1);
+            self.tally.add(Counter::WaitMicros, u64::try_from(waited).unwrap_or(0));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Arrays of text.
+
+use crate::pg::datum::text::Text;
+use crate::pg::datum::varlena;
+use crate::pg::memory;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::error::Result;
+
+/// The elements of a text array, in order; `None` for those that are null.
+///
+/// # Errors
+/// 53200 if there is not enough memory for them.
+///
+/// # Safety
+/// `datum` must be a text[] that outlives `'a`, as must the current memory context.
+pub unsafe fn texts<'a>(datum: Datum) -> Result<Vec<Option<Text<'a>>>> {
+    let mut elements = std::ptr::null_mut();
+    let mut nulls = std::ptr::null_mut();
+    let mut count = 0;
+    // SAFETY: declared text[]. Several times its size, as each element is kept apart.
+    memory::expect(unsafe { varlena::raw_size(datum) }.saturating_mul(8))?;
+    // SAFETY: text is of variable length (-1), not passed by value, and int-aligned; both results
+    // are arrays of `count` elements, and an element points into the array.
+    unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        Ok((0..usize::try_from(count).unwrap_or(0))
+            .map(|index| {
+                let is_null = *nulls.add(index);
+                (!is_null).then(|| Text::from_datum(*elements.add(index)))
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,54 @@
+//! Values made by us.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::Micros;
+
+/// A text of ours with the one-byte header of a short varlena (varatt.h), on the stack: it is
+/// copied into the row at once.
+#[derive(Default)]
+pub struct ShortText([u8; 16]);
+
+pub fn short_text(text: &str, room: &mut ShortText) -> Datum {
+    let length = text.len().min(room.0.len() - 1);
+    room.0[1..=length].copy_from_slice(&text.as_bytes()[..length]);
+    let with_header = (length + 1) as u8;
+    room.0[0] =
+        if cfg!(target_endian = "little") { (with_header << 1) | 1 } else { with_header | 0x80 };
+    Datum::from(room.0.as_ptr())
+}
+
+/// A palloc'd text.
+pub fn text(text: &str) -> Datum {
+    let length = i32::try_from(text.len()).unwrap_or(0);
+    // SAFETY: copies `length` bytes. Our own words are ASCII, so right in every encoding.
+    Datum::from(unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length) })
+}
+
+/// A palloc'd uuid.
+pub fn uuid(bytes: [u8; 16]) -> Datum {
+    // SAFETY: 16 fresh bytes.
+    unsafe {
+        let copy: *mut [u8; 16] = pg_sys::palloc(bytes.len()).cast();
+        copy.write(bytes);
+        Datum::from(copy)
+    }
+}
+
+/// A uuid as SQL shows it.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)].join("-")
+}
+
+/// A palloc'd interval of microseconds alone.
+pub fn interval(micros: Micros) -> Datum {
+    // SAFETY: a fresh, fully initialised interval.
+    unsafe {
+        let copy: *mut pg_sys::Interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast();
+        copy.write(pg_sys::Interval { time: micros, day: 0, month: 0 });
+        Datum::from(copy)
+    }
+}

@@ -1,0 +1,9 @@
+//! Values: read from Postgres' memory, and made in it.
+
+pub mod array;
+pub mod encoding;
+pub mod jsonb;
+pub mod make;
+pub mod row;
+pub mod text;
+pub mod varlena;

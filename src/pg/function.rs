@@ -1,0 +1,50 @@
+//! The way in: what `PG_FUNCTION_INFO_V1` and `PG_GETARG_*` are to C.
+//!
+//! `#[pg_extern]` is not used, because of the errors (see `pg::error`), because the SQL of the
+//! functions is written by hand in `sql/`, and because jsonb and text pass through as datums.
+
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::error;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// Exports each `symbol` as a version-1 C function that runs `body`.
+macro_rules! sql_functions {
+    ($($symbol:ident => $body:path),* $(,)?) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $symbol(
+                fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
+            ) -> ::pgrx::pg_sys::Datum {
+                // SAFETY: called by Postgres' function manager, with the call's own fcinfo.
+                unsafe { $crate::pg::function::enter(fcinfo, $body) }
+            }
+            const _: () = {
+                #[unsafe(export_name = concat!("pg_finfo_", stringify!($symbol)))]
+                extern "C" fn finfo() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
+                    &::pgrx::pg_sys::Pg_finfo_record { api_version: 1 }
+                }
+            };
+        )*
+    };
+}
+pub(crate) use sql_functions;
+
+/// Runs a function's body and throws its error only after everything of Rust's is gone.
+///
+/// # Safety
+/// `fcinfo` must be that of a call in progress, and the caller must have no destructor pending.
+pub unsafe fn enter(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Args) -> Returned) -> Datum {
+    // SAFETY: `fcinfo` is that of a call in progress, the caller promises.
+    let arguments = unsafe { Args::of(fcinfo) };
+    match error::catch(|| body(&arguments)) {
+        Ok(Some(datum)) => datum,
+        Ok(None) => {
+            // SAFETY: `fcinfo` is valid for the call, says the caller.
+            unsafe { (*fcinfo).isnull = true };
+            Datum::from(0)
+        }
+        // SAFETY: the caller has no destructor pending, and here is none either.
+        Err(raised) => unsafe { raised.throw() },
+    }
+}

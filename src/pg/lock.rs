@@ -1,0 +1,239 @@
+//! The lock of a record: a transaction-level advisory lock on its id.
+//!
+//! Every claim and every write of a key holds it, so tuples are not fought over, the lock manager
+//! does the waiting, and its deadlock detector sees it.
+
+use crate::pg::{raw, subtransaction};
+use pgrx::pg_sys;
+use rules::Micros;
+use rules::identity::RecordId;
+
+/// Fourth field of the lock's tag, shown as `objsubid` in pg_locks. Postgres' own advisory locks
+/// use 1 and 2 (lockfuncs.c), so an application's can never be one of ours.
+pub const CLASS: u16 = 478;
+
+/// How these locks are held.
+pub const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+/// The same for what is held for a moment alone, and is no claim: see [`Names`].
+const MOMENTARY: u16 = 479;
+
+fn tag(id: RecordId) -> pg_sys::LOCKTAG {
+    advisory(id.lock_key(), CLASS)
+}
+
+fn advisory((high, low): (u32, u32), class: u16) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: a global, constant for the backend.
+        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field2: high,
+        locktag_field3: low,
+        locktag_field4: class,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+/// Tags of locks by name, for rows that are looked up and written in one go. Two names with one tag
+/// wait for each other a little: nobody waits for anything else while he holds one.
+#[derive(Clone, Copy)]
+pub struct Names(u64);
+
+impl Names {
+    /// Of names that all begin with these parts.
+    pub fn new(parts: &[&[u8]]) -> Self {
+        parts.iter().fold(Self(0xcbf2_9ce4_8422_2325), |names, part| Self(names.hash(part)))
+    }
+
+    /// FNV-1a, with the end of each part marked by a byte that UTF-8 has no use for.
+    fn hash(self, part: &[u8]) -> u64 {
+        let bytes = part.iter().chain([&0xff]);
+        bytes.fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    pub fn tag(self, name: &[u8]) -> pg_sys::LOCKTAG {
+        let hash = self.hash(name);
+        advisory(((hash >> 32) as u32, hash as u32), MOMENTARY)
+    }
+}
+
+/// Makes the (sub)transaction the owner of locks taken and given back, whatever portal or internal
+/// subtransaction the call happens in: `LockRelease` wants the same owner that acquired.
+struct TransactionOwner(pg_sys::ResourceOwner);
+
+impl TransactionOwner {
+    fn set() -> Self {
+        // SAFETY: both owners exist for the whole (sub)transaction; the former one comes back on drop.
+        unsafe {
+            let before = pg_sys::CurrentResourceOwner;
+            pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+            Self(before)
+        }
+    }
+}
+
+impl Drop for TransactionOwner {
+    fn drop(&mut self) {
+        // SAFETY: see `set`.
+        unsafe { pg_sys::CurrentResourceOwner = self.0 };
+    }
+}
+
+/// The lock of a key, given back when dropped unless it is kept.
+#[must_use]
+pub struct KeyLock(pg_sys::LOCKTAG);
+
+impl KeyLock {
+    /// Takes the lock if nobody else holds it.
+    pub fn try_acquire(id: RecordId) -> Option<Self> {
+        let tag = tag(id);
+        let _owner = TransactionOwner::set();
+        // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+        let result = unsafe { pg_sys::LockAcquire(&tag, MODE, false, true) };
+        (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Self(tag))
+    }
+
+    /// Takes the lock, waiting as long as the caller's own timeouts allow.
+    pub fn acquire(id: RecordId) -> Self {
+        Self::acquire_tag(tag(id))
+    }
+
+    /// As `acquire`, for a lock by name.
+    pub fn acquire_tag(tag: pg_sys::LOCKTAG) -> Self {
+        let _owner = TransactionOwner::set();
+        // SAFETY: an error goes on to the caller.
+        let acquired = unsafe { subtransaction::call_keeping_error(|| wait_for_lock(&tag)) };
+        acquired.unwrap_or_else(|error| error.resume());
+        Self(tag)
+    }
+
+    /// Takes the lock, waiting for at most `wait`; `None` if somebody held it all the while.
+    pub fn acquire_within(id: RecordId, wait: Micros) -> Option<Self> {
+        let tag = tag(id);
+        // The internal subtransaction hands the lock to the caller's when it ends.
+        held_within(wait, || wait_for_lock(&tag)).map(|()| Self(tag))
+    }
+
+    /// Holds the lock until the transaction ends, or the savepoint that it was taken in is rolled
+    /// back.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        // While an error unwinds, Postgres' abort gives the lock back.
+        if std::thread::panicking() {
+            return;
+        }
+        let _owner = TransactionOwner::set();
+        // SAFETY: acquired in the same (sub)transaction, by the same owner.
+        unsafe { pg_sys::LockRelease(&self.0, MODE, false) };
+    }
+}
+
+fn wait_for_lock(tag: &pg_sys::LOCKTAG) {
+    // SAFETY: a valid tag.
+    unsafe { raw::LockAcquire(tag, MODE, false, false) };
+}
+
+/// Waits for the end of the transaction that is writing a record, as long as the caller's own
+/// timeouts allow.
+pub fn transaction_ends(xid: pg_sys::TransactionId) {
+    // SAFETY: an error goes on to the caller.
+    let ended = unsafe { subtransaction::call_keeping_error(|| wait_for_transaction(xid)) };
+    ended.unwrap_or_else(|error| error.resume());
+}
+
+/// Waits for the end of the transaction that is writing a record, for at most `wait`.
+pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool {
+    held_within(wait, || wait_for_transaction(xid)).is_some()
+}
+
+fn wait_for_transaction(xid: pg_sys::TransactionId) {
+    // SAFETY: any xid may be waited for; no relation is named for the error context.
+    unsafe {
+        raw::XactLockTableWait(
+            xid,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            pg_sys::XLTW_Oper::XLTW_None,
+        );
+    }
+}
+
+/// Does what waits for a lock of any kind; `None` if `wait` was not enough, and nothing was done.
+///
+/// Nothing in `body` may have a destructor.
+pub fn held_within<T: Copy>(wait: Micros, body: impl FnOnce() -> T + Copy) -> Option<T> {
+    subtransaction::within_lock_timeout(milliseconds(wait), body)
+}
+
+fn milliseconds(wait: Micros) -> i32 {
+    i32::try_from(wait / 1_000).unwrap_or(i32::MAX)
+}
+
+/// Whether another transaction, prepared ones included, holds the lock. Takes nothing, so that
+/// asking never makes a claim beside it fail.
+pub fn is_held_by_another(id: RecordId) -> bool {
+    let mut count = 0;
+    // SAFETY: a valid tag. The result is palloc'd, or on a standby kept by lock.c for the next
+    // call, so it is not ours to free.
+    unsafe { pg_sys::GetLockConflicts(&tag(id), MODE, &mut count) };
+    count > 0
+}
+
+/// Whether somebody holds this database's lock against those who connect, and so waits for us to
+/// leave: DROP DATABASE, or CREATE DATABASE with this one as its template.
+pub fn database_is_wanted() -> bool {
+    // SAFETY: a global, constant for the backend.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    // An object that is shared by all databases, in the mode that a session takes when it connects
+    // (utils/init/postinit.c).
+    !try_object(
+        pg_sys::InvalidOid,
+        pg_sys::DatabaseRelationId,
+        database,
+        pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
+    )
+}
+
+/// Keeps an extension from being dropped until the transaction ends; false if somebody is at it.
+pub fn keep_extension(extension: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    let database = unsafe { pg_sys::MyDatabaseId };
+    try_object(
+        database,
+        pg_sys::ExtensionRelationId,
+        extension,
+        pg_sys::AccessShareLock as pg_sys::LOCKMODE,
+    )
+}
+
+/// Takes the lock of an object that is no relation, if that is free, until the transaction ends.
+fn try_object(
+    database: pg_sys::Oid,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    mode: pg_sys::LOCKMODE,
+) -> bool {
+    let tag = pg_sys::LOCKTAG {
+        locktag_field1: u32::from(database),
+        locktag_field2: u32::from(class),
+        locktag_field3: u32::from(object),
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    // SAFETY: a valid tag and mode, within a transaction, which releases it.
+    let result = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// How many keys one transaction may hold by locks: its share of the lock table
+/// (max_locks_per_transaction).
+pub fn fair_share() -> usize {
+    // SAFETY: a global, constant after server start.
+    usize::try_from(unsafe { pg_sys::max_locks_per_xact }).unwrap_or(0)
+}

@@ -1,0 +1,21 @@
+//! Postgres for Rust: calls, errors, memory, values, tables, locks, SPI, shared memory. Nothing here
+//! knows of a table of ours or of idempotency.
+
+pub mod acl;
+pub mod arguments;
+pub mod clock;
+pub mod database;
+pub mod datum;
+pub mod error;
+pub mod function;
+pub mod lock;
+pub mod memory;
+pub mod prepared;
+pub mod random;
+pub mod raw;
+pub mod rights;
+pub mod shared_memory;
+pub mod snapshot;
+pub mod spi;
+pub mod subtransaction;
+pub mod table;

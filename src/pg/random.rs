@@ -1,0 +1,15 @@
+//! Random bytes, from where Postgres takes its own.
+
+use pgrx::pg_sys;
+use rules::error::{Code, Error, Result};
+
+/// Bytes that nobody can guess.
+pub fn bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: writes `N` bytes.
+    if unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
+        return Ok(bytes);
+    }
+    Err(Error::new(Code::ObjectNotReady, "could not generate random values")
+        .hint("The operating system gave none; try again."))
+}

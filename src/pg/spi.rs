@@ -1,0 +1,90 @@
+//! SQL through SPI, for what is not hot: settings, grants, explanations.
+//!
+//! The functions that use it pin their search_path (sql/30_functions.sql), and the statements name
+//! everything in full all the same.
+
+use crate::pg::datum::encoding::to_server;
+use crate::pg::datum::text::Text;
+use crate::pg::error::Kept;
+use crate::pg::{raw, subtransaction};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::error::{Code, Error, Result};
+use std::convert::identity;
+
+/// A parameter: its type and its value.
+pub type Parameter = (pg_sys::Oid, Option<Datum>);
+
+/// Runs a statement; returns the number of rows it processed.
+pub fn execute(sql: &str, parameters: &[Parameter]) -> Result<u64> {
+    with_spi(|| {
+        run(sql, parameters, identity)?;
+        // SAFETY: set by the statement just run.
+        Ok(unsafe { pg_sys::SPI_processed })
+    })
+}
+
+/// Runs a statement that writes records. What a constraint of an administrator's refuses is not
+/// shown: DETAIL would be the row, with the stored answer, in front of a caller and in the log.
+pub fn execute_on_records(sql: &str, parameters: &[Parameter]) -> Result<()> {
+    with_spi(|| run(sql, parameters, Kept::without_detail))
+}
+
+/// Runs a query; returns its first column, which must be text, in UTF-8. Nulls are passed over.
+pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
+    with_spi(|| {
+        run(sql, parameters, identity)?;
+        // SAFETY: the tuple table of the query just run, read before SPI is left.
+        unsafe {
+            let table = pg_sys::SPI_tuptable;
+            let rows = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
+            Ok((0..rows)
+                .filter_map(|row| {
+                    let mut is_null = false;
+                    let tuple = *(*table).vals.add(row);
+                    let datum = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 1, &mut is_null);
+                    (!is_null)
+                        .then(|| String::from_utf8_lossy(Text::from_datum(datum).utf8).into_owned())
+                })
+                .collect())
+        }
+    })
+}
+
+/// Runs what uses SPI.
+pub fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: connected and finished in pairs; an error leaves SPI to the end of the transaction.
+    unsafe { pg_sys::SPI_connect() };
+    let result = body();
+    // SAFETY: as above.
+    unsafe { pg_sys::SPI_finish() };
+    result
+}
+
+/// Never read-only to SPI, which would mean the snapshot of the caller's statement: settings are
+/// read and changed as of now.
+fn run(sql: &str, parameters: &[Parameter], shown: impl FnOnce(Kept) -> Kept) -> Result<()> {
+    let statement = to_server(sql);
+    let mut types: Vec<pg_sys::Oid> = parameters.iter().map(|(oid, _)| *oid).collect();
+    let mut values: Vec<Datum> =
+        parameters.iter().map(|(_, value)| value.unwrap_or(Datum::from(0))).collect();
+    let nulls: Vec<std::ffi::c_char> = parameters
+        .iter()
+        .map(|(_, value)| if value.is_none() { b'n' } else { b' ' } as std::ffi::c_char)
+        .collect();
+    let count = i32::try_from(parameters.len()).unwrap_or(0);
+    let (types, values, nulls) = (types.as_mut_ptr(), values.as_mut_ptr(), nulls.as_ptr());
+    // SAFETY: the three arrays have `count` elements and outlive the call; an error goes on to the
+    // caller.
+    let code = unsafe {
+        subtransaction::call_keeping_error(|| {
+            raw::SPI_execute_with_args(statement, count, types, values, nulls, false, 0)
+        })
+    };
+    let code = code.unwrap_or_else(|error| shown(error.or_lost_race()).resume());
+    if code < 0 {
+        return Err(Error::new(Code::ObjectNotReady, "could not run an internal statement")
+            .detail(format!("SPI answered {code}.")));
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Inserting a row past the executor, into a table and its indexes.
+//!
+//! This is what `CatalogTupleInsert` (catalog/indexing.c) does, with the primary key's index open
+//! already, the values of the indexes taken from the row instead of a slot, and locks on indexes
+//! kept until the transaction ends.
+
+use crate::pg::datum::row::Columns;
+use crate::pg::raw;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use std::mem::offset_of;
+
+/// Inserts a row. Nothing here has a destructor: an error jumps over these frames.
+///
+/// # Safety
+/// `table` and `primary`, the index of its primary key, must be open to be written; the table must
+/// have plain indexes only (`index::is_plain`), and the row a value of the right type for each of
+/// its columns. As for everything in `uncaught` that may raise an error.
+pub unsafe fn insert(table: pg_sys::Relation, primary: pg_sys::Relation, row: &Columns) {
+    // SAFETY: as the caller says; each index is open and locked while it is written to, and in the
+    // list because it is the table's.
+    unsafe {
+        let tuple = row.form((*table).rd_att);
+        if let Some(columns) = row.set_before_nulls() {
+            leave_out_nulls(tuple, columns);
+        }
+        raw::simple_heap_insert(table, tuple);
+        let indexes = raw::RelationGetIndexList(table);
+        let count = if indexes.is_null() { 0 } else { (*indexes).length };
+        for position in 0..usize::try_from(count).unwrap_or(0) {
+            let oid = (*(*indexes).elements.add(position)).oid_value;
+            if oid == (*primary).rd_id {
+                enter(primary, table, row, tuple);
+            } else {
+                let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+                let index = raw::index_open(oid, lock);
+                enter(index, table, row, tuple);
+                raw::index_close(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+            }
+        }
+        raw::list_free(indexes);
+        raw::heap_freetuple(tuple);
+        raw::CommandCounterIncrement();
+    }
+}
+
+/// Makes a tuple as short as one from before the null columns at its end were added: what is not there
+/// reads as null (`heap_deform_tuple` and `getmissingattr`, access/common/heaptuple.c). That saves the bitmap
+/// of nulls, eight bytes a record.
+///
+/// # Safety
+/// The tuple must be fresh from `heap_form_tuple`, its first `columns` not null and the others null.
+unsafe fn leave_out_nulls(tuple: pg_sys::HeapTuple, columns: usize) {
+    const WITHOUT_BITMAP: usize = offset_of!(pg_sys::HeapTupleHeaderData, t_bits)
+        .next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize);
+    // SAFETY: as the caller says. Both offsets are maximally aligned, so the columns stay aligned; they move
+    // towards the beginning, within the tuple.
+    unsafe {
+        let header = (*tuple).t_data;
+        let data = usize::from((*header).t_hoff);
+        let Some(saved) = data.checked_sub(WITHOUT_BITMAP) else { return };
+        let length = (*tuple).t_len as usize - data;
+        let bytes: *mut u8 = header.cast();
+        std::ptr::copy(bytes.add(data), bytes.add(WITHOUT_BITMAP), length);
+        (*tuple).t_len -= saved as u32;
+        (*header).t_hoff = WITHOUT_BITMAP as u8;
+        (*header).t_infomask &= !(pg_sys::HEAP_HASNULL as u16);
+        (*header).t_infomask2 =
+            (*header).t_infomask2 & !(pg_sys::HEAP_NATTS_MASK as u16) | columns as u16;
+    }
+}
+
+/// # Safety
+/// As for `insert`; the index must be open, and the tuple be in the table.
+unsafe fn enter(
+    index: pg_sys::Relation,
+    table: pg_sys::Relation,
+    row: &Columns,
+    tuple: pg_sys::HeapTuple,
+) {
+    const MOST: usize = pg_sys::INDEX_MAX_KEYS as usize;
+    // SAFETY: as the caller says. An index has at most so many columns, and all of them are the
+    // table's, counted from 1: there are no expressions.
+    unsafe {
+        let form = (*index).rd_index;
+        // One that is being made concurrently will see the row when it is filled.
+        if !(*form).indisready {
+            return;
+        }
+        let (mut values, mut nulls) = ([Datum::from(0); MOST], [true; MOST]);
+        let columns = usize::try_from((*form).indnatts).unwrap_or(0).min(MOST);
+        for (position, attribute) in (*form).indkey.values.as_slice(columns).iter().enumerate() {
+            let column = usize::try_from(*attribute).unwrap_or(0).saturating_sub(1);
+            nulls[position] = row.get(column).is_none();
+            values[position] = row.get(column).unwrap_or(Datum::from(0));
+        }
+        let check = if (*form).indisunique {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
+        } else {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+        };
+        let info = raw::BuildIndexInfo(index);
+        raw::index_insert(
+            index,
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            &raw mut (*tuple).t_self,
+            table,
+            check,
+            false,
+            info,
+        );
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        raw::index_insert_cleanup(index, info);
+        raw::pfree(info.cast());
+    }
+}

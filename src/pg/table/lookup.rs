@@ -1,0 +1,179 @@
+//! Looking a row up by its primary key, past the executor.
+
+use crate::pg::table::relation::Relation;
+use crate::pg::{raw, snapshot, subtransaction};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::identity::RecordId;
+
+/// A primary key: its columns, in the order of the index, and their values.
+#[derive(Clone, Copy)]
+pub struct Key {
+    columns: [(usize, Datum); MOST],
+    count: usize,
+    /// The function by which all of them are compared.
+    equal: u32,
+}
+
+/// No primary key of ours has more columns.
+const MOST: usize = 3;
+
+impl Key {
+    /// Of a record. It points to the id, which must outlive it.
+    pub fn record(id: &RecordId) -> Self {
+        let id = (0, Datum::from(id.0.as_ptr()));
+        Self { columns: [id; MOST], count: 1, equal: pg_sys::F_UUID_EQ }
+    }
+
+    /// Of texts, in columns of collation "C".
+    pub fn texts(texts: &[(usize, Datum)]) -> Self {
+        let mut columns = [(0, Datum::from(0)); MOST];
+        let count = texts.len().min(MOST);
+        columns[..count].copy_from_slice(&texts[..count]);
+        Self { columns, count, equal: pg_sys::F_TEXTEQ }
+    }
+}
+
+/// A palloc'd copy of the row as of now, or null: see `Records::find`.
+pub fn current(table: &Relation, key: Key) -> pg_sys::HeapTuple {
+    let mut snapshot = snapshot::current();
+    let look = Look::new(table, key, &raw mut snapshot);
+    // SAFETY: an error goes on to the caller.
+    let tuple = unsafe { subtransaction::call_keeping_error(|| look.first()) };
+    tuple.unwrap_or_else(|error| error.resume())
+}
+
+/// The row as of now, also while it is being written.
+pub fn dirty(table: &Relation, key: Key) -> Seen {
+    let mut snapshot = snapshot::dirty();
+    let look = Look::new(table, key, &raw mut snapshot);
+    // SAFETY: an error goes on to the caller.
+    let seen = unsafe { subtransaction::call_keeping_error(|| look.most_telling()) };
+    seen.unwrap_or_else(|error| error.resume())
+}
+
+/// What became of a version of a row, as far as can be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There is none.
+    Nothing,
+    /// Committed, or written by this very transaction.
+    Settled,
+    /// Another transaction is inserting it.
+    Arriving,
+    /// Another transaction is deleting it, and nobody is inserting another.
+    Leaving,
+}
+
+/// The version of a row that tells most, and who is writing it.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    pub kind: Kind,
+    /// Of a version that is arriving or leaving.
+    pub writer: pg_sys::TransactionId,
+    /// A palloc'd copy, or null.
+    pub tuple: pg_sys::HeapTuple,
+}
+
+/// A look-up of one row by its primary key. Nothing in its methods has a destructor: an error jumps
+/// over their frames.
+#[derive(Clone, Copy)]
+pub struct Look {
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    key: Key,
+    snapshot: pg_sys::Snapshot,
+}
+
+impl Look {
+    /// It points to what the key points to and to the snapshot, which must outlive it.
+    pub fn new(table: &Relation, key: Key, snapshot: pg_sys::Snapshot) -> Self {
+        Self { table: table.raw, index: table.primary.raw, key, snapshot }
+    }
+
+    /// A palloc'd copy of the first tuple that the snapshot sees, or null.
+    fn first(self) -> pg_sys::HeapTuple {
+        // SAFETY: the scan is ended, and the tuple copied before that.
+        unsafe {
+            let scan = self.begin();
+            let mut tuple = next(scan);
+            if !tuple.is_null() {
+                tuple = raw::heap_copytuple(tuple);
+            }
+            raw::systable_endscan_ordered(scan);
+            tuple
+        }
+    }
+
+    /// With a dirty snapshot. A row that is being replaced has a version that leaves and one that
+    /// arrives, in either order: the one that arrives tells more.
+    ///
+    /// # Safety
+    /// As for everything in `uncaught` that may raise an error.
+    pub unsafe fn most_telling(self) -> Seen {
+        let mut seen = Seen {
+            kind: Kind::Nothing,
+            writer: pg_sys::InvalidTransactionId,
+            tuple: std::ptr::null_mut(),
+        };
+        // SAFETY: as above; the scan fills in the snapshot for each tuple that it returns.
+        unsafe {
+            let scan = self.begin();
+            loop {
+                let tuple = next(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let (inserting, deleting) = ((*self.snapshot).xmin, (*self.snapshot).xmax);
+                let (kind, writer) = if inserting != pg_sys::InvalidTransactionId {
+                    (Kind::Arriving, inserting)
+                } else if deleting != pg_sys::InvalidTransactionId {
+                    (Kind::Leaving, deleting)
+                } else {
+                    (Kind::Settled, pg_sys::InvalidTransactionId)
+                };
+                seen = Seen { kind, writer, tuple: raw::heap_copytuple(tuple) };
+                if kind != Kind::Leaving {
+                    break;
+                }
+            }
+            raw::systable_endscan_ordered(scan);
+        }
+        seen
+    }
+
+    /// # Safety
+    /// The scan must be ended.
+    unsafe fn begin(self) -> pg_sys::SysScanDesc {
+        // SAFETY: table and index are open and locked, the values are of the types of their columns,
+        // the snapshot outlives the scan; the scan keys are initialised before use, and copied
+        // (genam.c).
+        unsafe {
+            let mut keys: [pg_sys::ScanKeyData; MOST] = std::mem::zeroed();
+            let count = self.key.count.min(MOST);
+            for (key, (column, value)) in keys.iter_mut().zip(self.key.columns).take(count) {
+                raw::ScanKeyInit(
+                    key,
+                    column as i16 + 1,
+                    pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                    pg_sys::RegProcedure::from(self.key.equal),
+                    value,
+                );
+            }
+            raw::systable_beginscan_ordered(
+                self.table,
+                self.index,
+                self.snapshot,
+                count as i32,
+                keys.as_mut_ptr(),
+            )
+        }
+    }
+}
+
+/// # Safety
+/// The scan must be open.
+unsafe fn next(scan: pg_sys::SysScanDesc) -> pg_sys::HeapTuple {
+    // SAFETY: as the caller says.
+    unsafe { raw::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection) }
+}

@@ -1,0 +1,6 @@
+//! Tables past the executor: open, look up, insert, delete.
+
+pub mod index;
+pub mod insert;
+pub mod lookup;
+pub mod relation;

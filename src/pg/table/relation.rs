@@ -1,0 +1,302 @@
+//! Open tables and index scans over one key, closed whatever happens.
+
+use crate::pg::datum::row::{self, Columns};
+use crate::pg::error::Kept;
+use crate::pg::table::index::{self, Index};
+use crate::pg::table::insert;
+use crate::pg::{raw, subtransaction};
+use pgrx::{PgList, pg_sys};
+use rules::error::Result;
+
+/// What became of a write (access/tableam.h).
+pub type Outcome = pg_sys::TM_Result::Type;
+
+/// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
+/// whoever moves or drops records waits for us, and we for them.
+pub struct Relation {
+    pub raw: pg_sys::Relation,
+    /// The index of its primary key.
+    pub primary: Index,
+    lock: pg_sys::LOCKMODE,
+}
+
+impl Relation {
+    /// Opens a table and waits for its lock; `None` if there is no such table (any more).
+    ///
+    /// # Errors
+    /// 55000 if it does not have the columns this library knows.
+    pub fn open(table: pg_sys::Oid, lock: pg_sys::LOCKMODE, known: usize) -> Result<Option<Self>> {
+        // SAFETY: any OID may be asked for; null answers one that is no table.
+        let raw = unsafe { pg_sys::try_table_open(table, lock) };
+        if raw.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: opened just now, under this lock.
+        unsafe { Self::opened(raw, lock, known) }.map(Some)
+    }
+
+    /// Opens a table whose lock the transaction has taken already, in this mode.
+    ///
+    /// # Errors
+    /// As `open`.
+    ///
+    /// # Safety
+    /// The transaction must hold a lock of that mode on the table.
+    pub unsafe fn open_locked(
+        table: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        known: usize,
+    ) -> Result<Option<Self>> {
+        // SAFETY: any OID may be asked for; null answers one that is no table.
+        let raw = unsafe { pg_sys::try_table_open(table, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        if raw.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: opened just now; the caller promises the lock.
+        unsafe { Self::opened(raw, lock, known) }.map(Some)
+    }
+
+    /// # Safety
+    /// The relation must be open, and locked in this mode.
+    unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let relation = unsafe { Self { raw, primary: Index::open(primary_key(raw)?, lock), lock } };
+        // SAFETY: the relation's own descriptor.
+        if unsafe { row::fits(relation.descriptor(), known) } {
+            Ok(relation)
+        } else {
+            Err(row::do_not_fit())
+        }
+    }
+
+    /// A plain B-tree that begins with this column, if there is one.
+    pub fn index_on(&self, column: usize) -> Option<Index> {
+        // SAFETY: the relation is open and locked, so its indexes stay; those not wanted are
+        // closed at once.
+        unsafe {
+            let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let mut open = indexes.iter_oid().map(|index| Index::open(index, lock));
+            open.find(|index| index.orders_by(column))
+        }
+    }
+
+    /// Closes the table and gives its lock back at once.
+    pub fn give_back(self) {
+        // SAFETY: taken by `open`, in this very call; the close itself is left to `drop`.
+        unsafe {
+            pg_sys::UnlockRelationOid(self.primary.oid(), self.lock);
+            pg_sys::UnlockRelationOid(self.oid(), self.lock);
+        }
+    }
+
+    /// The first index that an insert of ours cannot maintain: one with an expression, a predicate,
+    /// an exclusion or a deferred constraint.
+    pub fn unfit_index(&self) -> Option<pg_sys::Oid> {
+        // SAFETY: the relation is open and locked; each index is closed before the next.
+        unsafe {
+            let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
+            indexes.iter_oid().find(|index| !index::is_plain(*index))
+        }
+    }
+
+    /// Inserts a row, into every index. Its values must be of their columns' types.
+    pub fn insert(&self, row: &Columns) -> std::result::Result<(), Kept> {
+        // SAFETY: the caller gets the error.
+        unsafe { subtransaction::call_keeping_error(|| self.insert_uncaught(row)) }
+    }
+
+    /// As `insert`, for who catches what it raises.
+    ///
+    /// # Safety
+    /// As for everything in `uncaught` that may raise an error.
+    pub unsafe fn insert_uncaught(&self, row: &Columns) {
+        // SAFETY: as the caller says; the relation and its primary key are open.
+        unsafe { insert::insert(self.raw, self.primary.raw, row) };
+    }
+
+    /// Deletes a tuple. Where somebody else is writing it, or has locked it, nobody is waited for;
+    /// nor where this transaction has locked it, unless the caller knows so: see `lock_row`.
+    ///
+    /// # Safety
+    /// The tuple must be there, if only as somebody else's delete.
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
+        let delete = || {
+            // SAFETY: as the caller says.
+            unsafe {
+                let result = self.delete_uncaught(tid, is_locked);
+                raw::CommandCounterIncrement();
+                result
+            }
+        };
+        // SAFETY: an error goes on to the caller.
+        let result = unsafe { subtransaction::call_keeping_error(delete) };
+        result.unwrap_or_else(|error| error.resume())
+    }
+
+    /// As `delete`, for who catches what it raises.
+    ///
+    /// # Safety
+    /// The tuple must be there, if only as somebody else's delete; as for everything in `uncaught`
+    /// that may raise an error.
+    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
+        let mut tid = tid;
+        // SAFETY: as the caller says, within a transaction that may write.
+        unsafe {
+            let command = raw::GetCurrentCommandId(true);
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            raw::heap_delete(
+                self.raw,
+                &mut tid,
+                command,
+                std::ptr::null_mut(),
+                // It takes one's own lock for somebody's, unless it may wait.
+                is_locked,
+                &mut failure,
+                false,
+            )
+        }
+    }
+
+    /// Waits for whoever has locked a row that he does not change, as FOR KEY SHARE does, and locks
+    /// it. Whether nobody else can change it now; if not, somebody has. To be called without the
+    /// lock of its key: he may be about to ask for that.
+    ///
+    /// # Safety
+    /// As for `delete`.
+    pub unsafe fn lock_row(&self, tid: pg_sys::ItemPointerData) -> bool {
+        let lock = || {
+            // SAFETY: as the caller says.
+            unsafe { self.lock_row_uncaught(tid) }
+        };
+        // SAFETY: an error goes on to the caller.
+        let locked = unsafe { subtransaction::call_keeping_error(lock) };
+        locked.unwrap_or_else(|error| error.resume())
+    }
+
+    /// As `lock_row`, for who catches what it raises.
+    ///
+    /// # Safety
+    /// As for `delete_uncaught`.
+    pub unsafe fn lock_row_uncaught(&self, tid: pg_sys::ItemPointerData) -> bool {
+        // SAFETY: as the caller says, within a transaction that may write. All-zero is a valid
+        // HeapTupleData, of which only the place is read; the buffer is pinned on return.
+        unsafe {
+            let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
+            tuple.t_self = tid;
+            let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            let result = raw::heap_lock_tuple(
+                self.raw,
+                &mut tuple,
+                raw::GetCurrentCommandId(true),
+                pg_sys::LockTupleMode::LockTupleExclusive,
+                pg_sys::LockWaitPolicy::LockWaitBlock,
+                false,
+                &mut buffer,
+                &mut failure,
+            );
+            raw::ReleaseBuffer(buffer);
+            // A lock that was free a moment ago takes no look at them.
+            subtransaction::serve_interrupts();
+            result == pg_sys::TM_Result::TM_Ok
+        }
+    }
+
+    pub fn oid(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open.
+        unsafe { (*self.raw).rd_id }
+    }
+
+    pub fn descriptor(&self) -> pg_sys::TupleDesc {
+        // SAFETY: the relation is open.
+        unsafe { (*self.raw).rd_att }
+    }
+
+    /// Calls `visit` with each tuple under `key`, as of now, until it answers with something.
+    ///
+    /// # Safety
+    /// `key` must be of the type that `compare` (the OID of an equality function) takes. The tuple
+    /// lives only as long as the visit.
+    pub unsafe fn scan<T>(
+        &self,
+        compare: u32,
+        key: pg_sys::Datum,
+        mut visit: impl FnMut(pg_sys::HeapTuple) -> Option<T>,
+    ) -> Option<T> {
+        // SAFETY: the scan key is initialised before use and outlives the scan; the relation is
+        // open and locked. Without a snapshot genam.c takes a fresh catalog snapshot: our tables
+        // have no syscache, so it is never an older one.
+        unsafe {
+            let mut scan_key: pg_sys::ScanKeyData = std::mem::zeroed();
+            pg_sys::ScanKeyInit(
+                &mut scan_key,
+                1,
+                pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+                pg_sys::RegProcedure::from(compare),
+                key,
+            );
+            let scan = Scan(pg_sys::systable_beginscan_ordered(
+                self.raw,
+                self.primary.raw,
+                std::ptr::null_mut(),
+                1,
+                &mut scan_key,
+            ));
+            loop {
+                let tuple = pg_sys::systable_getnext_ordered(
+                    scan.0,
+                    pg_sys::ScanDirection::ForwardScanDirection,
+                );
+                if tuple.is_null() {
+                    return None;
+                }
+                if let Some(found) = visit(tuple) {
+                    return Some(found);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Relation {
+    fn drop(&mut self) {
+        // Opened by us; the lock stays until the transaction ends. While an error unwinds,
+        // Postgres' resource owner closes what is open.
+        if !std::thread::panicking() {
+            // SAFETY: see above.
+            unsafe { raw::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        }
+    }
+}
+
+/// The primary key's index, as of the lock: REINDEX CONCURRENTLY gives it another OID.
+///
+/// # Safety
+/// The relation must be open and locked.
+unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
+    // SAFETY: as the caller says; listing the indexes fills in rd_pkindex (utils/relcache.c).
+    let index = unsafe {
+        if !(*relation).rd_indexvalid {
+            pg_sys::list_free(pg_sys::RelationGetIndexList(relation));
+        }
+        (*relation).rd_pkindex
+    };
+    if index == pg_sys::InvalidOid {
+        // SAFETY: as the caller says.
+        return Err(index::no_primary_key(unsafe { (*relation).rd_id }));
+    }
+    Ok(index)
+}
+
+struct Scan(pg_sys::SysScanDesc);
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        // Begun by us; as for the relation, an error leaves it to the resource owner.
+        if !std::thread::panicking() {
+            // SAFETY: see above.
+            unsafe { pg_sys::systable_endscan_ordered(self.0) };
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What a backend remembers of its transaction, and takes back with its savepoints.
+
+pub mod claims;
+pub mod counts;
+pub mod observed;
+pub mod undo;

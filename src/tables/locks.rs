@@ -1,0 +1,197 @@
+//! Locks with a key: `idempotent.locks`, a row each, past the executor.
+//!
+//! As with leases, every change of a row happens under a lock of its own, held for that moment: a
+//! fence is drawn there, so that the later holder has the higher one. Until its row is committed
+//! others wait for the transaction that is writing it.
+
+use crate::pg::clock;
+use crate::pg::datum::row::Columns;
+use crate::pg::datum::text::Text;
+use crate::pg::datum::varlena;
+use crate::pg::lock::{self, KeyLock, Names};
+use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::relation::Relation;
+use crate::tables::{fences, open};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::error::Result;
+use rules::lock::{Answer, Lock, ask, is_held};
+use rules::{Micros, Timestamp};
+
+/// Columns of the table, in order (sql/54_locks.sql).
+pub mod column {
+    pub const EXPIRES_AT: usize = 0;
+    pub const ACQUIRED_AT: usize = 1;
+    pub const FENCE: usize = 2;
+    pub const RESOURCE: usize = 3;
+    pub const SCOPE: usize = 4;
+    pub const HOLDER: usize = 5;
+    pub const COUNT: usize = 6;
+}
+
+/// What is locked, or is to be.
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    pub name: Text<'a>,
+    pub scope: Text<'a>,
+}
+
+/// Who has a resource. The fence is told to whoever asks with the holder's key, and to nobody else.
+#[derive(Clone, Copy)]
+pub struct Grant {
+    pub acquired: bool,
+    pub fence: Option<i64>,
+    pub holder: Datum,
+    pub expires_at: Timestamp,
+}
+
+/// A row that was found.
+struct Found {
+    tuple: pg_sys::HeapTuple,
+    columns: Columns,
+    fence: i64,
+    expires_at: Timestamp,
+    holder: Datum,
+}
+
+impl Found {
+    fn lock(&self) -> Lock<'_> {
+        // SAFETY: a text of a copied tuple, which is never freed before the call is over.
+        let holder = unsafe { varlena::slice(self.holder) };
+        Lock { holder, fence: self.fence, expires_at: self.expires_at }
+    }
+}
+
+/// Takes or extends the resource, unless somebody else has it. The answer is that of this moment: it is
+/// not held against the transaction's snapshot, as a lock that was given back leaves no row by which
+/// to tell what the snapshot does not show.
+pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
+    let table = open()?;
+    let mut is_locked = false;
+    loop {
+        let (row_lock, found) = find(&table, resource);
+        let now = clock::now();
+        let lock = found.as_ref().map(Found::lock);
+        let until = match ask(lock.as_ref(), key.server, ttl, now) {
+            Answer::Granted { until } | Answer::Extended { until } => until,
+            Answer::Refused => {
+                let of = |found: &Found| (found.holder, found.expires_at);
+                let (holder, expires_at) = found.as_ref().map_or((key.datum, now), of);
+                return Ok(Grant { acquired: false, fence: None, holder, expires_at });
+            }
+        };
+        let extended = found.as_ref().filter(|found| found.expires_at > now);
+        let Some(_row_lock) = remove(&table, row_lock, found.as_ref(), &mut is_locked) else {
+            continue;
+        };
+        let (fence, since) = match extended {
+            Some(found) => (found.fence, found.columns.get(column::ACQUIRED_AT)),
+            None => (fences::next()?, Some(Datum::from(now))),
+        };
+        let mut row = Columns::null();
+        row.set(column::EXPIRES_AT, Some(Datum::from(until)));
+        row.set(column::ACQUIRED_AT, since);
+        row.set(column::FENCE, Some(Datum::from(fence)));
+        row.set(column::RESOURCE, Some(resource.name.datum));
+        row.set(column::SCOPE, Some(resource.scope.datum));
+        row.set(column::HOLDER, Some(key.datum));
+        table.insert(&row).unwrap_or_else(|error| error.resume());
+        keep_promise();
+        return Ok(Grant {
+            acquired: true,
+            fence: Some(fence),
+            holder: key.datum,
+            expires_at: until,
+        });
+    }
+}
+
+/// Gives the resource back; false if it is not, or no longer, held with this key and fence.
+pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bool> {
+    let table = open()?;
+    let mut is_locked = false;
+    loop {
+        let (row_lock, found) = find(&table, resource);
+        let lock = found.as_ref().map(Found::lock);
+        if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
+            return Ok(false);
+        }
+        if remove(&table, row_lock, found.as_ref(), &mut is_locked).is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn open() -> Result<Relation> {
+    let table = open::to_write(column::COUNT, |catalog| catalog.locks)?;
+    open::check_indexes(&table)?;
+    Ok(table)
+}
+
+/// The lock of the row, and the row if there is one, which nobody is writing.
+fn find(table: &Relation, resource: &Resource<'_>) -> (KeyLock, Option<Found>) {
+    let tag = Names::new(&[b"lock", resource.scope.server]).tag(resource.name.server);
+    let key = Key::texts(&[
+        (column::RESOURCE, resource.name.datum),
+        (column::SCOPE, resource.scope.datum),
+    ]);
+    loop {
+        let lock = KeyLock::acquire_tag(tag);
+        let seen = lookup::dirty(table, key);
+        match seen.kind {
+            Kind::Nothing => return (lock, None),
+            Kind::Settled => return (lock, Some(found(table, seen.tuple))),
+            // Whoever is writing it may yet roll back.
+            Kind::Arriving | Kind::Leaving => {
+                drop(lock);
+                lock::transaction_ends(seen.writer);
+            }
+        }
+    }
+}
+
+fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
+    // SAFETY: a copy of a tuple of the table; the columns are read as they are declared.
+    let columns = unsafe { Columns::of(tuple, table.descriptor()) };
+    let int8 = |column| columns.get(column).map_or(0, |datum| datum.value() as i64);
+    Found {
+        tuple,
+        fence: int8(column::FENCE),
+        expires_at: int8(column::EXPIRES_AT),
+        holder: columns.get(column::HOLDER).unwrap_or(Datum::from(0)),
+        columns,
+    }
+}
+
+/// Deletes the row, if one was found, and goes on holding its lock. `None`: look again, as somebody
+/// who takes no such lock (a sweep, an administrator) was faster, or has locked the row. For who has
+/// locked it this waits, without the lock, so that others are told at once who has the resource.
+fn remove(
+    table: &Relation,
+    row_lock: KeyLock,
+    found: Option<&Found>,
+    is_locked: &mut bool,
+) -> Option<KeyLock> {
+    let Some(found) = found else { return Some(row_lock) };
+    // SAFETY: a copied tuple, which was found just now.
+    let (tid, outcome) = unsafe {
+        let tid = (*found.tuple).t_self;
+        (tid, table.delete(tid, *is_locked))
+    };
+    if outcome == pg_sys::TM_Result::TM_Ok {
+        return Some(row_lock);
+    }
+    drop(row_lock);
+    pgrx::check_for_interrupts!();
+    // SAFETY: as above: what this statement found stays, if only as somebody's delete, until its
+    // snapshot is gone.
+    *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
+    None
+}
+
+/// Who was told that he has the resource believes it, so a crash must not take the commit back,
+/// whatever synchronous_commit says.
+fn keep_promise() {
+    // SAFETY: sets a flag of the current transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+}

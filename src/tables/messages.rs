@@ -1,0 +1,251 @@
+//! Messages that a consumer has seen: `idempotent.messages`, a row each, past the executor.
+//!
+//! Every writer of a row holds the message's lock, for the moment of looking and inserting: from
+//! then on the row stands for it, seen by others as being inserted. A batch goes through its messages in
+//! the order of their bytes and holds no lock while it waits, so two batches wait for each other in
+//! one direction only; and it never holds more than one lock, however many messages there are.
+
+use crate::pg::datum::row::Columns;
+use crate::pg::datum::text::Text;
+use crate::pg::table::lookup::{Key, Kind, Look, Seen};
+use crate::pg::table::relation::Relation;
+use crate::pg::{lock, raw, snapshot, subtransaction};
+use crate::tables::open;
+use crate::tables::records::row::inserter;
+use pgrx::pg_sys::Datum;
+use pgrx::{PgMemoryContexts, pg_sys};
+use rules::Timestamp;
+use rules::error::{Code, Error, Result};
+
+/// Columns of the table, in order (sql/50_consumer.sql).
+pub mod column {
+    pub const EXPIRES_AT: usize = 0;
+    pub const SEEN_AT: usize = 1;
+    pub const CONSUMER: usize = 2;
+    pub const SCOPE: usize = 3;
+    pub const MESSAGE_ID: usize = 4;
+    pub const COUNT: usize = 5;
+}
+
+/// Messages that may be new to a consumer.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    pub consumer: Text<'a>,
+    pub scope: Text<'a>,
+    /// By their bytes, in order, and each once.
+    pub messages: &'a [Text<'a>],
+    pub now: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// Marks the messages as seen; whether each is seen for the first time.
+///
+/// # Errors
+/// 40001 under REPEATABLE READ and above for a message that somebody has seen since the
+/// transaction's snapshot: the transaction does not see what came of it.
+pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
+    let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
+    open::check_indexes(&table)?;
+    let mut answers = vec![Mark::Seen { by: None }; batch.messages.len()];
+    let memory = PgMemoryContexts::new("pg_idempotent messages");
+    let mut snapshot = snapshot::dirty();
+    let walk = Walk {
+        table: &table,
+        batch,
+        snapshot: &raw mut snapshot,
+        memory: memory.value(),
+        answers: answers.as_mut_ptr(),
+    };
+    // SAFETY: an error goes on to the caller, as it is or as another.
+    if let Err(error) = unsafe { subtransaction::call_keeping_error(|| walk.run()) } {
+        if error.sqlstate() == UNIQUE_VIOLATION {
+            // Written past the lock: by logical replication, or by an administrator.
+            return Err(too_new(batch, "was written meanwhile"));
+        }
+        error.resume();
+    }
+    let is_newer = |mark: &Mark| match mark {
+        Mark::First => false,
+        Mark::Seen { by } => by.is_some_and(snapshot::is_older_than),
+    };
+    if snapshot::is_frozen() && answers.iter().any(is_newer) {
+        return Err(too_new(batch, "was seen after this transaction's snapshot"));
+    }
+    Ok(answers.into_iter().map(|mark| matches!(mark, Mark::First)).collect())
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+
+fn too_new(batch: &Batch<'_>, why: &str) -> Error {
+    let name = |text: &Text<'_>| String::from_utf8_lossy(text.utf8).into_owned();
+    Error::new(
+        Code::SerializationFailure,
+        "could not serialize access due to concurrent use of a message",
+    )
+    .detail(format!(
+        "A message of consumer \"{}\", scope \"{}\" {why}.",
+        name(&batch.consumer),
+        name(&batch.scope)
+    ))
+    .hint("Retry the transaction.")
+}
+
+/// What was found of a message.
+#[derive(Clone, Copy)]
+enum Mark {
+    First,
+    /// `by` whom, unless it was this transaction, or so long ago that nobody remembers.
+    Seen {
+        by: Option<pg_sys::TransactionId>,
+    },
+}
+
+/// Rows between two times that their memory is given back.
+const ROWS_PER_RESET: usize = 32;
+
+/// A walk through a batch. Nothing in its methods has a destructor: an error jumps over their
+/// frames.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    table: &'a Relation,
+    batch: &'a Batch<'a>,
+    snapshot: pg_sys::Snapshot,
+    /// For some rows at a time.
+    memory: pg_sys::MemoryContext,
+    /// As many as messages; outlives the walk, and is its caller's alone.
+    answers: *mut Mark,
+}
+
+impl Walk<'_> {
+    fn run(self) {
+        let locks =
+            lock::Names::new(&[b"message", self.batch.consumer.server, self.batch.scope.server]);
+        // SAFETY: the table is open and locked and has plain indexes only (`check_indexes`), which
+        // are closed; after an error Postgres' resource owner closes them. There are as many
+        // answers as messages.
+        unsafe {
+            let indexes = raw::CatalogOpenIndexes(self.table.raw);
+            let before = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = self.memory;
+            for (index, message) in self.batch.messages.iter().enumerate() {
+                *self.answers.add(index) = self.mark(message, &locks.tag(message.server), indexes);
+                if index % ROWS_PER_RESET == ROWS_PER_RESET - 1 {
+                    raw::MemoryContextReset(self.memory);
+                }
+                subtransaction::serve_interrupts();
+            }
+            pg_sys::CurrentMemoryContext = before;
+            raw::CatalogCloseIndexes(indexes);
+            raw::CommandCounterIncrement();
+        }
+    }
+
+    /// # Safety
+    /// As for everything in `uncaught` that may raise an error; the indexes must be the table's.
+    unsafe fn mark(
+        self,
+        message: &Text<'_>,
+        tag: &pg_sys::LOCKTAG,
+        indexes: pg_sys::CatalogIndexState,
+    ) -> Mark {
+        let key = Key::texts(&[
+            (column::MESSAGE_ID, message.datum),
+            (column::CONSUMER, self.batch.consumer.datum),
+            (column::SCOPE, self.batch.scope.datum),
+        ]);
+        let look = Look::new(self.table, key, self.snapshot);
+        let mut is_locked = false;
+        loop {
+            // SAFETY: a valid tag; given back below, with the same resource owner, before anything
+            // else is waited for.
+            unsafe { raw::LockAcquire(tag, lock::MODE, false, false) };
+            // SAFETY: as the caller says.
+            let seen = unsafe { look.most_telling() };
+            let next = match seen.kind {
+                Kind::Nothing => Next::Insert,
+                // SAFETY: a copy of a tuple of the table.
+                Kind::Settled => unsafe { self.settled(&seen, is_locked) },
+                // Whoever is writing it may yet roll back. Also who deletes: the row may come back.
+                Kind::Arriving | Kind::Leaving => Next::WaitFor(seen.writer),
+            };
+            if matches!(next, Next::Insert) {
+                // SAFETY: as the caller says.
+                unsafe { self.insert(message, indexes) };
+            }
+            // SAFETY: taken above.
+            unsafe { raw::LockRelease(tag, lock::MODE, false) };
+            match next {
+                Next::Insert => return Mark::First,
+                Next::Answer(mark) => return mark,
+                Next::LookAgain => is_locked = false,
+                // SAFETY: found just now.
+                Next::LockRow(tid) => is_locked = unsafe { self.table.lock_row_uncaught(tid) },
+                // SAFETY: any xid may be waited for; no relation is named for the error context.
+                Next::WaitFor(writer) => unsafe {
+                    raw::XactLockTableWait(
+                        writer,
+                        std::ptr::null_mut(),
+                        std::ptr::null_mut(),
+                        pg_sys::XLTW_Oper::XLTW_None,
+                    );
+                },
+            }
+            // SAFETY: as the caller says; what was seen is looked up anew.
+            unsafe {
+                raw::MemoryContextReset(self.memory);
+                subtransaction::serve_interrupts();
+            }
+        }
+    }
+
+    /// # Safety
+    /// The tuple must be of the table.
+    unsafe fn settled(self, seen: &Seen, is_locked: bool) -> Next {
+        // SAFETY: as the caller says.
+        unsafe {
+            let row = Columns::of(seen.tuple, self.table.descriptor());
+            let until = row.get(column::EXPIRES_AT).map_or(Timestamp::MAX, |at| at.value() as i64);
+            if until > self.batch.now {
+                let others =
+                    |xid: &pg_sys::TransactionId| !raw::TransactionIdIsCurrentTransactionId(*xid);
+                return Next::Answer(Mark::Seen { by: inserter(seen.tuple).filter(others) });
+            }
+            // Past its retention it counts as absent, swept or not.
+            let tid = (*seen.tuple).t_self;
+            match self.table.delete_uncaught(tid, is_locked) {
+                pg_sys::TM_Result::TM_Ok => Next::Insert,
+                // Somebody has locked it, or began to write it after the look.
+                pg_sys::TM_Result::TM_BeingModified => Next::LockRow(tid),
+                // A sweep is at it, or was.
+                _ => Next::LookAgain,
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `mark`.
+    unsafe fn insert(self, message: &Text<'_>, indexes: pg_sys::CatalogIndexState) {
+        let mut row = Columns::null();
+        row.set(column::EXPIRES_AT, Some(Datum::from(self.batch.expires_at)));
+        row.set(column::SEEN_AT, Some(Datum::from(self.batch.now)));
+        row.set(column::CONSUMER, Some(self.batch.consumer.datum));
+        row.set(column::SCOPE, Some(self.batch.scope.datum));
+        row.set(column::MESSAGE_ID, Some(message.datum));
+        // SAFETY: the values are of their columns' types; the tuple is copied, and goes with the
+        // memory.
+        unsafe {
+            let tuple = row.form(self.table.descriptor());
+            raw::CatalogTupleInsertWithInfo(self.table.raw, tuple, indexes);
+        }
+    }
+}
+
+/// What to do about a message, once its lock is given back.
+#[derive(Clone, Copy)]
+enum Next {
+    Insert,
+    Answer(Mark),
+    LookAgain,
+    LockRow(pg_sys::ItemPointerData),
+    WaitFor(pg_sys::TransactionId),
+}

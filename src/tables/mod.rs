@@ -1,0 +1,13 @@
+//! Our tables: a file each, with its columns, and how it is read and written.
+
+pub mod catalog;
+pub mod fences;
+pub mod locks;
+pub mod messages;
+pub mod offsets;
+pub mod open;
+pub mod operations;
+pub mod records;
+pub mod resets;
+pub mod sweep;
+pub mod sweepable;

@@ -1,0 +1,49 @@
+//! How far consumers have come: `idempotent.offsets`.
+
+use crate::pg::datum::text::Text;
+use crate::pg::prepared::Prepared;
+use crate::pg::rights::OwnerRights;
+use crate::tables::open;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::error::Result;
+
+/// Columns of the table that this library knows (sql/52_offsets.sql).
+const COLUMNS: usize = 5;
+
+/// What lies before the stored offset is answered by a look, and locks nothing. Otherwise the row is
+/// locked, and the stored offset is looked at again as it is then.
+const ADVANCE: &str = "
+INSERT INTO idempotent.offsets AS o (consumer, scope, partition, \"offset\", advanced_at)
+SELECT $1, $2, $3, $4, pg_catalog.clock_timestamp()
+WHERE NOT EXISTS (
+    SELECT FROM idempotent.offsets AS s
+    WHERE s.consumer OPERATOR(pg_catalog.=) $1 AND s.scope OPERATOR(pg_catalog.=) $2
+      AND s.partition OPERATOR(pg_catalog.=) $3 AND s.\"offset\" OPERATOR(pg_catalog.>=) $4)
+ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
+SET \"offset\" = excluded.\"offset\", advanced_at = excluded.advanced_at
+WHERE o.\"offset\" OPERATOR(pg_catalog.<) excluded.\"offset\"";
+
+thread_local! {
+    static STATEMENT: Prepared = const {
+        Prepared::new(ADVANCE, &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID])
+    };
+}
+
+/// Moves a stored offset forward; whether it did. One that is there already, or lies before it,
+/// stays.
+///
+/// # Errors
+/// 40001 under REPEATABLE READ and above if somebody has moved it since the transaction's snapshot.
+pub fn advance(
+    consumer: &Text<'_>,
+    scope: &Text<'_>,
+    partition: &Text<'_>,
+    offset: i64,
+) -> Result<bool> {
+    let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    // SAFETY: open.
+    let _rights = unsafe { OwnerRights::of(table.raw) };
+    let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset)];
+    Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)
+}

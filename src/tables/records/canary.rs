@@ -1,0 +1,218 @@
+//! The marker: a row by which a table of records knows that it was emptied.
+//!
+//! Postgres empties the unlogged table after a crash, on promotion and in a restored backup; an
+//! administrator may TRUNCATE either. Whoever opens a table to write and finds it without its
+//! marker makes a new one, and notes in the logged table `idempotent.reset` when the old one went.
+//! A dated key from before that time may have had a record, and nobody can tell (domain/dating.rs).
+
+use crate::pg::datum::make;
+use crate::pg::datum::row::Columns;
+use crate::pg::lock::KeyLock;
+use crate::pg::raw;
+use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::relation::Relation;
+use crate::stats::visits;
+use crate::tables::catalog;
+use crate::tables::records::layout::Layout;
+use crate::tables::records::row::column;
+use crate::tables::resets::{self, emptied_at};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::Timestamp;
+use rules::error::Result;
+use rules::identity::RecordId;
+use rules::policy::Durability;
+use std::cell::Cell;
+
+/// No key has an id like these: it would have to be the digest of something. One marker is enough,
+/// unless the transaction that made it may yet take it back: whoever writes meanwhile makes another.
+/// Beyond so many transactions at once the note that each of them leaves has to do.
+const PLACES: u8 = 8;
+
+/// The last byte tells such rows apart.
+pub(super) const fn place(number: u8) -> RecordId {
+    let mut id = [0; 16];
+    id[15] = number;
+    RecordId(id)
+}
+
+/// Not one of the states of a record (domain/verdict.rs): nothing reads the marker as one.
+const STATE: u8 = b'e';
+
+/// When nothing was ever lost.
+const NEVER: Timestamp = Timestamp::MIN;
+
+/// What is known of a table, until something about the tables changes: (table, generation, time).
+type Known = (pg_sys::Oid, u64, Timestamp);
+
+thread_local! {
+    static KNOWN: Cell<[Known; 2]> = const { Cell::new([(pg_sys::InvalidOid, 0, NEVER); 2]) };
+}
+
+/// Since when a table, open to be read, has lost no record.
+pub fn lost_before(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    if let Some(known) = remembered(table) {
+        return Ok(known);
+    }
+    match look(table)? {
+        Some(seen) => Ok(seen.remember(table)),
+        // Only who writes may note it; the answer is the same.
+        None => {
+            let noted = resets::last_noted(durability)?;
+            Ok(noted.map_or(NEVER, |noted| emptied_at(table, noted)))
+        }
+    }
+}
+
+/// Since when a table, open to be written, has lost no record. If it has lost its marker, notes
+/// that, once, and warns.
+pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    if let Some(known) = remembered(table) {
+        return Ok(known);
+    }
+    visits::is_in_use();
+    if !resets::is_known()? {
+        // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
+        return Ok(NEVER);
+    }
+    if let Some(seen) = look(table)?
+        && seen.needs_no_note(durability)?
+    {
+        return Ok(seen.remember(table));
+    }
+    // Held for the moment of writing: from then on the marker is seen as being inserted, and who
+    // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
+    // them apart.
+    let _lock = KeyLock::acquire(place(0));
+    match look(table)? {
+        Some(seen) => vouch(table, durability, &seen),
+        None => make(table, durability),
+    }
+}
+
+/// A marker that another transaction has made, and its note, may yet be rolled back or go with a
+/// crash, and then the table would pass for one never used. Whoever writes beside it leaves a note
+/// of his own; and a marker of his own, or the note would pass for that of a marker since lost.
+fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
+    if !seen.needs_no_note(durability)? {
+        resets::note(durability, None)?;
+        insert(table, None)?;
+    }
+    Ok(seen.remember(table))
+}
+
+/// As `keep`, for a sweep, which adds no record and waits for nobody: a table of which the log says
+/// nothing is left as it is. While a dump is restored a table is empty, and the log that says why is
+/// yet to come.
+pub fn renew(table: &Relation, durability: Durability) -> Result<()> {
+    if remembered(table).is_some() || !resets::is_known()? || look(table)?.is_some() {
+        return Ok(());
+    }
+    let lock = KeyLock::try_acquire(place(0));
+    if lock.is_some()
+        && resets::is_free()
+        && resets::last_noted(durability)?.is_some()
+        && look(table)?.is_none()
+    {
+        make(table, durability)?;
+    }
+    Ok(())
+}
+
+fn remembered(table: &Relation) -> Option<Timestamp> {
+    let now = (table.oid(), catalog::generation());
+    let known = KNOWN.get().into_iter().find(|(table, seen, _)| (*table, *seen) == now);
+    known.map(|(.., lost_before)| lost_before)
+}
+
+/// A marker that was seen.
+struct Seen {
+    lost_before: Timestamp,
+    /// Committed, and not being deleted.
+    settled: bool,
+}
+
+impl Seen {
+    /// Whether the log, or the marker itself, tells later that the table was used.
+    fn needs_no_note(&self, durability: Durability) -> Result<bool> {
+        Ok(self.settled || resets::last_noted(durability)?.is_some())
+    }
+
+    /// What a running transaction may yet take back is looked at again the next time.
+    fn remember(&self, table: &Relation) -> Timestamp {
+        if self.settled {
+            let [latest, _] = KNOWN.get();
+            KNOWN.set([(table.oid(), catalog::generation(), self.lost_before), latest]);
+        }
+        self.lost_before
+    }
+}
+
+/// The marker that tells most: a settled one, if there is one.
+fn look(table: &Relation) -> Result<Option<Seen>> {
+    let mut best = None;
+    for number in 0..PLACES {
+        match look_at(table, &place(number))? {
+            Some(seen) if seen.settled => return Ok(Some(seen)),
+            seen => best = best.or(seen),
+        }
+    }
+    Ok(best)
+}
+
+fn look_at(table: &Relation, place: &RecordId) -> Result<Option<Seen>> {
+    let seen = lookup::dirty(table, Key::record(place));
+    if seen.tuple.is_null() {
+        return Ok(None);
+    }
+    let layout = Layout::of(table)?;
+    // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
+    let columns = unsafe { layout.read(seen.tuple, table) };
+    Ok(Some(Seen {
+        lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
+        settled: seen.kind == Kind::Settled && !is_mine(seen.tuple),
+    }))
+}
+
+/// Whether this very transaction has inserted a row, and may yet take it back.
+pub(super) fn is_mine(tuple: pg_sys::HeapTuple) -> bool {
+    // SAFETY: a copy of a tuple, from a look-up that found one.
+    unsafe { raw::TransactionIdIsCurrentTransactionId((*(*tuple).t_data).t_choice.t_heap.t_xmin) }
+}
+
+/// The table has no marker: the first, or a new one in place of one that was lost.
+fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
+    // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
+    let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));
+    resets::note(durability, lost_at)?;
+    insert(table, lost_at)?;
+    Ok(lost_at.unwrap_or(NEVER))
+}
+
+/// The caller holds the lock, so a place that is free stays free.
+fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
+    for place in (0..PLACES).map(place) {
+        if look_at(table, &place)?.is_none() {
+            return insert_at(table, place, lost_at);
+        }
+    }
+    Ok(())
+}
+
+/// A row that is no record.
+pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) -> Result<()> {
+    let nothing = Some(make::text(""));
+    let mut row = Columns::null();
+    row.set(column::RECORD_ID, Some(Datum::from(id.0.as_ptr())));
+    row.set(column::FINISHED_AT, lost_at.map(Datum::from));
+    row.set(column::EXPIRES_AT, Some(Datum::from(Timestamp::MAX)));
+    row.set(column::SWEEP_AT, Some(Datum::from(Timestamp::MAX)));
+    row.set(column::STATE, Some(Datum::from(STATE as i8)));
+    row.set(column::EVICTED, Some(Datum::from(false)));
+    for text in [column::OPERATION, column::SCOPE, column::KEY] {
+        row.set(text, nothing);
+    }
+    let arranged = Layout::of(table)?.arrange(&row);
+    table.insert(&arranged).unwrap_or_else(|error| error.resume());
+    Ok(())
+}

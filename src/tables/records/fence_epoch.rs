@@ -1,0 +1,61 @@
+//! Whether fences have leapt since records were lost.
+//!
+//! A promoted standby and a restored backup may not have heard of the last fences that were granted, and
+//! would grant them again. They have one thing in common: Postgres has emptied the unlogged table. So
+//! a row in there, which is no record either (marker.rs), says that fences were put out of reach
+//! since, or that none was granted yet. It says so for the fences of both tables.
+
+use crate::pg::lock::KeyLock;
+use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::relation::Relation;
+use crate::tables::catalog::{self, Catalog};
+use crate::tables::open;
+use crate::tables::records::canary;
+use crate::tables::records::row::column;
+use pgrx::pg_sys;
+use rules::error::Result;
+use rules::identity::RecordId;
+use rules::policy::Durability;
+use std::cell::Cell;
+
+/// No key has this id, nor has a marker.
+const LEAPT: RecordId = canary::place(u8::MAX);
+
+thread_local! {
+    /// The table that was seen to say so, until something about the tables changes.
+    static KNOWN: Cell<(pg_sys::Oid, u64)> = const { Cell::new((pg_sys::InvalidOid, 0)) };
+}
+
+/// Calls `leap` unless that was done since the unlogged table was emptied. Done is done, whatever
+/// becomes of the transaction: if it is rolled back, the next one leaps again.
+pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
+    let table = catalog::get()?.records(Durability::Unlogged);
+    if KNOWN.get() == (table, catalog::generation()) {
+        return Ok(());
+    }
+    // The lease may be of the other table, whose lock is held: who changes an operation's durability
+    // wants both, and lets readers in.
+    let unlogged = |catalog: &Catalog| catalog.records(Durability::Unlogged);
+    let table = open::to_read(column::COUNT, unlogged)?;
+    let done = is_done(&table);
+    table.give_back();
+    if done {
+        return Ok(());
+    }
+    let table = open::to_write(column::COUNT, unlogged)?;
+    // Held for the moment of leaping: who comes second finds the row, though it is not committed.
+    let _lock = KeyLock::acquire(LEAPT);
+    if !is_done(&table) {
+        leap()?;
+        canary::insert_at(&table, LEAPT, None)?;
+    }
+    Ok(())
+}
+
+fn is_done(table: &Relation) -> bool {
+    let seen = lookup::dirty(table, Key::record(&LEAPT));
+    if seen.kind == Kind::Settled && !canary::is_mine(seen.tuple) {
+        KNOWN.set((table.oid(), catalog::generation()));
+    }
+    !seen.tuple.is_null()
+}

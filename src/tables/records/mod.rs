@@ -1,0 +1,7 @@
+//! Records of idempotency keys: the two tables, the canary, and the epoch of the fences.
+
+pub mod canary;
+pub mod fence_epoch;
+pub mod layout;
+pub mod row;
+pub mod table;

@@ -1,0 +1,209 @@
+//! A record as a row: its columns, and what the domain judges by.
+
+use crate::pg::datum::row::Columns;
+use crate::pg::datum::text::Text;
+use crate::pg::raw;
+use crate::pg::table::relation::Relation;
+use crate::tables::records::layout::Layout;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use rules::Timestamp;
+use rules::identity::{Identity, RecordId};
+use rules::record::{Record, State};
+use rules::request::fingerprint::Fingerprint;
+
+/// Columns of a record, in the order of sql/10_tables.sql; where a table has them, `Layout` tells.
+pub mod column {
+    use std::ffi::CStr;
+
+    pub const RECORD_ID: usize = 0;
+    pub const FINGERPRINT: usize = 1;
+    pub const EXPIRES_AT: usize = 2;
+    pub const SWEEP_AT: usize = 3;
+    pub const FINISHED_AT: usize = 4;
+    pub const FINGERPRINT_VERSION: usize = 5;
+    pub const STATE: usize = 6;
+    pub const EVICTED: usize = 7;
+    pub const OPERATION: usize = 8;
+    pub const SCOPE: usize = 9;
+    pub const KEY: usize = 10;
+    pub const RESPONSE: usize = 11;
+    pub const STATUS: usize = 12;
+    pub const HEADERS: usize = 13;
+    pub const BODY: usize = 14;
+    pub const CHECKPOINT: usize = 15;
+    pub const FENCE: usize = 16;
+    pub const LEASE_UNTIL: usize = 17;
+    pub const CLAIMED_AT: usize = 18;
+    pub const ATTEMPT: usize = 19;
+    pub const ATTEMPT_ID: usize = 20;
+    pub const COUNT: usize = 21;
+
+    pub const NAMES: [&CStr; COUNT] = [
+        c"record_id",
+        c"fingerprint",
+        c"expires_at",
+        c"sweep_at",
+        c"finished_at",
+        c"fingerprint_version",
+        c"state",
+        c"evicted",
+        c"operation",
+        c"scope",
+        c"key",
+        c"response",
+        c"status",
+        c"headers",
+        c"body",
+        c"checkpoint",
+        c"fence",
+        c"lease_until",
+        c"claimed_at",
+        c"attempt",
+        c"attempt_id",
+    ];
+}
+
+/// Whose record: the identity as the server spells it, and the id.
+#[derive(Clone, Copy)]
+pub struct Owner<'a> {
+    pub operation: Text<'a>,
+    pub scope: Text<'a>,
+    pub key: Text<'a>,
+    pub identity: Identity<'a>,
+    pub id: RecordId,
+}
+
+/// One row of records.
+#[derive(Clone)]
+pub struct Row(pub(super) Columns);
+
+impl Row {
+    /// A row of an owner's with nothing else in it.
+    ///
+    /// It points into `owner` and must not outlive it.
+    pub fn new(owner: &Owner<'_>) -> Self {
+        let mut row = Self(Columns::null());
+        row.set(column::RECORD_ID, Some(Datum::from(owner.id.0.as_ptr())));
+        row.set(column::OPERATION, Some(owner.operation.datum));
+        row.set(column::SCOPE, Some(owner.scope.datum));
+        row.set(column::KEY, Some(owner.key.datum));
+        row.set(column::EVICTED, Some(Datum::from(false)));
+        row
+    }
+
+    pub fn set(&mut self, column: usize, value: Option<Datum>) {
+        self.0.set(column, value);
+    }
+
+    pub fn set_state(&mut self, state: State) {
+        self.set(column::STATE, Some(Datum::from(state.to_byte() as i8)));
+    }
+
+    pub fn set_time(&mut self, column: usize, time: Timestamp) {
+        self.set(column, Some(Datum::from(time)));
+    }
+
+    /// The row points to the digest, which must outlive it.
+    pub fn set_fingerprint(&mut self, fingerprint: Option<&Fingerprint>) {
+        self.set(column::FINGERPRINT, fingerprint.map(|f| Datum::from(f.digest.as_ptr())));
+        self.set(column::FINGERPRINT_VERSION, fingerprint.map(|f| Datum::from(f.version)));
+    }
+
+    pub fn get(&self, column: usize) -> Option<Datum> {
+        self.0.get(column)
+    }
+
+    pub fn columns(&self) -> &Columns {
+        &self.0
+    }
+
+    fn int8(&self, column: usize) -> Option<i64> {
+        self.get(column).map(|datum| datum.value() as i64)
+    }
+
+    fn uuid(&self, column: usize) -> Option<[u8; 16]> {
+        // SAFETY: only asked of uuid columns, which are 16 bytes by reference.
+        self.get(column).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+}
+
+/// A record that was found: a copy of the tuple, its columns, and what the domain judges by.
+pub struct Found {
+    pub(super) tid: pg_sys::ItemPointerData,
+    pub(super) inserted_by: Option<pg_sys::TransactionId>,
+    pub row: Row,
+    pub record: Record,
+}
+
+impl Found {
+    /// # Safety
+    /// `tuple` must be of that table, and as it is (a copy, or pinned) outlive what is read from it.
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, table: &Relation, layout: &Layout) -> Self {
+        // SAFETY: as the caller says; the columns are read as they are declared.
+        unsafe {
+            let row = Row(layout.read(tuple, table));
+            let fingerprint = row.uuid(column::FINGERPRINT).map(|digest| Fingerprint {
+                version: row
+                    .get(column::FINGERPRINT_VERSION)
+                    .map_or(0, |datum| datum.value() as i16),
+                digest,
+            });
+            let state = row.get(column::STATE).map_or(0, |datum| datum.value() as u8);
+            let inserted_by = inserter(tuple);
+            Self {
+                tid: (*tuple).t_self,
+                record: Record {
+                    // A state of a newer version of the extension: nobody here can tell.
+                    state: State::from_byte(state).unwrap_or(State::Unknown),
+                    fingerprint,
+                    fence: row.int8(column::FENCE),
+                    attempt: row.get(column::ATTEMPT).map_or(1, |datum| datum.value() as i32),
+                    attempt_id: row.uuid(column::ATTEMPT_ID),
+                    lease_until: row.int8(column::LEASE_UNTIL),
+                    expires_at: row.int8(column::EXPIRES_AT).unwrap_or(Timestamp::MAX),
+                    mine: inserted_by
+                        .is_some_and(|xid| raw::TransactionIdIsCurrentTransactionId(xid)),
+                },
+                inserted_by,
+                row,
+            }
+        }
+    }
+
+    pub fn status(&self) -> Option<i32> {
+        self.row.get(column::STATUS).map(|datum| datum.value() as i32)
+    }
+
+    /// Whether the body is gone: too large to keep, or past `response_retention` as of `now`, swept
+    /// or not.
+    pub fn evicted(&self, now: Timestamp) -> bool {
+        let sweep_at = self.sweep_at();
+        self.is_marked_evicted() || (sweep_at < self.record.expires_at && sweep_at <= now)
+    }
+
+    /// Whether the body was left out or cleared.
+    pub fn is_marked_evicted(&self) -> bool {
+        self.row.get(column::EVICTED).is_some_and(|datum| datum.value() != 0)
+    }
+
+    /// When a sweep is to look at the record.
+    pub fn sweep_at(&self) -> Timestamp {
+        self.row.int8(column::SWEEP_AT).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Who inserted the tuple, unless it is so old that nobody remembers.
+///
+/// # Safety
+/// `tuple` must be valid.
+pub unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
+    // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and
+    // nobody's for a frozen one (access/htup_details.h).
+    unsafe {
+        let header = (*tuple).t_data;
+        let frozen =
+            u32::from((*header).t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN;
+        (!frozen).then_some((*header).t_choice.t_heap.t_xmin)
+    }
+}

@@ -1,0 +1,228 @@
+//! Tables of records: looked up by id, inserted, deleted. One row a key, written by whoever holds
+//! its lock.
+
+use crate::pg::datum::text::Text;
+use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::relation::Relation;
+use crate::pg::{clock, lock, raw, snapshot, subtransaction};
+use crate::tables::open;
+use crate::tables::records::canary;
+use crate::tables::records::layout::Layout;
+use crate::tables::records::row::{Found, Owner, Row, column};
+use pgrx::pg_sys;
+use rules::error::{Code, Error, Result};
+use rules::policy::Durability;
+use rules::record::State;
+use rules::{Micros, Timestamp};
+
+/// What is known of a key once its lock is held.
+pub enum Locked {
+    Nothing,
+    Found(Box<Found>),
+    /// A transaction that does not hold the lock (see `claim::take`, or an administrator) is
+    /// inserting or deleting the record: wait for its end. Unless what it deletes has expired: that
+    /// is as good as gone, and `Found`.
+    BeingWritten(pg_sys::TransactionId),
+}
+
+/// A table of records, open.
+pub struct Records {
+    table: Relation,
+    layout: Layout,
+    lost_before: Timestamp,
+}
+
+impl Records {
+    pub fn open_to_read(durability: Durability) -> Result<Self> {
+        let table = open::to_read(column::COUNT, |catalog| catalog.records(durability))?;
+        let layout = Layout::of(&table)?;
+        let lost_before = canary::lost_before(&table, durability)?;
+        Ok(Self { table, layout, lost_before })
+    }
+
+    /// # Errors
+    /// 55000 if an administrator has added an index that an insert of ours cannot maintain.
+    pub fn open_to_write(durability: Durability) -> Result<Self> {
+        let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
+        open::check_indexes(&table)?;
+        let layout = Layout::of(&table)?;
+        let lost_before = canary::keep(&table, durability)?;
+        Ok(Self { table, layout, lost_before })
+    }
+
+    /// Closes a table that turned out to be the wrong one, and gives its lock back.
+    pub fn give_back(self) {
+        self.table.give_back();
+    }
+
+    /// Since when the table has lost no record; `Timestamp::MIN` if it never did.
+    pub fn lost_before(&self) -> Timestamp {
+        self.lost_before
+    }
+
+    /// The record as of now, whatever snapshot the caller's statement runs with: who lost a race
+    /// must see the winner.
+    ///
+    /// A record that is replaced during the look can be missed in both places; `find_locked` is
+    /// there for whoever must know. (An MVCC snapshot could not miss it, but takes longer, and
+    /// under SERIALIZABLE leaves predicate locks on which transactions with other keys fail.)
+    ///
+    /// # Errors
+    /// 40001 under REPEATABLE READ and above for an answer that is newer than the transaction's
+    /// snapshot: the transaction could read it, but not the rows that belong to it.
+    pub fn find(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
+        self.found(owner, lookup::current(&self.table, Key::record(&owner.id)))
+    }
+
+    /// The record as of now, also while it is being written. Whoever holds the key's lock knows
+    /// that nobody begins to insert it now; without the lock this is only a glance.
+    ///
+    /// # Errors
+    /// As [`Records::find`].
+    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Locked> {
+        let seen = lookup::dirty(&self.table, Key::record(&owner.id));
+        if seen.kind == Kind::Arriving {
+            return Ok(Locked::BeingWritten(seen.writer));
+        }
+        let Some(found) = self.found(owner, seen.tuple)? else {
+            return Ok(Locked::Nothing);
+        };
+        if seen.kind == Kind::Leaving && !found.record.expired(clock::now()) {
+            return Ok(Locked::BeingWritten(seen.writer));
+        }
+        Ok(Locked::Found(Box::new(found)))
+    }
+
+    fn found(&self, owner: &Owner<'_>, tuple: pg_sys::HeapTuple) -> Result<Option<Found>> {
+        if tuple.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: a copy of a tuple of this table, in the caller's memory context.
+        let found = unsafe { Found::of(tuple, &self.table, &self.layout) };
+        self.checked(owner, found).map(Some)
+    }
+
+    fn checked(&self, owner: &Owner<'_>, found: Found) -> Result<Found> {
+        let same = [
+            (column::OPERATION, owner.operation),
+            (column::SCOPE, owner.scope),
+            (column::KEY, owner.key),
+        ]
+        .into_iter()
+        .all(|(column, text)| {
+            found
+                .row
+                .get(column)
+                // SAFETY: a text column of a copied tuple.
+                .is_some_and(|datum| unsafe { Text::from_datum(datum) }.server == text.server)
+        });
+        if !same {
+            return Err(Error::new(Code::Collision, "two keys have the same record id")
+                .detail(format!(
+                    "The record found belongs to another key than {}.",
+                    owner.identity.describe()
+                ))
+                .hint("Send the request with another key."));
+        }
+        let is_answer = matches!(found.record.state, State::Completed | State::Failed);
+        if is_answer
+            && !found.record.mine
+            && snapshot::is_frozen()
+            && found.inserted_by.is_some_and(snapshot::is_older_than)
+        {
+            return Err(Error::new(
+                Code::SerializationFailure,
+                "could not serialize access due to concurrent use of the key",
+            )
+            .detail(format!(
+                "The record of {} was written after this transaction's snapshot.",
+                owner.identity.describe()
+            ))
+            .hint("Retry the transaction."));
+        }
+        Ok(found)
+    }
+
+    /// Inserts a record, into every index, under the unique constraint, which has the last word:
+    /// a row that got there past the lock (logical replication, an administrator) is a lost race.
+    pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
+        let Err(error) = self.table.insert(&self.layout.arrange(&row.0)) else {
+            return Ok(());
+        };
+        if error.sqlstate() != UNIQUE_VIOLATION {
+            error.resume();
+        }
+        Err(Error::new(
+            Code::LostInsert,
+            "could not serialize access due to concurrent use of the key",
+        )
+        .detail(format!("A record of {} was written meanwhile.", owner.identity.describe()))
+        .hint("Retry the transaction."))
+    }
+
+    /// Deletes a record that was found; `false` if somebody else's delete came first. Waits for
+    /// whoever is still deciding, as any DELETE does.
+    pub fn delete(&self, found: &Found) -> bool {
+        self.try_delete(found, true) == pg_sys::TM_Result::TM_Ok
+    }
+
+    /// As [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
+    pub fn delete_within(&self, found: &Found, wait: Micros) -> Option<bool> {
+        let mut result = self.try_delete(found, false);
+        if result == pg_sys::TM_Result::TM_BeingModified {
+            if wait == 0 {
+                return None;
+            }
+            let delete = Delete::new(self.table.raw, found.tid, true);
+            result = lock::held_within(wait, || delete.run())?;
+        }
+        Some(result == pg_sys::TM_Result::TM_Ok)
+    }
+
+    fn try_delete(&self, found: &Found, wait: bool) -> pg_sys::TM_Result::Type {
+        let delete = Delete::new(self.table.raw, found.tid, wait);
+        // SAFETY: an error goes on to the caller.
+        let result = unsafe { subtransaction::call_keeping_error(|| delete.run()) };
+        result.unwrap_or_else(|error| error.resume())
+    }
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// A delete that is about to be done.
+#[derive(Clone, Copy)]
+struct Delete {
+    relation: pg_sys::Relation,
+    tid: pg_sys::ItemPointerData,
+    command: pg_sys::CommandId,
+    wait: bool,
+}
+
+impl Delete {
+    fn new(relation: pg_sys::Relation, tid: pg_sys::ItemPointerData, wait: bool) -> Self {
+        // SAFETY: within a transaction that may write.
+        let command = unsafe { pg_sys::GetCurrentCommandId(true) };
+        Self { relation, tid, command, wait }
+    }
+
+    /// Nothing here has a destructor: an error jumps over this frame.
+    fn run(self) -> pg_sys::TM_Result::Type {
+        let mut tid = self.tid;
+        // SAFETY: the tuple was visible to a fresh snapshot while the key's lock was held, so it
+        // is still there, if only as somebody else's delete.
+        unsafe {
+            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
+            let result = raw::heap_delete(
+                self.relation,
+                &mut tid,
+                self.command,
+                std::ptr::null_mut(),
+                self.wait,
+                &mut failure,
+                false,
+            );
+            raw::CommandCounterIncrement();
+            result
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Sweeping a table: deleting records that have expired, clearing bodies past `response_retention`.
+//!
+//! Past the executor, as look-ups and inserts are, and in the order of the index on `sweep_at`. A
+//! row that somebody is writing, and a table that somebody has locked (DROP EXTENSION, TRUNCATE),
+//! is left for the next time: a sweep waits for nobody.
+
+use crate::pg::datum::encoding::to_utf8;
+use crate::pg::datum::row::Columns;
+use crate::pg::datum::varlena;
+use crate::pg::table::index::Index;
+use crate::pg::table::relation::Relation;
+use crate::pg::{clock, raw, snapshot, subtransaction};
+use crate::session::counts;
+use crate::stats::{Counter, Tally};
+use crate::tables::open;
+use crate::tables::records::canary;
+use crate::tables::records::layout::Layout;
+use crate::tables::records::row::{Found, column};
+use crate::tables::sweepable::Sweepable;
+use pgrx::pg_sys::Datum;
+use pgrx::{PgMemoryContexts, pg_sys};
+use rules::error::{Code, Error, Result};
+use rules::retention::{Due, due};
+use rules::{Micros, Timestamp};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Between looks at the clock, which take a part of the time that a row does.
+const ROWS_PER_LOOK: u32 = 32;
+
+/// What to sweep, and how much of it at most.
+#[derive(Clone, Copy)]
+pub struct Portion {
+    pub what: Sweepable,
+    /// Rows due before then were looked at by the portion before.
+    pub from: Timestamp,
+    pub rows: u64,
+    /// Ends the portion early, after at least some rows.
+    pub time: Micros,
+}
+
+/// What a sweep did.
+#[derive(Default)]
+pub struct Swept {
+    pub deleted: u64,
+    pub evicted: u64,
+    /// Where the next portion goes on; `None`: nothing more is due.
+    pub resume: Option<Timestamp>,
+    /// What was done by operation, as the server spells it.
+    operations: HashMap<Box<[u8]>, Counts>,
+    /// The operation of the latest row, not yet added to the others: rows that expire together are
+    /// mostly of one.
+    latest: (Box<[u8]>, Counts),
+}
+
+/// Deleted and evicted rows.
+type Counts = (u64, u64);
+
+impl Swept {
+    pub fn rows(&self) -> u64 {
+        self.deleted + self.evicted
+    }
+
+    /// Adds to the statistics what was done, once the transaction has committed.
+    pub fn report(&mut self) {
+        self.add_latest();
+        for (operation, (deleted, evicted)) in &self.operations {
+            // SAFETY: used at once.
+            let operation = unsafe { to_utf8(operation) };
+            let tally = Rc::new(Tally::new(operation));
+            counts::count(&tally, Counter::Swept, *deleted);
+            counts::count(&tally, Counter::Evicted, *evicted);
+        }
+    }
+
+    fn count(&mut self, operation: Option<&[u8]>, deleted: u64, evicted: u64) {
+        self.deleted += deleted;
+        self.evicted += evicted;
+        let Some(operation) = operation else { return };
+        if *self.latest.0 != *operation {
+            self.add_latest();
+            self.latest.0 = operation.into();
+        }
+        self.latest.1.0 += deleted;
+        self.latest.1.1 += evicted;
+    }
+
+    fn add_latest(&mut self) {
+        let (operation, counts) = std::mem::take(&mut self.latest);
+        if counts == Counts::default() {
+            return;
+        }
+        let sum = self.operations.entry(operation).or_default();
+        *sum = (sum.0 + counts.0, sum.1 + counts.1);
+    }
+}
+
+/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out, or if the
+/// schema is of a version that had no such table.
+///
+/// # Errors
+/// 55000 without an index by which to find what is due, which an administrator must have dropped.
+pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
+    let what = portion.what;
+    if !what.is_there()? {
+        return Ok(None);
+    }
+    let table = open::to_write_if_free(what.known_columns(), |catalog| what.table(catalog))?;
+    let Some(table) = table else { return Ok(None) };
+    open::check_indexes(&table)?;
+    let layout = match what {
+        Sweepable::Records(durability) => {
+            canary::renew(&table, durability)?;
+            Layout::of(&table)?
+        }
+        Sweepable::Messages | Sweepable::Locks => Layout::IN_ORDER,
+    };
+    let Some(index) = table.index_on(layout.place(what.due().0)) else {
+        return Err(no_index(what));
+    };
+    let mut swept = Swept::default();
+    let mut snapshot = snapshot::current();
+    let memory = PgMemoryContexts::new("pg_idempotent sweep");
+    let now = clock::now();
+    let walk = Walk {
+        table: &table,
+        layout: &layout,
+        index: &index,
+        snapshot: &raw mut snapshot,
+        now,
+        until: now.saturating_add(portion.time),
+        portion,
+        memory: memory.value(),
+        swept: &raw mut swept,
+    };
+    // SAFETY: an error goes on to the caller.
+    let done = unsafe { subtransaction::call_keeping_error(|| walk.run()) };
+    done.unwrap_or_else(|error| error.resume());
+    Ok(Some(swept))
+}
+
+fn no_index(what: Sweepable) -> Error {
+    let (table, (_, column)) = (what.name(), what.due());
+    Error::new(Code::ObjectNotReady, format!("idempotent.{table} has no index on {column}"))
+        .detail("Without it a sweep would read the whole table each time.")
+        .hint(format!("CREATE INDEX {table}_{column}_idx ON idempotent.{table} ({column});"))
+}
+
+/// A walk along the index. Nothing in its methods has a destructor where Postgres is called: an
+/// error jumps over their frames.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    table: &'a Relation,
+    layout: &'a Layout,
+    index: &'a Index,
+    snapshot: pg_sys::Snapshot,
+    now: Timestamp,
+    until: Timestamp,
+    portion: &'a Portion,
+    /// For one row at a time.
+    memory: pg_sys::MemoryContext,
+    /// Outlives the walk, and is its caller's alone.
+    swept: *mut Swept,
+}
+
+impl Walk<'_> {
+    fn run(self) {
+        // SAFETY: table and index are open and locked; the snapshot outlives the scan, which is
+        // ended; each tuple is pinned until the next one is asked for.
+        unsafe {
+            let scan = self.begin();
+            let (mut resume, mut visited) = (None, 0_u32);
+            loop {
+                let tuple = raw::systable_getnext_ordered(
+                    scan,
+                    pg_sys::ScanDirection::ForwardScanDirection,
+                );
+                if tuple.is_null() {
+                    resume = None;
+                    break;
+                }
+                if self.is_enough(visited) {
+                    break;
+                }
+                resume = Some(self.visit(tuple));
+                visited += 1;
+                subtransaction::serve_interrupts();
+            }
+            raw::systable_endscan_ordered(scan);
+            raw::CommandCounterIncrement();
+            (*self.swept).resume = resume;
+        }
+    }
+
+    fn is_enough(self, visited: u32) -> bool {
+        // SAFETY: the walk's own.
+        let rows = unsafe { (*self.swept).rows() };
+        let is_time_to_look = visited % ROWS_PER_LOOK == ROWS_PER_LOOK - 1;
+        rows >= self.portion.rows || is_time_to_look && clock::now() >= self.until
+    }
+
+    /// # Safety
+    /// The scan must be ended.
+    unsafe fn begin(self) -> pg_sys::SysScanDesc {
+        let attribute = self.layout.place(self.portion.what.due().0) as i16 + 1;
+        let bounds = [
+            (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
+            (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
+        ];
+        // SAFETY: all-zero scan keys are initialised before use, and copied by the scan (genam.c).
+        unsafe {
+            let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
+            for (key, (strategy, compare, bound)) in keys.iter_mut().zip(bounds) {
+                raw::ScanKeyInit(
+                    key,
+                    attribute,
+                    strategy as pg_sys::StrategyNumber,
+                    pg_sys::RegProcedure::from(compare),
+                    Datum::from(bound),
+                );
+            }
+            raw::systable_beginscan_ordered(
+                self.table.raw,
+                self.index.raw,
+                self.snapshot,
+                2,
+                keys.as_mut_ptr(),
+            )
+        }
+    }
+
+    /// Does what is due of a row, unless somebody else is writing it; when it was due.
+    ///
+    /// # Safety
+    /// The tuple must be of the table, and pinned.
+    unsafe fn visit(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says.
+        unsafe {
+            match self.portion.what {
+                Sweepable::Records(_) => self.visit_record(tuple),
+                Sweepable::Messages | Sweepable::Locks => self.visit_expired(tuple),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says.
+        unsafe {
+            let found = Found::of(tuple, self.table, self.layout);
+            let has_body = !found.is_marked_evicted();
+            let done = match due(&found.record, has_body, self.now) {
+                Due::Nothing => None,
+                Due::Delete => self.delete(tuple).then_some((1, 0)),
+                Due::Evict => self.delete(tuple).then(|| {
+                    self.insert_without_body(&found);
+                    (0, 1)
+                }),
+            };
+            self.count(found.row.columns(), done);
+            found.sweep_at()
+        }
+    }
+
+    /// A row that is there until it expires, which it has.
+    ///
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn visit_expired(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+        // SAFETY: as the caller says.
+        unsafe {
+            let row = Columns::of(tuple, self.table.descriptor());
+            let done = self.delete(tuple).then_some((1, 0));
+            self.count(&row, done);
+            let (due, _) = self.portion.what.due();
+            row.get(due).map_or(Timestamp::MAX, |at| at.value() as i64)
+        }
+    }
+
+    /// # Safety
+    /// The row must be of the table, and its tuple pinned.
+    unsafe fn count(self, row: &Columns, done: Option<Counts>) {
+        let Some((deleted, evicted)) = done else { return };
+        let name = self.portion.what.counted_as().and_then(|column| row.get(column));
+        // SAFETY: as the caller says; names are texts that are short enough never to be compressed
+        // or stored out of line. The counts are the walk's own.
+        unsafe { (*self.swept).count(name.map(|name| varlena::slice(name)), deleted, evicted) };
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
+        // SAFETY: the tuple is there, if only as somebody else's delete.
+        unsafe { self.table.delete_uncaught((*tuple).t_self, false) == pg_sys::TM_Result::TM_Ok }
+    }
+
+    /// # Safety
+    /// As for `visit`.
+    unsafe fn insert_without_body(self, found: &Found) {
+        let mut row = found.row.clone();
+        for column in [column::RESPONSE, column::HEADERS, column::BODY] {
+            row.set(column, None);
+        }
+        row.set(column::EVICTED, Some(Datum::from(true)));
+        row.set_time(column::SWEEP_AT, found.record.expires_at);
+        // SAFETY: the values point into the pinned tuple, and are copied. What the insert leaves
+        // behind in memory goes with the row, or a sweep of millions would keep it all.
+        unsafe {
+            let before = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = self.memory;
+            self.table.insert_uncaught(&self.layout.arrange(row.columns()));
+            pg_sys::CurrentMemoryContext = before;
+            raw::MemoryContextReset(self.memory);
+        }
+    }
+}

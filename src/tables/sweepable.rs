@@ -1,0 +1,78 @@
+//! The tables in which rows expire.
+
+use crate::tables::catalog::{self, Catalog};
+use crate::tables::records::row::column;
+use crate::tables::{locks, messages};
+use pgrx::pg_sys;
+use rules::error::Result;
+use rules::policy::Durability;
+
+/// A table that is swept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sweepable {
+    /// Of records, from which bodies are evicted, too.
+    Records(Durability),
+    /// Messages seen: what has expired is deleted, and that is all.
+    Messages,
+    /// Locks with a key, likewise.
+    Locks,
+}
+
+impl Sweepable {
+    pub const ALL: [Self; 4] = [
+        Self::Records(Durability::Unlogged),
+        Self::Records(Durability::Logged),
+        Self::Messages,
+        Self::Locks,
+    ];
+
+    /// Whether the schema has the table: that of version 0.1 had records alone.
+    pub fn is_there(self) -> Result<bool> {
+        Ok(self.table(&catalog::get()?) != pg_sys::InvalidOid)
+    }
+
+    pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
+        match self {
+            Self::Records(durability) => catalog.records(durability),
+            Self::Messages => catalog.messages,
+            Self::Locks => catalog.locks,
+        }
+    }
+
+    /// Its name, in the schema `idempotent`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Records(Durability::Unlogged) => "record",
+            Self::Records(Durability::Logged) => "record_logged",
+            Self::Messages => "messages",
+            Self::Locks => "locks",
+        }
+    }
+
+    /// How many columns this library knows of it.
+    pub fn known_columns(self) -> usize {
+        match self {
+            Self::Records(_) => column::COUNT,
+            Self::Messages => messages::column::COUNT,
+            Self::Locks => locks::column::COUNT,
+        }
+    }
+
+    /// The column that says when a sweep is to look at a row, which is in an index; and its name.
+    pub fn due(self) -> (usize, &'static str) {
+        match self {
+            Self::Records(_) => (column::SWEEP_AT, "sweep_at"),
+            Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
+            Self::Locks => (locks::column::EXPIRES_AT, "expires_at"),
+        }
+    }
+
+    /// The column with the name of the operation under which a row is counted, if it is.
+    pub fn counted_as(self) -> Option<usize> {
+        match self {
+            Self::Records(_) => Some(column::OPERATION),
+            Self::Messages => Some(messages::column::CONSUMER),
+            Self::Locks => None,
+        }
+    }
+}
