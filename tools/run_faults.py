@@ -24,7 +24,8 @@ QUICK = {"OPT_LEVEL": "1", "LTO": "off", "CODEGEN_UNITS": "16", "INCREMENTAL": "
 HANGS = 150  # seconds for the tests of a layer, which without a fault take a tenth of that
 
 sys.path.insert(0, str(ROOT / "tests" / "faults"))
-from catalog import FAULTS  # noqa: E402 (found by the path above)
+from anchors import source  # noqa: E402 (found by the path above)
+from catalog import FAULTS  # noqa: E402
 from fault import DoesNotApply, apply  # noqa: E402
 
 
@@ -107,16 +108,17 @@ def check_baseline(faults):
 def try_one(fault):
     """A fault that does not apply or does not build, or ends a suite without a red test, is an error, and not caught."""
     began = time.monotonic()
-    before = {edit.file: (ROOT / edit.file).read_text() for edit in fault.edits}
+    before, changed = source(ROOT), {}
     try:
-        for file, text in apply(fault, before.get).items():
+        changed = apply(fault, before)
+        for file, text in changed.items():
             (ROOT / file).write_text(text)
         red, error = red_of(fault.tests, LAYERS), None
     except (DoesNotApply, Failure) as problem:
         red, error = None, str(problem)
     finally:
-        for file, text in before.items():
-            (ROOT / file).write_text(text)
+        for file in changed:
+            (ROOT / file).write_text(before[file])
     return Result(fault, red, time.monotonic() - began, error)
 
 

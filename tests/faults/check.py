@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from anchors import source
 from catalog import FAULTS
 from fault import DoesNotApply, apply
 
@@ -19,10 +20,10 @@ TEST = re.compile(r"(client|regress|isolation)/([a-z0-9_/-]+)(?:::(\w+))?")
 UNNOTICED = re.compile(r"\*\*(?:nothing|error)\*\*")  # as tools/fault_results.py writes it
 
 
-def problems(fault, results):
+def problems(fault, texts, results):
     try:
-        apply(fault, lambda file: (ROOT / file).read_text())
-    except (DoesNotApply, OSError) as problem:
+        apply(fault, texts)
+    except DoesNotApply as problem:
         yield str(problem)
     for test in fault.tests:
         named = TEST.fullmatch(test)
@@ -35,9 +36,10 @@ def problems(fault, results):
 
 def main():
     results = (ROOT / "tests" / "faults" / "RESULTS.md").read_text()
+    texts = source(ROOT)
     failed = 0
     for fault in FAULTS:
-        found = list(problems(fault, results))
+        found = list(problems(fault, texts, results))
         if [other.name for other in FAULTS].count(fault.name) > 1:
             found.append("two have this name")
         failed += bool(found)

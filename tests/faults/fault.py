@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from anchors import find
+
 
 @dataclass(frozen=True)
 class Edit:
-    file: str
-    old: str   # exactly once in the file
+    anchor: str   # the function that it changes, as anchors.py names it: no file, so that the function may move
+    old: str      # exactly once in all functions of that name
     new: str
 
 
@@ -19,7 +21,7 @@ class Fault:
 
 
 def fault(name, promise, edits, tests):
-    """`edits` is (file, old, new) or a list of those; `tests` are names, with spaces between."""
+    """`edits` is (anchor, old, new) or a list of those; `tests` are names, with spaces between."""
     edits = [edits] if isinstance(edits, tuple) else edits
     return Fault(name, promise, [Edit(*edit) for edit in edits], tests.split())
 
@@ -28,14 +30,22 @@ class DoesNotApply(Exception):
     pass
 
 
-def apply(fault, read):
-    """{file: its text with the fault in it}; `read` gives the text of a file."""
-    texts = {}
+def apply(fault, texts):
+    """{file: its text with the fault in it}, of the files that change; `texts` is the whole source, as anchors.source reads it."""
+    changed = {}
     for edit in fault.edits:
-        text = texts.get(edit.file) or read(edit.file)
-        if edit.old == edit.new:
-            raise DoesNotApply(f"{edit.file}: nothing is changed")
-        if text.count(edit.old) != 1:
-            raise DoesNotApply(f"{edit.file}: the old text is there {text.count(edit.old)} times: {edit.old.strip()}")
-        texts[edit.file] = text.replace(edit.old, edit.new)
-    return texts
+        now = {**texts, **changed}
+        file, start = place(edit, now)
+        changed[file] = now[file][:start] + edit.new + now[file][start + len(edit.old):]
+    return changed
+
+
+def place(edit, texts):
+    if edit.old == edit.new:
+        raise DoesNotApply(f"{edit.anchor}: nothing is changed")
+    found = find(edit.anchor, edit.old, texts)
+    if found is None:
+        raise DoesNotApply(f"the source has no {edit.anchor}")
+    if len(found) != 1:
+        raise DoesNotApply(f"{edit.anchor}: the old text is there {len(found)} times: {edit.old.strip()}")
+    return found.pop()
