@@ -41,7 +41,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     tables::catalog::init();
     tables::operations::init();
-    session::claims::init();
+    session::transaction::init();
     pg::shared_memory::init(&SHARED);
     worker::init();
 }

@@ -2,5 +2,7 @@
 
 pub mod claims;
 pub mod counts;
+pub mod guard;
 pub mod observed;
+pub mod transaction;
 pub mod undo;

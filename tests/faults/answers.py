@@ -5,7 +5,7 @@ from fault import fault
 
 FAULTS = [
     fault("no-fingerprint-compared", "Another request is a mismatch",
-          ("Record::is_for", "self.fingerprint == request.fingerprint || ", "true || "),
+          ("Record::is_for", "self.fingerprint == fingerprint || ", "true || "),
           "domain regress/strict history/everything"),
     fault("own-claim-for-any-request", "Another request is a mismatch, also for the transaction that holds the claim",
           ("held_by_this_transaction", "        if claim.fingerprint == request.fingerprint {\n", "        if true {\n"),

@@ -30,7 +30,7 @@ FAULTS = [
           ("on_transaction_event", "XactEvent::XACT_EVENT_PRE_COMMIT | XactEvent::XACT_EVENT_PRE_PREPARE => {", "XactEvent::XACT_EVENT_PRE_COMMIT => {"),
           "regress/commit_guard client/prepared::an_open_claim_cannot_be_prepared"),
     fault("claims-outlive-a-rollback", "A rollback frees the key, and nothing is left of it",
-          ("on_transaction_event", "if claims.by_id.capacity() > 0 {", "if claims.by_id.capacity() > 0 && event != XactEvent::XACT_EVENT_ABORT {"),
+          ("PARTICIPANTS", "end: |_| claims::end(),", "end: |committed| if committed { claims::end() },"),
           "regress/claim_transaction regress/commit_guard history/everything"),
     fault("no-spill", "Thousands of keys in one transaction fit the default lock table",
           ("must_spill", "claims.locked >= fair_share)", "claims.locked >= fair_share && false)"),

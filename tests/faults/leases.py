@@ -25,7 +25,7 @@ FAULTS = [
     fault("takeover-keeps-the-fence", "A takeover has a higher fence",
           [("take", "grant_lease(call, records, request, lease, taken)?",
                     "grant_lease(call, records, request, lease, Answer { fence: before.and_then(|it| it.record.fence), ..taken })?"),
-           ("grant_lease", "    let fence = fence::next()?;\n", "    let fence = taken.fence.map_or_else(fence::next, Ok)?;\n")],
+           ("grant_lease", "    let fence = fences::next()?;\n", "    let fence = taken.fence.map_or_else(fences::next, Ok)?;\n")],
           "regress/claim_lease isolation/takeover "
           "client/lease::a_lapsed_lease_is_taken_over_with_a_higher_fence_and_the_late_holder_is_refused history/leases"),
     fault("takeover-keeps-the-attempt-id", "After a takeover the lease is the taker's, and no more the late holder's",
@@ -54,6 +54,6 @@ FAULTS = [
                                 "        Held::Leased(found, _lock) => {\n            records.insert(&call.owner, &found.row)?;\n"),
           "regress/claim_lease client/lease::a_released_lease_frees_its_key"),
     fault("clock-of-the-transaction", "Leases and expiry go on while a transaction's now() stands still",
-          ("now", "unsafe { uncaught::GetCurrentTimestamp() }", "unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }"),
+          ("now", "unsafe { raw::GetCurrentTimestamp() }", "unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }"),
           "regress/claim_lease"),
 ]

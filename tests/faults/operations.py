@@ -5,7 +5,7 @@ from fault import fault
 
 FAULTS = [
     fault("settings-never-read-anew", "A change of an operation's settings is seen by every session's next call",
-          ("forget", "    operations::forget();\n", ""),
+          ("Cache::get", "        if self.generation != catalog::generation() {\n", "        if self.generation > catalog::generation() {\n"),
           "regress/operation isolation/settings"),
     fault("row-type-outlives-the-extension", "DROP and CREATE EXTENSION between two calls of a session",
           ("result_type", "        && known == function\n", "        && known != pg_sys::InvalidOid\n"),
@@ -43,7 +43,7 @@ FAULTS = [
           ("end", "            if committed {\n", "            if true || committed {\n"),
           "regress/statistics"),
     fault("counted-on-rollback-to-savepoint", "What is rolled back to a savepoint is not counted as completed",
-          ("on_subtransaction_event", "            pending::roll_back(subtransaction);\n", ""),
+          ("PARTICIPANTS", "roll_back: counts::roll_back, ", "roll_back: |_| (), "),
           "regress/statistics"),
     fault("live-rows-swept", "A sweep deletes what counts as absent, and nothing else",
           ("due", "    if record.expired(now) {\n", "    if record.expired(now) || !is_answer {\n"),

@@ -1,0 +1,80 @@
+//! What follows the transaction: told when it is about to commit, when it is over, and of its
+//! savepoints.
+
+use crate::pg::error;
+use crate::session::{claims, counts, guard, observed};
+use pgrx::pg_sys;
+use pgrx::pg_sys::{SubTransactionId, SubXactEvent, XactEvent};
+
+/// A part of the session that takes back with its savepoints what it remembers.
+struct Participant {
+    hand_over: fn(SubTransactionId, SubTransactionId),
+    roll_back: fn(SubTransactionId),
+    /// Whether the transaction committed, or was prepared.
+    end: fn(bool),
+}
+
+const PARTICIPANTS: [Participant; 3] = [
+    Participant { hand_over: counts::hand_over, roll_back: counts::roll_back, end: counts::end },
+    Participant {
+        hand_over: observed::hand_over,
+        roll_back: observed::roll_back,
+        end: |_| observed::end(),
+    },
+    Participant {
+        hand_over: claims::hand_over,
+        roll_back: claims::roll_back,
+        end: |_| claims::end(),
+    },
+];
+
+/// Registers the callbacks; called once.
+pub fn init() {
+    // SAFETY: registers callbacks of this library, which Postgres never unloads.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(on_transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(on_subtransaction_event), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut std::ffi::c_void) {
+    match event {
+        XactEvent::XACT_EVENT_PRE_COMMIT | XactEvent::XACT_EVENT_PRE_PREPARE => {
+            if let Err(raised) = error::catch(guard::check) {
+                // SAFETY: an error here refuses the commit (xact.c); nothing is left to drop.
+                unsafe { raised.throw() }
+            }
+        }
+        XactEvent::XACT_EVENT_COMMIT
+        | XactEvent::XACT_EVENT_ABORT
+        | XactEvent::XACT_EVENT_PREPARE => {
+            // PREPARE is the last that this backend learns of a transaction.
+            let committed = event != XactEvent::XACT_EVENT_ABORT;
+            for participant in &PARTICIPANTS {
+                (participant.end)(committed);
+            }
+        }
+        _ => {}
+    }
+}
+
+unsafe extern "C-unwind" fn on_subtransaction_event(
+    event: SubXactEvent::Type,
+    subtransaction: SubTransactionId,
+    parent: SubTransactionId,
+    _: *mut std::ffi::c_void,
+) {
+    match event {
+        SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            for participant in &PARTICIPANTS {
+                (participant.roll_back)(subtransaction);
+            }
+        }
+        SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            for participant in &PARTICIPANTS {
+                (participant.hand_over)(subtransaction, parent);
+            }
+        }
+        _ => {}
+    }
+}
