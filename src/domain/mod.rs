@@ -13,6 +13,7 @@
 //! * [`named_lock`]: who may have a resource
 //! * [`observe`]: what a call would have been answered
 //! * [`shard`]: consistent placement
+//! * [`version`]: whether library and schema belong together
 //! * [`error`]: SQLSTATE, message, detail, hint
 #![deny(unsafe_code)]
 
@@ -33,6 +34,7 @@ pub mod policy;
 pub mod shard;
 pub mod sweeping;
 pub mod verdict;
+pub mod version;
 
 #[cfg(test)]
 #[path = "tests/json.rs"]

@@ -23,11 +23,6 @@ mod column {
     pub const COUNT: usize = 4;
 }
 
-/// Whether there is a log: version 0.1 of the schema had none.
-pub fn is_known() -> Result<bool> {
-    Ok(catalog::get()?.reset != pg_sys::InvalidOid)
-}
-
 /// Whether nobody holds a lock on the log that keeps writers out; it stays so until the transaction
 /// ends.
 pub fn is_free() -> bool {
@@ -91,9 +86,6 @@ pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
 
 /// Visits what the log says of a table, in no order.
 fn each(durability: Durability, mut visit: impl FnMut(&Columns)) -> Result<()> {
-    if !is_known()? {
-        return Ok(());
-    }
     let log = Relation::open_to_read(column::COUNT, |catalog| catalog.reset)?;
     let durability = answer::text(durability.as_str());
     // SAFETY: text, as the first column of the primary key is.

@@ -11,7 +11,7 @@ use crate::stats::{Counter, Tally, pending};
 use crate::store::columns::Columns;
 use crate::store::encoding::to_utf8;
 use crate::store::index::Index;
-use crate::store::record::{Found, Layout, column, marker};
+use crate::store::record::{Found, column, marker};
 use crate::store::relation::Relation;
 use crate::store::sweepable::Sweepable;
 use crate::store::{bytes, clock, snapshot, subtransaction, uncaught};
@@ -90,28 +90,20 @@ impl Swept {
     }
 }
 
-/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out, or if the
-/// schema is of a version that had no such table.
+/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out.
 ///
 /// # Errors
 /// 55000 without an index by which to find what is due, which an administrator must have dropped.
 pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let what = portion.what;
-    if !what.is_there()? {
-        return Ok(None);
-    }
     let table =
         Relation::open_to_write_if_free(what.known_columns(), |catalog| what.table(catalog))?;
     let Some(table) = table else { return Ok(None) };
     table.check_indexes()?;
-    let layout = match what {
-        Sweepable::Records(durability) => {
-            marker::renew(&table, durability)?;
-            Layout::of(&table)?
-        }
-        Sweepable::Messages | Sweepable::Locks => Layout::IN_ORDER,
-    };
-    let Some(index) = table.index_on(layout.place(what.due().0)) else {
+    if let Sweepable::Records(durability) = what {
+        marker::renew(&table, durability)?;
+    }
+    let Some(index) = table.index_on(what.due().0) else {
         return Err(no_index(what));
     };
     let mut swept = Swept::default();
@@ -120,7 +112,6 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let now = clock::now();
     let walk = Walk {
         table: &table,
-        layout: &layout,
         index: &index,
         snapshot: &raw mut snapshot,
         now,
@@ -147,7 +138,6 @@ fn no_index(what: Sweepable) -> Error {
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     table: &'a Relation,
-    layout: &'a Layout,
     index: &'a Index,
     snapshot: pg_sys::Snapshot,
     now: Timestamp,
@@ -198,7 +188,7 @@ impl Walk<'_> {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        let attribute = self.layout.place(self.portion.what.due().0) as i16 + 1;
+        let attribute = self.portion.what.due().0 as i16 + 1;
         let bounds = [
             (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
             (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
@@ -244,7 +234,7 @@ impl Walk<'_> {
     unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
         // SAFETY: as the caller says.
         unsafe {
-            let found = Found::of(tuple, self.table, self.layout);
+            let found = Found::of(tuple, self.table);
             let has_body = !found.is_marked_evicted();
             let done = match due(&found.record, has_body, self.now) {
                 Due::Nothing => None,
@@ -305,7 +295,7 @@ impl Walk<'_> {
         unsafe {
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            self.table.insert_uncaught(&self.layout.arrange(row.columns()));
+            self.table.insert_uncaught(row.columns());
             pg_sys::CurrentMemoryContext = before;
             uncaught::MemoryContextReset(self.memory);
         }

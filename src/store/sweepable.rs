@@ -1,8 +1,7 @@
 //! The tables in which rows expire.
 
-use crate::domain::error::Result;
 use crate::domain::policy::Durability;
-use crate::store::catalog::{self, Catalog};
+use crate::store::catalog::Catalog;
 use crate::store::record::column;
 use crate::store::{messages, named_locks};
 use pgrx::pg_sys;
@@ -25,11 +24,6 @@ impl Sweepable {
         Self::Messages,
         Self::Locks,
     ];
-
-    /// Whether the schema has the table: that of version 0.1 had records alone.
-    pub fn is_there(self) -> Result<bool> {
-        Ok(self.table(&catalog::get()?) != pg_sys::InvalidOid)
-    }
 
     pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
         match self {

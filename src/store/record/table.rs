@@ -7,7 +7,7 @@ use crate::domain::verdict::State;
 use crate::domain::{Micros, Timestamp};
 use crate::entry::Text;
 use crate::store::look::{self, Key, Kind};
-use crate::store::record::{Found, Layout, Owner, Row, column, marker};
+use crate::store::record::{Found, Owner, Row, column, marker};
 use crate::store::relation::Relation;
 use crate::store::{clock, lock, snapshot, subtransaction, uncaught};
 use pgrx::pg_sys;
@@ -25,16 +25,14 @@ pub enum Locked {
 /// A table of records, open.
 pub struct Records {
     table: Relation,
-    layout: Layout,
     lost_before: Timestamp,
 }
 
 impl Records {
     pub fn open_to_read(durability: Durability) -> Result<Self> {
         let table = Relation::open_to_read(column::COUNT, |catalog| catalog.records(durability))?;
-        let layout = Layout::of(&table)?;
         let lost_before = marker::lost_before(&table, durability)?;
-        Ok(Self { table, layout, lost_before })
+        Ok(Self { table, lost_before })
     }
 
     /// # Errors
@@ -42,9 +40,8 @@ impl Records {
     pub fn open_to_write(durability: Durability) -> Result<Self> {
         let table = Relation::open_to_write(column::COUNT, |catalog| catalog.records(durability))?;
         table.check_indexes()?;
-        let layout = Layout::of(&table)?;
         let lost_before = marker::keep(&table, durability)?;
-        Ok(Self { table, layout, lost_before })
+        Ok(Self { table, lost_before })
     }
 
     /// Closes a table that turned out to be the wrong one, and gives its lock back.
@@ -95,7 +92,7 @@ impl Records {
             return Ok(None);
         }
         // SAFETY: a copy of a tuple of this table, in the caller's memory context.
-        let found = unsafe { Found::of(tuple, &self.table, &self.layout) };
+        let found = unsafe { Found::of(tuple, &self.table) };
         self.checked(owner, found).map(Some)
     }
 
@@ -143,7 +140,7 @@ impl Records {
     /// Inserts a record, into every index, under the unique constraint, which has the last word:
     /// a row that got there past the lock (logical replication, an administrator) is a lost race.
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
-        let Err(error) = self.table.insert(&self.layout.arrange(&row.0)) else {
+        let Err(error) = self.table.insert(&row.0) else {
             return Ok(());
         };
         if error.sqlstate() != UNIQUE_VIOLATION {
