@@ -68,6 +68,8 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     check_operation(name.map(|name| name.utf8))?;
     let Some(name) = name else { return Ok(None) };
     let cleared = check(args)?;
+    // What follows is SQL, which would find out in its own words that the schema is of another version.
+    catalog::get()?;
     if let Some(durability) = durability(args)? {
         move_records(&name, durability)?;
     }
@@ -102,7 +104,7 @@ fn check(args: &Args) -> Result<Cleared> {
     };
     on_lapse(args)?;
     after_reset(args)?;
-    check_mode(mode(args)?)?;
+    warn_if_uncounted(mode(args)?);
     if args.int4(argument::MAX_RESPONSE_BYTES).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
@@ -120,18 +122,8 @@ fn mode(args: &Args) -> Result<Option<Mode>> {
     args.text(argument::MODE).map(|text| Mode::parse(text.utf8)).transpose()
 }
 
-/// # Errors
-/// 55000 for a mode that the schema does not know yet.
-fn check_mode(mode: Option<Mode>) -> Result<()> {
-    if mode != Some(Mode::Observe) {
-        return Ok(());
-    }
-    if !catalog::get()?.is_complete() {
-        return Err(Error::new(Code::ObjectNotReady, "this schema cannot observe an operation")
-            .detail("It is of an older version than the library.")
-            .hint("ALTER EXTENSION pg_idempotent UPDATE;"));
-    }
-    if !shared_memory::preloaded() {
+fn warn_if_uncounted(mode: Option<Mode>) {
+    if mode == Some(Mode::Observe) && !shared_memory::preloaded() {
         pgrx::ereport!(
             pgrx::PgLogLevel::WARNING,
             pgrx::PgSqlErrorCode::ERRCODE_WARNING,
@@ -139,7 +131,6 @@ fn check_mode(mode: Option<Mode>) -> Result<()> {
             "The library was not loaded when the server started. Add pg_idempotent to shared_preload_libraries, and restart the server."
         );
     }
-    Ok(())
 }
 
 fn durability(args: &Args) -> Result<Option<Durability>> {

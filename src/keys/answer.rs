@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-/// The row as a composite datum; `None` if the type is of another version.
+/// The row as a composite datum; `None` if the type was altered.
 ///
 /// # Safety
 /// As for everything in `uncaught` that may raise an error.

@@ -1,9 +1,12 @@
 //! Where our tables are: OIDs, looked up once per backend and forgotten when any of them changes.
 
+use crate::pg::datum::row::Columns;
+use crate::pg::datum::varlena;
 use crate::pg::memory;
 use pgrx::pg_sys;
 use rules::error::{Code, Error, Result};
 use rules::policy::Durability;
+use rules::version;
 use std::cell::Cell;
 use std::ffi::CStr;
 
@@ -14,9 +17,7 @@ pub struct Catalog {
     logged: pg_sys::Oid,
     pub operation: pg_sys::Oid,
     pub fence: pg_sys::Oid,
-    /// Invalid in a schema of version 0.1, which had no such table.
     pub reset: pg_sys::Oid,
-    /// Invalid there, too, and so are the next.
     pub messages: pg_sys::Oid,
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
@@ -28,13 +29,6 @@ impl Catalog {
             Durability::Unlogged => self.unlogged,
             Durability::Logged => self.logged,
         }
-    }
-
-    /// Whether the schema is of this version.
-    pub fn is_complete(&self) -> bool {
-        [self.reset, self.messages, self.offsets, self.locks]
-            .iter()
-            .all(|relation| *relation != pg_sys::InvalidOid)
     }
 
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
@@ -74,12 +68,12 @@ pub fn refresh() -> u64 {
     generation()
 }
 
-/// The extension's relations, or an error where there are none (the extension was dropped).
+/// The extension's relations.
+///
+/// # Errors
+/// 42P01 where there are none: the extension was dropped. 55000 where they are of another version.
 pub fn get() -> Result<Catalog> {
-    if let Some(catalog) = CATALOG.get()
-        // What ALTER EXTENSION UPDATE adds is found as soon as it is there.
-        && catalog.is_complete()
-    {
+    if let Some(catalog) = CATALOG.get() {
         return Ok(catalog);
     }
     let catalog = look_up()?;
@@ -88,12 +82,14 @@ pub fn get() -> Result<Catalog> {
 }
 
 fn look_up() -> Result<Catalog> {
+    if let Some(schema) = schema_version() {
+        version::check(env!("CARGO_PKG_VERSION"), &schema)?;
+    }
     // SAFETY: a syscache look-up by a constant name, within a transaction.
     let schema = unsafe { pg_sys::get_namespace_oid(c"idempotent".as_ptr(), true) };
-    // SAFETY: as above; an invalid schema has no relations.
-    let look_up = |name: &CStr| unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
     let relation = |name: &CStr| -> Result<pg_sys::Oid> {
-        let oid = look_up(name);
+        // SAFETY: a syscache look-up, within a transaction; an invalid schema has no relations.
+        let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
         if oid == pg_sys::InvalidOid {
             return Err(Error::new(
                 Code::UndefinedTable,
@@ -108,11 +104,46 @@ fn look_up() -> Result<Catalog> {
         logged: relation(c"record_logged")?,
         operation: relation(c"operation")?,
         fence: relation(c"fence")?,
-        reset: look_up(c"reset"),
-        messages: look_up(c"messages"),
-        offsets: look_up(c"offsets"),
-        locks: look_up(c"locks"),
+        reset: relation(c"reset")?,
+        messages: relation(c"messages")?,
+        offsets: relation(c"offsets")?,
+        locks: relation(c"locks")?,
     })
+}
+
+/// The version of the extension in this database; `None` without the extension.
+fn schema_version() -> Option<String> {
+    // SAFETY: a scan of a catalog within a transaction, with a key of the type that the index has; a
+    // name is compared as far as its NUL. The columns are read as they are declared, and the version is
+    // copied before the tuple goes.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        let table = pg_sys::table_open(pg_sys::ExtensionRelationId, lock);
+        let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            pg_sys::Anum_pg_extension_extname as pg_sys::AttrNumber,
+            pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber,
+            pg_sys::RegProcedure::from(pg_sys::F_NAMEEQ),
+            pg_sys::Datum::from(c"pg_idempotent".as_ptr()),
+        );
+        let scan = pg_sys::systable_beginscan(
+            table,
+            pg_sys::Oid::from(pg_sys::ExtensionNameIndexId),
+            true,
+            std::ptr::null_mut(),
+            1,
+            &mut key,
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let version = (!tuple.is_null())
+            .then(|| Columns::of(tuple, (*table).rd_att))
+            .and_then(|row| row.get(pg_sys::Anum_pg_extension_extversion as usize - 1))
+            .map(|text| String::from_utf8_lossy(varlena::slice(text)).into_owned());
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(table, lock);
+        version
+    }
 }
 
 /// Forgets where the tables are, and with them all that is kept by generation.

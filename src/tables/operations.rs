@@ -87,7 +87,11 @@ impl Cache {
 }
 
 /// When this transaction commits, every session reads the settings anew.
+///
+/// # Errors
+/// 55000 within ALTER EXTENSION UPDATE, if it leads to another version than the library's.
 pub fn tell_others() -> Result<()> {
+    catalog::forget();
     // SAFETY: the table exists, or there would be no OID.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
     Ok(())

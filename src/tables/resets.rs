@@ -5,7 +5,7 @@ use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::table::relation::Relation;
 use crate::pg::{clock, database};
-use crate::tables::{catalog, open};
+use crate::tables::open;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -23,11 +23,6 @@ mod column {
     pub const RESET_AT: usize = 2;
     pub const OPERATION: usize = 3;
     pub const COUNT: usize = 4;
-}
-
-/// Whether there is a log: version 0.1 of the schema had none.
-pub fn is_known() -> Result<bool> {
-    Ok(catalog::get()?.reset != pg_sys::InvalidOid)
 }
 
 /// Whether nobody holds a lock on the log that keeps writers out; it stays so until the transaction
@@ -93,9 +88,6 @@ pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
 
 /// Visits what the log says of a table, in no order.
 fn each(durability: Durability, mut visit: impl FnMut(&Columns)) -> Result<()> {
-    if !is_known()? {
-        return Ok(());
-    }
     let log = open::to_read(column::COUNT, |catalog| catalog.reset)?;
     let durability = make::text(durability.as_str());
     // SAFETY: text, as the first column of the primary key is.

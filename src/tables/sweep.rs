@@ -14,7 +14,6 @@ use crate::session::counts;
 use crate::stats::{Counter, Tally};
 use crate::tables::open;
 use crate::tables::records::canary;
-use crate::tables::records::layout::Layout;
 use crate::tables::records::row::{Found, column};
 use crate::tables::sweepable::Sweepable;
 use pgrx::pg_sys::Datum;
@@ -95,27 +94,19 @@ impl Swept {
     }
 }
 
-/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out, or if the
-/// schema is of a version that had no such table.
+/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out.
 ///
 /// # Errors
 /// 55000 without an index by which to find what is due, which an administrator must have dropped.
 pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let what = portion.what;
-    if !what.is_there()? {
-        return Ok(None);
-    }
     let table = open::to_write_if_free(what.known_columns(), |catalog| what.table(catalog))?;
     let Some(table) = table else { return Ok(None) };
     open::check_indexes(&table)?;
-    let layout = match what {
-        Sweepable::Records(durability) => {
-            canary::renew(&table, durability)?;
-            Layout::of(&table)?
-        }
-        Sweepable::Messages | Sweepable::Locks => Layout::IN_ORDER,
-    };
-    let Some(index) = table.index_on(layout.place(what.due().0)) else {
+    if let Sweepable::Records(durability) = what {
+        canary::renew(&table, durability)?;
+    }
+    let Some(index) = table.index_on(what.due().0) else {
         return Err(no_index(what));
     };
     let mut swept = Swept::default();
@@ -124,7 +115,6 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
     let now = clock::now();
     let walk = Walk {
         table: &table,
-        layout: &layout,
         index: &index,
         snapshot: &raw mut snapshot,
         now,
@@ -151,7 +141,6 @@ fn no_index(what: Sweepable) -> Error {
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     table: &'a Relation,
-    layout: &'a Layout,
     index: &'a Index,
     snapshot: pg_sys::Snapshot,
     now: Timestamp,
@@ -202,7 +191,7 @@ impl Walk<'_> {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        let attribute = self.layout.place(self.portion.what.due().0) as i16 + 1;
+        let attribute = self.portion.what.due().0 as i16 + 1;
         let bounds = [
             (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
             (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
@@ -248,7 +237,7 @@ impl Walk<'_> {
     unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
         // SAFETY: as the caller says.
         unsafe {
-            let found = Found::of(tuple, self.table, self.layout);
+            let found = Found::of(tuple, self.table);
             let has_body = !found.is_marked_evicted();
             let done = match due(&found.record, has_body, self.now) {
                 Due::Nothing => None,
@@ -309,7 +298,7 @@ impl Walk<'_> {
         unsafe {
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            self.table.insert_uncaught(&self.layout.arrange(row.columns()));
+            self.table.insert_uncaught(row.columns());
             pg_sys::CurrentMemoryContext = before;
             raw::MemoryContextReset(self.memory);
         }

@@ -1,10 +1,9 @@
 //! The tables in which rows expire.
 
-use crate::tables::catalog::{self, Catalog};
+use crate::tables::catalog::Catalog;
 use crate::tables::records::row::column;
 use crate::tables::{locks, messages};
 use pgrx::pg_sys;
-use rules::error::Result;
 use rules::policy::Durability;
 
 /// A table that is swept.
@@ -25,11 +24,6 @@ impl Sweepable {
         Self::Messages,
         Self::Locks,
     ];
-
-    /// Whether the schema has the table: that of version 0.1 had records alone.
-    pub fn is_there(self) -> Result<bool> {
-        Ok(self.table(&catalog::get()?) != pg_sys::InvalidOid)
-    }
 
     pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
         match self {

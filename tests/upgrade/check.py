@@ -1,7 +1,9 @@
 """Tests of what comes between two versions, of the extension and of Postgres. `check.py MAJOR [PART OF A TEST'S NAME]`.
 
-On the main major: the previous version's schema under the current library, updates, dumps, templates. On every major: whether
-an updated schema is like a new one. pg_upgrade from 15 to 17 and from 17 to 18.
+There is one version so far. What an update starts from is a version that never was: older.py makes it of today's.
+
+On the main major: libraries and schemas that do not match, updates of busy servers, dumps, templates. On every major: whether an
+updated schema is like a new one. pg_upgrade from 15 to 17 and from 17 to 18.
 """
 
 import sys
@@ -16,7 +18,7 @@ import schema
 import update
 from build import prepare
 from common import MAIN_MAJOR, Failure, run_main, say
-from harness import Cluster, Wrong, prefix_of_both
+from harness import Cluster, Wrong, current_prefix
 from suites import indent, report
 
 
@@ -51,13 +53,10 @@ def main():
     tests = list(schema.TESTS)
     if major == MAIN_MAJOR:
         tests += update.TESTS + copies.TESTS
-    with prefix_of_both(major) as prefix:
-        with Cluster(prefix, major) as server:
-            results = [run(tests, wanted, server, afterwards=server.clear)]
-        older = pg_upgrade.FROM.get(major)
-        if older:
-            with prefix_of_both(older) as older_prefix:
-                results.append(run(pg_upgrade.TESTS, wanted, older_prefix, prefix))
+    with current_prefix(major) as prefix, Cluster(prefix, major, major) as server:
+        results = [run(tests, wanted, server, afterwards=server.clear)]
+    if major in pg_upgrade.FROM:
+        results.append(run(pg_upgrade.tests(major), wanted, major))
     passed, failed = (sum(column) for column in zip(*results))
     say(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -1,4 +1,4 @@
-"""What the tests of upgrades stand on: servers that know the previous version, that crash and come back, and sessions that stay."""
+"""What the tests of upgrades stand on: servers whose library is replaced, that crash and come back, and sessions that stay."""
 
 import contextlib
 import itertools
@@ -11,13 +11,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from build import install
+import older
+from build import install, installed_files
 from common import EXTENSION, checkout_dir, target_dir
 from prefix import link_or_copy
 from server import PRELOADED, Server
 
-HERE = Path(__file__).resolve().parent
-OLD = "0.1.0"
+OLD = older.VERSION
+# What a call is answered when library and schema are of different versions, and what to do if it is the schema that is behind.
+REFUSED = "ERROR:  library version does not match the extension's schema"
+UPDATE = "HINT:  ALTER EXTENSION pg_idempotent UPDATE;"
+RECONNECT = "HINT:  Reconnect. Where the library is preloaded, restart the server."
 DEADLINE = 60  # seconds, for whatever is waited for
 # But not that the server comes or goes.
 COMPLAINT = re.compile(r"\b(?:WARNING|ERROR|FATAL|PANIC):  (?!the database system is |terminating connection )")
@@ -25,6 +29,10 @@ COMPLAINT = re.compile(r"\b(?:WARNING|ERROR|FATAL|PANIC):  (?!the database syste
 
 class Wrong(Exception):
     """What a test has found."""
+
+
+class Lost(Wrong):
+    """The connection is gone."""
 
 
 def same(what, expected, got):
@@ -41,32 +49,66 @@ def wait_until(what, condition):
 
 
 @contextlib.contextmanager
-def prefix_of_both(major):
-    """A copy of the private prefix, for the time of the tests, with the previous version's script in it."""
-    source = install(major)
+def copy_of(source):
+    """A prefix for the time of a test, in which files may be replaced."""
     copy = Path(tempfile.mkdtemp(prefix=f"{source.name}-upgrade-", dir=str(checkout_dir())))
     copy.chmod(0o755)
     try:
         shutil.copytree(str(source), str(copy), symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
-        shutil.copy(str(HERE / f"{EXTENSION}--{OLD}.sql"), str(copy / "share" / "extension"))
         yield copy
     finally:
         shutil.rmtree(str(copy), ignore_errors=True)
 
 
+@contextlib.contextmanager
+def current_prefix(major):
+    """One with the current library, and the older version's scripts beside its own."""
+    with copy_of(install(major)) as prefix:
+        older.add_scripts(prefix)
+        yield prefix
+
+
+@contextlib.contextmanager
+def older_prefix(major):
+    """One with the older version alone."""
+    with copy_of(older.install_older(major, install(major))) as prefix:
+        yield prefix
+
+
+@contextlib.contextmanager
+def older_cluster(current, name, preload=True):
+    """A running server of the older version, of the major that `current` is of: the prefix to replace its files from."""
+    with older_prefix(current.major) as prefix, Cluster(prefix, current.major, f"{name}-{current.major}", preload) as server:
+        yield server
+
+
 class Cluster(Server):
     """A server whose worker is in a hurry."""
 
-    def __init__(self, prefix, name):
-        super().__init__(prefix, {**PRELOADED, "idempotent.sweep_interval": "100ms"},
-                         keep_log=target_dir() / "test-logs" / f"upgrade-{name}.log")
+    def __init__(self, prefix, major, name, preload=True):
+        settings = {**PRELOADED, "idempotent.sweep_interval": "100ms"} if preload else {}
+        super().__init__(prefix, settings, keep_log=target_dir() / "test-logs" / f"upgrade-{name}.log")
+        self.major = major
         self.numbers = itertools.count(1)
+
+    def replace_files(self, current):
+        """What `make install` and packages do: another file takes the name; processes keep the one that they have loaded."""
+        for name in installed_files(current.prefix):
+            scratch = self.prefix / f"{name}.new"
+            shutil.copy2(str(current.prefix / name), str(scratch))
+            scratch.replace(self.prefix / name)
+
+    def restart(self):
+        self.shut_down("fast")
+        self.launch()
 
     def database(self, version=None):
         """A new database with the extension, of the current version if none is named, and some work to do."""
         name = f"db{next(self.numbers)}"
-        self.must(f"CREATE DATABASE {name}")
+        # The worker visits no template. In a database without the extension it would look again after a minute only.
+        self.must(f"CREATE DATABASE {name} IS_TEMPLATE true")
         self.must(f"CREATE EXTENSION {EXTENSION}" + (f" VERSION '{version}'" if version else ""), name)
+        self.must(f"ALTER DATABASE {name} IS_TEMPLATE false")
         self.must("CREATE TABLE effect (request jsonb);"
                   "CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS "
                   "'INSERT INTO effect VALUES (request); SELECT ''{\"done\": true}''::jsonb'", name)
@@ -90,11 +132,11 @@ class Cluster(Server):
     def position(self):
         return self.log.stat().st_size
 
-    def complaints(self, since=0):
-        """What the log holds of warnings and worse, from a position on."""
+    def complaints(self, since=0, but=()):
+        """What the log holds of warnings and worse, from a position on, except what is to be expected."""
         with open(self.log, errors="replace") as log:
             log.seek(since)
-            return [line.rstrip() for line in log if COMPLAINT.search(line)]
+            return [line.rstrip() for line in log if COMPLAINT.search(line) and not any(text in line for text in but)]
 
     def clear(self):
         """Drops what a test has made, so that the next one is alone."""
@@ -116,15 +158,18 @@ class Session:
 
     def ask(self, sql):
         """Runs SQL, and returns what psql prints."""
-        self.process.stdin.write(f"{sql}\n\\warn {self.END}\n".encode())
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{sql}\n\\warn {self.END}\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Lost(f"there was no connection for: {sql}") from None
         output, end = b"", time.monotonic() + DEADLINE
         while not output.endswith(f"{self.END}\n".encode()):
             if not select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]:
                 raise Wrong(f"no answer within {DEADLINE} s to: {sql}")
             read = os.read(self.process.stdout.fileno(), 65536)
             if not read:
-                raise Wrong(f"the connection was lost by: {sql}\n{output.decode()}")
+                raise Lost(f"the connection was lost by: {sql}\n{output.decode()}")
             output += read
         return output.decode()[:-len(self.END) - 1].strip()
 
@@ -135,6 +180,7 @@ class Session:
         return self
 
     def __exit__(self, *exception):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()

@@ -19,6 +19,7 @@ pub mod request;
 pub mod retention;
 pub mod slot;
 pub mod store_failures;
+pub mod version;
 
 #[cfg(test)]
 #[path = "tests/json.rs"]

@@ -5,9 +5,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error};
 
-/// Room for the columns we know and for those that a later version adds: after ALTER EXTENSION
-/// UPDATE a session may still run the library that it began with. Such a session leaves the new
-/// columns null, so an upgrade script may add none that is NOT NULL.
+/// Room for the columns that we know, and for some that an administrator has added: they stay null.
 pub const ROOM: usize = 32;
 
 /// The columns of one row, by position; null where nothing was set.
@@ -27,11 +25,16 @@ pub unsafe fn fits(descriptor: pg_sys::TupleDesc, known: usize) -> bool {
     usize::try_from(there).is_ok_and(|there| (known..=ROOM).contains(&there))
 }
 
-/// A row type is of another version: 55000.
+/// Columns of ours are missing, or there are too many others: 55000.
 pub fn do_not_fit() -> Error {
-    Error::new(Code::ObjectNotReady, "library and schema of pg_idempotent do not fit")
-        .detail("A table or type of the extension has other columns than this library knows.")
-        .hint("ALTER EXTENSION pg_idempotent UPDATE; then reconnect.")
+    Error::new(
+        Code::ObjectNotReady,
+        "a table or type of pg_idempotent has other columns than its own",
+    )
+    .detail(format!(
+        "Columns may be added behind those that CREATE EXTENSION made, up to {ROOM} in all."
+    ))
+    .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;")
 }
 
 impl Columns {

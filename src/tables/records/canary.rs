@@ -13,7 +13,6 @@ use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
 use crate::stats::visits;
 use crate::tables::catalog;
-use crate::tables::records::layout::Layout;
 use crate::tables::records::row::column;
 use crate::tables::resets::{self, emptied_at};
 use pgrx::pg_sys;
@@ -54,7 +53,7 @@ pub fn lost_before(table: &Relation, durability: Durability) -> Result<Timestamp
     if let Some(known) = remembered(table) {
         return Ok(known);
     }
-    match look(table)? {
+    match look(table) {
         Some(seen) => Ok(seen.remember(table)),
         // Only who writes may note it; the answer is the same.
         None => {
@@ -71,11 +70,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
         return Ok(known);
     }
     visits::is_in_use();
-    if !resets::is_known()? {
-        // Made by version 0.1, which knew nothing of this: ALTER EXTENSION UPDATE is yet to come.
-        return Ok(NEVER);
-    }
-    if let Some(seen) = look(table)?
+    if let Some(seen) = look(table)
         && seen.needs_no_note(durability)?
     {
         return Ok(seen.remember(table));
@@ -84,7 +79,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
     // them apart.
     let _lock = KeyLock::acquire(place(0));
-    match look(table)? {
+    match look(table) {
         Some(seen) => vouch(table, durability, &seen),
         None => make(table, durability),
     }
@@ -96,7 +91,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
-        insert(table, None)?;
+        insert(table, None);
     }
     Ok(seen.remember(table))
 }
@@ -105,14 +100,14 @@ fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timest
 /// nothing is left as it is. While a dump is restored a table is empty, and the log that says why is
 /// yet to come.
 pub fn renew(table: &Relation, durability: Durability) -> Result<()> {
-    if remembered(table).is_some() || !resets::is_known()? || look(table)?.is_some() {
+    if remembered(table).is_some() || look(table).is_some() {
         return Ok(());
     }
     let lock = KeyLock::try_acquire(place(0));
     if lock.is_some()
         && resets::is_free()
         && resets::last_noted(durability)?.is_some()
-        && look(table)?.is_none()
+        && look(table).is_none()
     {
         make(table, durability)?;
     }
@@ -149,29 +144,28 @@ impl Seen {
 }
 
 /// The marker that tells most: a settled one, if there is one.
-fn look(table: &Relation) -> Result<Option<Seen>> {
+fn look(table: &Relation) -> Option<Seen> {
     let mut best = None;
     for number in 0..PLACES {
-        match look_at(table, &place(number))? {
-            Some(seen) if seen.settled => return Ok(Some(seen)),
+        match look_at(table, &place(number)) {
+            Some(seen) if seen.settled => return Some(seen),
             seen => best = best.or(seen),
         }
     }
-    Ok(best)
+    best
 }
 
-fn look_at(table: &Relation, place: &RecordId) -> Result<Option<Seen>> {
+fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
     let seen = lookup::dirty(table, Key::record(place));
     if seen.tuple.is_null() {
-        return Ok(None);
+        return None;
     }
-    let layout = Layout::of(table)?;
     // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
-    let columns = unsafe { layout.read(seen.tuple, table) };
-    Ok(Some(Seen {
+    let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
+    Some(Seen {
         lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
         settled: seen.kind == Kind::Settled && !is_mine(seen.tuple),
-    }))
+    })
 }
 
 /// Whether this very transaction has inserted a row, and may yet take it back.
@@ -185,22 +179,20 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
     let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));
     resets::note(durability, lost_at)?;
-    insert(table, lost_at)?;
+    insert(table, lost_at);
     Ok(lost_at.unwrap_or(NEVER))
 }
 
 /// The caller holds the lock, so a place that is free stays free.
-fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
-    for place in (0..PLACES).map(place) {
-        if look_at(table, &place)?.is_none() {
-            return insert_at(table, place, lost_at);
-        }
+fn insert(table: &Relation, lost_at: Option<Timestamp>) {
+    let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
+    if let Some(place) = free {
+        insert_at(table, place, lost_at);
     }
-    Ok(())
 }
 
 /// A row that is no record.
-pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) -> Result<()> {
+pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) {
     let nothing = Some(make::text(""));
     let mut row = Columns::null();
     row.set(column::RECORD_ID, Some(Datum::from(id.0.as_ptr())));
@@ -212,7 +204,5 @@ pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestam
     for text in [column::OPERATION, column::SCOPE, column::KEY] {
         row.set(text, nothing);
     }
-    let arranged = Layout::of(table)?.arrange(&row);
-    table.insert(&arranged).unwrap_or_else(|error| error.resume());
-    Ok(())
+    table.insert(&row).unwrap_or_else(|error| error.resume());
 }

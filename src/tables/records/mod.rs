@@ -2,6 +2,5 @@
 
 pub mod canary;
 pub mod fence_epoch;
-pub mod layout;
 pub mod row;
 pub mod table;

@@ -4,7 +4,6 @@ use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::raw;
 use crate::pg::table::relation::Relation;
-use crate::tables::records::layout::Layout;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
@@ -12,10 +11,8 @@ use rules::identity::{Identity, RecordId};
 use rules::record::{Record, State};
 use rules::request::fingerprint::Fingerprint;
 
-/// Columns of a record, in the order of sql/10_tables.sql; where a table has them, `Layout` tells.
+/// Columns of a record, in the order of sql/10_tables.sql.
 pub mod column {
-    use std::ffi::CStr;
-
     pub const RECORD_ID: usize = 0;
     pub const FINGERPRINT: usize = 1;
     pub const EXPIRES_AT: usize = 2;
@@ -38,30 +35,6 @@ pub mod column {
     pub const ATTEMPT: usize = 19;
     pub const ATTEMPT_ID: usize = 20;
     pub const COUNT: usize = 21;
-
-    pub const NAMES: [&CStr; COUNT] = [
-        c"record_id",
-        c"fingerprint",
-        c"expires_at",
-        c"sweep_at",
-        c"finished_at",
-        c"fingerprint_version",
-        c"state",
-        c"evicted",
-        c"operation",
-        c"scope",
-        c"key",
-        c"response",
-        c"status",
-        c"headers",
-        c"body",
-        c"checkpoint",
-        c"fence",
-        c"lease_until",
-        c"claimed_at",
-        c"attempt",
-        c"attempt_id",
-    ];
 }
 
 /// Whose record: the identity as the server spells it, and the id.
@@ -139,10 +112,10 @@ pub struct Found {
 impl Found {
     /// # Safety
     /// `tuple` must be of that table, and as it is (a copy, or pinned) outlive what is read from it.
-    pub unsafe fn of(tuple: pg_sys::HeapTuple, table: &Relation, layout: &Layout) -> Self {
+    pub unsafe fn of(tuple: pg_sys::HeapTuple, table: &Relation) -> Self {
         // SAFETY: as the caller says; the columns are read as they are declared.
         unsafe {
-            let row = Row(layout.read(tuple, table));
+            let row = Row(Columns::of(tuple, table.descriptor()));
             let fingerprint = row.uuid(column::FINGERPRINT).map(|digest| Fingerprint {
                 version: row
                     .get(column::FINGERPRINT_VERSION)
@@ -154,7 +127,7 @@ impl Found {
             Self {
                 tid: (*tuple).t_self,
                 record: Record {
-                    // A state of a newer version of the extension: nobody here can tell.
+                    // A state that the library does not know: nobody can tell.
                     state: State::from_byte(state).unwrap_or(State::Unknown),
                     fingerprint,
                     fence: row.int8(column::FENCE),

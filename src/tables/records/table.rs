@@ -7,7 +7,6 @@ use crate::pg::table::relation::Relation;
 use crate::pg::{clock, lock, raw, snapshot, subtransaction};
 use crate::tables::open;
 use crate::tables::records::canary;
-use crate::tables::records::layout::Layout;
 use crate::tables::records::row::{Found, Owner, Row, column};
 use pgrx::pg_sys;
 use rules::error::{Code, Error, Result};
@@ -28,16 +27,14 @@ pub enum Locked {
 /// A table of records, open.
 pub struct Records {
     table: Relation,
-    layout: Layout,
     lost_before: Timestamp,
 }
 
 impl Records {
     pub fn open_to_read(durability: Durability) -> Result<Self> {
         let table = open::to_read(column::COUNT, |catalog| catalog.records(durability))?;
-        let layout = Layout::of(&table)?;
         let lost_before = canary::lost_before(&table, durability)?;
-        Ok(Self { table, layout, lost_before })
+        Ok(Self { table, lost_before })
     }
 
     /// # Errors
@@ -45,9 +42,8 @@ impl Records {
     pub fn open_to_write(durability: Durability) -> Result<Self> {
         let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
         open::check_indexes(&table)?;
-        let layout = Layout::of(&table)?;
         let lost_before = canary::keep(&table, durability)?;
-        Ok(Self { table, layout, lost_before })
+        Ok(Self { table, lost_before })
     }
 
     /// Closes a table that turned out to be the wrong one, and gives its lock back.
@@ -98,7 +94,7 @@ impl Records {
             return Ok(None);
         }
         // SAFETY: a copy of a tuple of this table, in the caller's memory context.
-        let found = unsafe { Found::of(tuple, &self.table, &self.layout) };
+        let found = unsafe { Found::of(tuple, &self.table) };
         self.checked(owner, found).map(Some)
     }
 
@@ -146,7 +142,7 @@ impl Records {
     /// Inserts a record, into every index, under the unique constraint, which has the last word:
     /// a row that got there past the lock (logical replication, an administrator) is a lost race.
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
-        let Err(error) = self.table.insert(&self.layout.arrange(&row.0)) else {
+        let Err(error) = self.table.insert(&row.0) else {
             return Ok(());
         };
         if error.sqlstate() != UNIQUE_VIOLATION {

@@ -7,7 +7,8 @@ use super::stream::{decode, encode};
 use crate::budget::hold;
 use crate::document::{Document, documents, pairs, paths, pointer};
 use rules::request::exclude::Exclusions;
-use rules::request::fingerprint::{Canonical, Token};
+use rules::request::fingerprint::Canonical;
+use rules::request::token::Token;
 
 fn digest(document: &Document, exclude: &Exclusions) -> [u8; 32] {
     let mut canonical = Canonical::new(exclude);

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use crate::budget::hold;
 use crate::document::{Choices, Document, number, numbers};
 use rules::request::exclude::Exclusions;
-use rules::request::fingerprint::{Canonical, Token};
+use rules::request::fingerprint::Canonical;
+use rules::request::token::Token;
 
 fn digest(text: &str) -> [u8; 32] {
     let exclude = Exclusions::default();
