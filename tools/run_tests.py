@@ -20,7 +20,7 @@ from toolchain import cargo_env, check_rust
 
 # Where Postgres checks itself: what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
-LAYERS = ("faults", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "demo", "speed")
+LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "demo", "speed")
 
 FORGETFUL = ("claim_transaction", "claim_lease", "complete_fail_release", "run_handlers", "commit_guard", "settle", "reset")
 
@@ -36,6 +36,10 @@ def domain(major):
 
 def faults(major):
     return run_check("faults", dict(os.environ))
+
+
+def rooms(major):
+    return run_check("rooms", dict(os.environ))
 
 
 def pg_test(major):
@@ -133,6 +137,8 @@ def plan(only, majors):
     """(title, function, major) in the order they run: the main major first, in full."""
     if "faults" in only:
         yield "faults: that each still applies", faults, None
+    if "rooms" in only:
+        yield "rooms: imports go one way", rooms, None
     if "domain" in only:
         yield "domain: no server", domain, None
     for major in majors:

@@ -17,7 +17,7 @@ class Fault:
     name: str
     promise: str   # that it breaks
     edits: list
-    tests: list    # as README names them: "regress/strict", "client/lease::a_heartbeat_keeps_the_lease"; "domain" is all of it
+    tests: list    # as docs/guarantees.md names them: "regress/strict", "client/lease::a_heartbeat_keeps_the_lease"; "domain" is all of it
 
 
 def fault(name, promise, edits, tests):

@@ -246,7 +246,7 @@ def may_call(server, database, role):
 
 
 def new_functions_are_granted_again(server):
-    """As README says: an update grants nothing, or a dump would be without it; granting again gives what is new."""
+    """As docs/operating.md says: an update grants nothing, or a dump would be without it; granting again gives what is new."""
     database = server.database(OLD)
     server.must("CREATE ROLE app", database)
     try:
