@@ -1,6 +1,6 @@
 //! `idempotent_lock`, `idempotent_unlock`: locks that outlive transactions and connections.
 
-use crate::keys::consumer::checked;
+use crate::api::consumer::checked;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
 use crate::pg::snapshot;

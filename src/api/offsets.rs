@@ -1,6 +1,6 @@
 //! `idempotent_advance`: how far a consumer has come in a partition.
 
-use crate::keys::consumer::{Consumer, checked};
+use crate::api::consumer::{Consumer, checked};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::snapshot;
 use crate::tables::offsets;

@@ -3,17 +3,21 @@
 use crate::pg::arguments::Returned;
 use crate::pg::datum::make::{ShortText, interval, short_text};
 use crate::pg::datum::row::{self, Columns};
-use crate::pg::{raw, subtransaction};
+use crate::pg::{clock, raw, subtransaction};
+use crate::tables::records::row::{Found, column};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use rules::claim::Verdict;
 use rules::error::{Code, Error, Result};
+use rules::outcome::Outcome;
+use rules::record::State;
 use rules::{Micros, Timestamp};
 use std::cell::Cell;
 
 /// The columns of `idempotent_result`; values by reference pass through as datums.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Answer {
-    pub outcome: &'static str,
+    pub outcome: Outcome,
     pub fence: Option<i64>,
     pub attempt: Option<i32>,
     pub failed: Option<bool>,
@@ -53,11 +57,65 @@ fn result_type(function: pg_sys::Oid) -> Result<pg_sys::Oid> {
 }
 
 impl Answer {
+    /// An outcome, and nothing else.
+    pub fn of(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            fence: None,
+            attempt: None,
+            failed: None,
+            status: None,
+            headers: None,
+            response: None,
+            body: None,
+            evicted: None,
+            checkpoint: None,
+            retry_after: None,
+            expires_at: None,
+        }
+    }
+
+    /// The stored answer, as far as it is still kept.
+    pub fn replay(found: &Found) -> Self {
+        let evicted = found.evicted(clock::now());
+        let kept = |column| if evicted { None } else { found.row.get(column) };
+        Self {
+            fence: found.record.fence,
+            attempt: Some(found.record.attempt),
+            failed: Some(found.record.state == State::Failed),
+            status: found.status(),
+            headers: kept(column::HEADERS),
+            response: kept(column::RESPONSE),
+            body: kept(column::BODY),
+            evicted: Some(evicted),
+            expires_at: Some(found.record.expires_at),
+            ..Self::of(Outcome::Replay)
+        }
+    }
+
+    /// What a verdict is told as, with what was found.
+    pub fn to(verdict: Verdict, found: Option<&Found>) -> Self {
+        match (verdict, found) {
+            (Verdict::Replay { .. }, Some(found)) => Self::replay(found),
+            (Verdict::Held, Some(found)) => Self {
+                fence: found.record.fence,
+                attempt: Some(found.record.attempt),
+                checkpoint: found.row.get(column::CHECKPOINT),
+                expires_at: found.record.lease_until,
+                ..Self::of(Outcome::Claimed)
+            },
+            (Verdict::InProgress { retry_after }, _) => {
+                Self { retry_after: Some(retry_after), ..Self::of(Outcome::InProgress) }
+            }
+            (verdict, _) => Self::of(verdict.outcome()),
+        }
+    }
+
     /// The datum that `function` (declared to return `idempotent_result`) returns.
     pub fn into_datum(self, function: pg_sys::Oid) -> Returned {
         let mut outcome = ShortText::default();
         let columns: [Option<Datum>; COLUMNS] = [
-            Some(short_text(self.outcome, &mut outcome)),
+            Some(short_text(self.outcome.name(), &mut outcome)),
             self.fence.map(Datum::from),
             self.attempt.map(Datum::from),
             self.failed.map(Datum::from),

@@ -1,15 +1,22 @@
 //! What every call on a key begins with: whose key it is, the operation's policy, and who may.
 
+use crate::keys::request::Request;
 use crate::pg::datum::text::Text;
 use crate::pg::snapshot;
 use crate::stats::{Counter, Tally};
 use crate::tables::catalog;
 use crate::tables::operations::{self, Operation};
+use crate::tables::records::row::Found;
 use crate::tables::records::row::Owner;
 use crate::tables::records::table::Records;
+use crate::{pg::clock, settings};
+use rules::Timestamp;
+use rules::claim::{self, Verdict, judge};
+use rules::dating::{self, Age};
 use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
-use rules::policy::{Durability, Policy};
+use rules::outcome::Outcome;
+use rules::policy::{AfterReset, Durability, Policy};
 use std::rc::Rc;
 
 /// A call on one key.
@@ -89,10 +96,60 @@ impl<'a> Call<'a> {
     }
 
     /// Counts an answer that is about to be given.
-    pub fn count_answer(&self, outcome: &str) {
+    pub fn count_answer(&self, outcome: Outcome) {
         if let Some(counter) = Counter::of_outcome(outcome) {
             self.tally.add(counter, 1);
         }
+    }
+}
+
+impl Call<'_> {
+    /// What a claim with this request is answered, by what was found.
+    ///
+    /// # Errors
+    /// ID006 for a key that is dated in the future, of which nothing is known.
+    pub fn judge(
+        &self,
+        records: &Records,
+        found: Option<&Found>,
+        request: &Request,
+    ) -> Result<Verdict> {
+        let now = clock::now();
+        let asked = claim::Request {
+            fingerprint: request.fingerprint,
+            attempt_id: request.attempt_id,
+            age: self.age(records, request.first_sent, now),
+        };
+        match self.judge_as(found, &asked, now) {
+            Verdict::Future => Err(claim::future_error(&self.owner.identity)),
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// When records of the operation were last lost; `Timestamp::MIN` for never.
+    pub fn lost_before(&self, records: &Records) -> Timestamp {
+        records.lost_before().max(self.policy.lost_before)
+    }
+
+    /// How old the key says it is.
+    pub fn age(&self, records: &Records, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
+        let lost_before = match self.policy.after_reset {
+            AfterReset::Unknown => self.lost_before(records),
+            AfterReset::Execute => Timestamp::MIN,
+        };
+        let (key, skew) = (self.owner.identity.key(), settings::clock_skew());
+        dating::date(first_sent, key, now, self.policy.retention, skew, lost_before)
+    }
+
+    /// What a claim with the request of the record itself is answered: for a caller that is shown no
+    /// request.
+    pub fn judge_same(&self, found: Option<&Found>, age: Age, now: Timestamp) -> Verdict {
+        let same = claim::Request::same_as(found.map(|found| &found.record), age);
+        self.judge_as(found, &same, now)
+    }
+
+    fn judge_as(&self, found: Option<&Found>, asked: &claim::Request, now: Timestamp) -> Verdict {
+        judge(found.map(|found| &found.record), asked, self.policy.on_lapse, now)
     }
 }
 

@@ -1,170 +1,44 @@
-//! `idempotent_claim`: the lock first, one look under it; without the lock only where somebody else has it.
+//! A claim: the lock first, one look under it; a look without the lock only where another session has it.
 
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
-use crate::keys::observe::{self, Keyless};
-use crate::keys::place::Place;
+use crate::keys::decision::Decision;
+use crate::keys::place::{NoRoom, Place};
+use crate::keys::request::Request;
 use crate::keys::waiting::{Waiting, locked_at_once};
-use crate::pg::arguments::{Args, Returned};
-use crate::pg::datum::jsonb;
+use crate::pg::clock;
 use crate::pg::lock::KeyLock;
-use crate::pg::{clock, snapshot};
 use crate::session::claims::{self, Claim, Status};
-use crate::settings;
 use crate::stats::Counter;
 use crate::tables::fences;
 use crate::tables::records::row::{Found, Row, column};
 use crate::tables::records::table::Records;
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use rules::claim::{self, RETRY_AFTER, Verdict, judge};
-use rules::dating::{self, Age};
+use rules::claim::Verdict;
 use rules::error::Result;
-use rules::policy::{AfterReset, Mode, OnLapse, Policy};
+use rules::outcome::Outcome;
 use rules::record::State;
-use rules::request::fingerprint::Fingerprint;
+use rules::retention::lease_expires;
 use rules::{Micros, Timestamp};
 
-/// What a claim asks for, beyond the key.
+/// On which terms a claim is made.
 #[derive(Clone, Copy)]
-pub struct Request {
-    pub fingerprint: Option<Fingerprint>,
-    /// `None`: held by the transaction.
-    pub lease: Option<Micros>,
-    pub wait: Micros,
-    pub first_sent: Option<Timestamp>,
-    pub attempt_id: Option<[u8; 16]>,
-}
-
-/// How a claim was decided, and the row that says so.
-pub struct Decision {
-    pub verdict: Verdict,
-    pub answer: Answer,
-    /// Only observed: the work is to be done, and the key is not the caller's.
-    pub passed: bool,
-}
-
-pub fn idempotent_claim(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_claim()");
-    let lease = || args.duration(4, "lease", 1);
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(3)) {
-        Ok(call) => call,
-        Err(error) => {
-            let keyless = Keyless::claim(error, args.text(0), args.text(3), args.text(1))?;
-            return keyless.claimed(lease()?)?.into_datum(args.function());
-        }
-    };
-    let records = call.open_to_write()?;
-    let request = Request {
-        fingerprint: match args.bytea(8) {
-            Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
-            None => fingerprint(args.datum(2), &call.policy),
-        },
-        lease: lease()?.or(call.policy.lease),
-        wait: wait(args.duration(5, "wait", 0)?, &call.policy),
-        first_sent: args.timestamp(6),
-        attempt_id: args.uuid(7),
-    };
-    let decision = decide(&call, &records, &request)?;
-    decision.into_datum(&call, args.bool(9), args.function())
-}
-
-/// The fingerprint of a jsonb request, as the operation wants it taken.
-pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprint> {
-    // SAFETY: the argument is declared jsonb.
-    request.map(|jsonb| unsafe {
-        Fingerprint::of_canonical(jsonb::canonical_digest(jsonb, &policy.exclude))
-    })
-}
-
-/// How long to wait: as the call says, else as its operation, else as the setting.
-pub fn wait(given: Option<Micros>, policy: &Policy) -> Micros {
-    given.or(policy.wait).unwrap_or_else(settings::default_wait)
-}
-
-impl Decision {
-    pub fn new(verdict: Verdict, found: Option<&Found>) -> Self {
-        let answer = match (verdict, found) {
-            (Verdict::Replay { failed }, Some(found)) => replay(found, failed),
-            (Verdict::Held, Some(found)) => Answer {
-                fence: found.record.fence,
-                attempt: Some(found.record.attempt),
-                checkpoint: found.row.get(column::CHECKPOINT),
-                expires_at: found.record.lease_until,
-                ..outcome("claimed")
-            },
-            (Verdict::InProgress { retry_after }, _) => {
-                Answer { retry_after: Some(retry_after), ..outcome("in_progress") }
-            }
-            (Verdict::Claim { .. } | Verdict::Held, _) => outcome("claimed"),
-            (Verdict::Mismatch, _) => outcome("mismatch"),
-            (Verdict::Expired | Verdict::Future, _) => outcome("expired"),
-            (Verdict::Unknown, _) => outcome("unknown"),
-            (Verdict::Sealed, _) => outcome("sealed"),
-            (Verdict::Replay { .. }, None) => outcome("replay"),
-        };
-        Self { verdict, answer, passed: false }
-    }
-
-    fn held(claim: Claim) -> Self {
-        let (attempt, checkpoint) = (Some(claim.attempt), claim.checkpoint);
-        let answer = Answer { attempt, checkpoint, ..outcome("claimed") };
-        Self { verdict: Verdict::Held, answer, passed: false }
-    }
-
-    /// Held by a transaction, whose end nobody can tell.
-    pub fn in_progress() -> Self {
-        Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
-    }
-
-    /// The row to return, or under `strict` the exception. An answer is counted either way; asking
-    /// for one's own claim again is not a claim.
-    pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
-        if self.verdict != Verdict::Held {
-            call.count_answer(self.answer.outcome);
-        }
-        if strict && let Some(error) = claim::strict_error(self.verdict, &call.owner.identity) {
-            return Err(error);
-        }
-        self.answer.into_datum(function)
-    }
-}
-
-pub fn outcome(outcome: &'static str) -> Answer {
-    Answer { outcome, ..Answer::default() }
-}
-
-/// The stored answer, as far as it is still kept.
-pub fn replay(found: &Found, failed: bool) -> Answer {
-    let evicted = found.evicted(clock::now());
-    let kept = |column| if evicted { None } else { found.row.get(column) };
-    Answer {
-        fence: found.record.fence,
-        attempt: Some(found.record.attempt),
-        failed: Some(failed),
-        status: found.status(),
-        headers: kept(column::HEADERS),
-        response: kept(column::RESPONSE),
-        body: kept(column::BODY),
-        evicted: Some(evicted),
-        expires_at: Some(found.record.expires_at),
-        ..outcome("replay")
-    }
-}
-
-/// Claims the key, or says why not; of an operation that is only observed, never why not.
-pub fn decide(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
-    match call.policy.mode {
-        Mode::Enforce => claim(call, records, request),
-        Mode::Observe => observe::claim(call, records, request),
-    }
+pub struct Terms {
+    pub no_room: NoRoom,
+    /// Whether the transaction must finish what it claims before it commits.
+    pub guarded: bool,
 }
 
 /// Claims the key, or says why not.
 ///
 /// Most keys that are claimed are new, so the lock comes first: one look under it decides. Where
 /// somebody else has the lock, a look without it tells whether there is something to wait for.
-pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
+pub fn claim(
+    call: &Call<'_>,
+    records: &Records,
+    request: &Request,
+    terms: Terms,
+) -> Result<Decision> {
     if let Some(decision) = held_by_this_transaction(call, request) {
         return Ok(decision);
     }
@@ -195,10 +69,11 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
             },
         };
         if let Verdict::Claim { attempt, .. } = verdict {
-            let place = Place::of(&call.policy, request, attempt, found.is_some());
+            let place = Place::of(terms.no_room, request, attempt, found.is_some());
             match place.make_room(records, found.as_ref(), &waiting) {
                 Some(true) => {
-                    return take(call, records, lock, request, found.as_ref(), attempt, place);
+                    let taking = Taking { attempt, place, guarded: terms.guarded };
+                    return take(call, records, lock, request, found.as_ref(), taking);
                 }
                 Some(false) => {}
                 None => return Ok(Decision::in_progress()),
@@ -229,55 +104,12 @@ fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decisi
     })
 }
 
-impl Call<'_> {
-    fn judge(
-        &self,
-        records: &Records,
-        found: Option<&Found>,
-        request: &Request,
-    ) -> Result<Verdict> {
-        let now = clock::now();
-        let asked = claim::Request {
-            fingerprint: request.fingerprint,
-            attempt_id: request.attempt_id,
-            age: self.age(records, request.first_sent, now),
-        };
-        let record = found.map(|found| &found.record);
-        match judge(record, &asked, self.policy.on_lapse, now) {
-            Verdict::Future => Err(claim::future_error(&self.owner.identity)),
-            verdict => Ok(verdict),
-        }
-    }
-
-    /// When records of the operation were last lost; `Timestamp::MIN` for never.
-    pub fn lost_before(&self, records: &Records) -> Timestamp {
-        records.lost_before().max(self.policy.lost_before)
-    }
-
-    /// How old the key says it is.
-    pub fn age(&self, records: &Records, first_sent: Option<Timestamp>, now: Timestamp) -> Age {
-        let lost_before = match self.policy.after_reset {
-            AfterReset::Unknown => self.lost_before(records),
-            AfterReset::Execute => Timestamp::MIN,
-        };
-        let (key, skew) = (self.owner.identity.key(), settings::clock_skew());
-        dating::date(first_sent, key, now, self.policy.retention, skew, lost_before)
-    }
-}
-
-/// When a lease's record counts as absent: long after a lapse that may be retried, and never while
-/// it is unknown what became of the work.
-pub fn lease_expiry(policy: &Policy, lease_until: Timestamp) -> Timestamp {
-    match policy.on_lapse {
-        OnLapse::Retry => lease_until.saturating_add(policy.retention),
-        OnLapse::Unknown => Timestamp::MAX,
-    }
-}
-
-/// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
-/// `None`: somebody still may, and the wait is over.
-pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting<'_>) -> Option<bool> {
-    before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
+/// How a free key becomes the caller's.
+#[derive(Clone, Copy)]
+struct Taking {
+    attempt: i32,
+    place: Place,
+    guarded: bool,
 }
 
 /// The key is free and locked: makes it the caller's.
@@ -287,12 +119,11 @@ fn take(
     lock: KeyLock,
     request: &Request,
     before: Option<&Found>,
-    attempt: i32,
-    place: Place,
+    Taking { attempt, place, guarded }: Taking,
 ) -> Result<Decision> {
     let checkpoint =
         before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
-    let taken = Answer { attempt: Some(attempt), checkpoint, ..outcome("claimed") };
+    let taken = Answer { attempt: Some(attempt), checkpoint, ..Answer::of(Outcome::Claimed) };
     if attempt > 1 {
         call.tally.add(Counter::Lapsed, 1);
     }
@@ -301,17 +132,14 @@ fn take(
         Place::Lease(lease) => grant_lease(call, records, request, lease, taken)?,
         Place::Placeholder => {
             insert_placeholder(call, records, request)?;
-            remember(call, request, &taken, true, false)?;
+            remember(call, request, &taken, Memory { spilled: true, over_absent: false, guarded })?;
             taken
         }
-        Place::Nowhere => {
-            claims::open(call.owner.id, &call.owner.identity, observe::passing(request))?;
-            taken
-        }
+        Place::Nowhere => taken,
         Place::Lock { .. } | Place::Takeover => {
             lock.keep();
             let over_absent = matches!(place, Place::Lock { over_absent: true });
-            remember(call, request, &taken, false, over_absent)?;
+            remember(call, request, &taken, Memory { spilled: false, over_absent, guarded })?;
             taken
         }
     };
@@ -339,8 +167,8 @@ fn grant_lease(
     row.set(column::CHECKPOINT, taken.checkpoint);
     row.set_time(column::CLAIMED_AT, now);
     row.set_time(column::LEASE_UNTIL, lease_until);
-    row.set_time(column::EXPIRES_AT, lease_expiry(&call.policy, lease_until));
-    row.set_time(column::SWEEP_AT, lease_expiry(&call.policy, lease_until));
+    row.set_time(column::EXPIRES_AT, lease_expires(&call.policy, lease_until));
+    row.set_time(column::SWEEP_AT, lease_expires(&call.policy, lease_until));
     records.insert(&call.owner, &row)?;
     Ok(Answer { fence: Some(fence), expires_at: Some(lease_until), ..taken })
 }
@@ -354,22 +182,23 @@ fn insert_placeholder(call: &Call<'_>, records: &Records, request: &Request) -> 
     records.insert(&call.owner, &row)
 }
 
-fn remember(
-    call: &Call<'_>,
-    request: &Request,
-    taken: &Answer,
+/// What else is remembered of a claim.
+struct Memory {
     spilled: bool,
     over_absent: bool,
-) -> Result<()> {
+    guarded: bool,
+}
+
+fn remember(call: &Call<'_>, request: &Request, taken: &Answer, memory: Memory) -> Result<()> {
     let claim = Claim {
         status: Status::Open,
         fingerprint: request.fingerprint,
         attempt: taken.attempt.unwrap_or(1),
         checkpoint: taken.checkpoint,
-        spilled,
+        spilled: memory.spilled,
         first_sent: request.first_sent,
-        over_absent,
-        observed: call.policy.mode == Mode::Observe,
+        over_absent: memory.over_absent,
+        guarded: memory.guarded,
     };
     claims::open(call.owner.id, &call.owner.identity, claim)
 }

@@ -1,8 +1,8 @@
-//! `idempotent_explain`: why a claim now would be answered as it would.
+//! Why a claim now would be answered as it would.
 
 use crate::keys::call::Call;
-use crate::pg::arguments::{Args, Returned};
-use crate::pg::datum::{jsonb, make};
+use crate::keys::mode;
+use crate::pg::datum::make;
 use crate::pg::{clock, lock, spi};
 use crate::session::claims;
 use crate::tables::records::row::Found;
@@ -10,15 +10,14 @@ use crate::tables::records::table::Locked;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
-use rules::claim::{Request, Verdict, judge};
+use rules::claim::Verdict;
 use rules::dating::Age;
 use rules::error::Result;
-use rules::policy::Mode;
 use rules::record::{Record, State};
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Explanation {
+pub struct Explanation {
     operation: String,
     scope: String,
     key: String,
@@ -51,25 +50,14 @@ struct Facts {
     evicted: bool,
 }
 
-pub fn idempotent_explain(args: &Args) -> Returned {
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    let explanation = explain(&mut call)?;
-    jsonb::of(&explanation)
-}
-
-fn explain(call: &mut Call<'_>) -> Result<Explanation> {
+/// Why a claim now would be answered as it would.
+pub fn explain(call: &mut Call<'_>) -> Result<Explanation> {
     let records = call.open_to_read()?;
     let found = records.find(&call.owner)?;
     let now = clock::now();
     let age = call.age(&records, None, now);
     let record = found.as_ref().map(|found| found.record);
-    // The same request as the record's: explain is not shown one.
-    let request = Request {
-        fingerprint: record.and_then(|record| record.fingerprint),
-        attempt_id: None,
-        age,
-    };
-    let verdict = judge(record.as_ref(), &request, call.policy.on_lapse, now);
+    let verdict = call.judge_same(found.as_ref(), age, now);
     let id = call.owner.id;
     let is_claimed_here = claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open);
     let is_locked = lock::is_held_by_another(id)
@@ -91,7 +79,7 @@ fn explain(call: &mut Call<'_>) -> Result<Explanation> {
         outcome,
         because,
         durability: call.policy.durability.as_str(),
-        mode: Some(call.policy.mode).filter(|mode| *mode != Mode::Enforce).map(Mode::as_str),
+        mode: mode::shown(&call.policy),
         retention_seconds: call.policy.retention as f64 / 1e6,
         first_sent: match age {
             Age::Fresh(date) | Age::TooOld { since: date } | Age::Lost { since: date } => {

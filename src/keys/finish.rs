@@ -1,110 +1,42 @@
-//! `idempotent_complete`, `idempotent_fail`, `idempotent_release`: the end of a claim.
+//! The end of a claim: the answer is stored, or the key is given back.
 
 use crate::keys::call::Call;
-use crate::keys::observe::{self, Keyless, take_at_once};
-use crate::keys::settle::absent_row;
-use crate::pg::arguments::{Args, Returned};
-use crate::pg::datum::{jsonb, varlena};
-use crate::pg::lock::{self, KeyLock};
-use crate::pg::{clock, snapshot};
+use crate::keys::stored::{Kept, Stored, absent_row, answer_row, is_same_answer};
+use crate::pg::lock::KeyLock;
+use crate::pg::{clock, lock};
 use crate::session::claims::{self, Status};
 use crate::session::counts;
-use crate::settings;
 use crate::stats::Counter;
-use crate::tables::records::row::{Found, Row, column};
+use crate::tables::records::row::{Found, column};
 use crate::tables::records::table::{Locked, Records};
 use pgrx::pg_sys::Datum;
-use rules::dating::{self, Age};
+use rules::dating::Age;
 use rules::error::{Error, Result};
 use rules::finish::{
     FenceVerdict, check_fence, fence_error, finished_before_error, other_answer_error,
 };
-use rules::policy::Mode;
 use rules::record::State;
-use rules::{Micros, Timestamp, retention};
 
-/// An answer to store.
-#[derive(Clone, Copy, Default)]
-pub struct Stored {
-    pub failed: bool,
-    pub status: Option<i32>,
-    pub headers: Option<Datum>,
-    pub response: Option<Datum>,
-    pub body: Option<Datum>,
-    /// `None`: as the operation says.
-    pub retention: Option<Micros>,
-}
-
-pub fn idempotent_complete(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_complete()");
-    finish(args, false)
-}
-
-pub fn idempotent_fail(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_fail()");
-    finish(args, true)
-}
-
-fn finish(args: &Args, failed: bool) -> Returned {
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(4)) {
-        Ok(call) => call,
-        Err(error) => return Keyless::instead_of(error, args.text(0)).map(|_| args.datum(2)),
-    };
-    let stored = Stored {
-        failed,
-        status: args.int4(3),
-        headers: args.datum(6),
-        response: args.datum(2),
-        body: args.datum(7),
-        retention: args.duration(8, "retention", 1)?,
-    };
-    store(&mut call, args.int8(5), &stored)?;
-    Ok(stored.response)
-}
-
-/// What became of a stored answer.
-#[derive(Clone, Copy)]
-pub struct Kept {
-    pub expires_at: Timestamp,
-    /// Too large: recorded without its body.
-    pub evicted: bool,
-}
-
-impl Kept {
-    /// The answer of who holds nothing is not stored.
-    pub fn nothing() -> Self {
-        Self { expires_at: clock::now(), evicted: false }
-    }
-}
-
-impl Stored {
-    pub fn counter(&self) -> Counter {
-        if self.failed { Counter::Failed } else { Counter::Completed }
-    }
-}
-
-/// Stores the answer of a key that the caller has claimed.
-pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
-    let done = store_as_holder(call, fence, stored);
-    observe::finished(call, fence, done, Kept::nothing)
-}
-
-fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
-    let records = call.open_to_write()?;
+/// Stores the answer of a key that the caller has claimed; `take` takes the row of a lease.
+///
+/// # Errors
+/// As those of `take`; ID003 if the key is held by the transaction, and a fence is given.
+pub fn store(
+    call: &Call<'_>,
+    records: &Records,
+    fence: Option<i64>,
+    stored: &Stored,
+    take: Take,
+) -> Result<Kept> {
     let id = call.owner.id;
     let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status.is_passing())
-        && fence.is_none()
-    {
-        return observe::store_if_free(call, &records, &claim, stored);
-    }
     if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
         refuse_fence(call, fence)?;
         if claim.spilled {
-            delete_placeholder(call, &records)?;
+            delete_placeholder(call, records)?;
         }
         if claim.over_absent {
-            delete_absent(call, &records)?;
+            delete_absent(call, records)?;
         }
         let (mut row, kept) = answer_row(call, stored, claim.first_sent);
         row.set_fingerprint(claim.fingerprint.as_ref());
@@ -116,7 +48,7 @@ fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> 
         counts::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
-    let kept = match take_by_fence(call, &records, fence)? {
+    let kept = match take(call, records, fence)? {
         Held::Leased(found, _lock) => {
             let (mut row, kept) = answer_row(call, stored, None);
             for column in [
@@ -144,46 +76,27 @@ fn store_as_holder(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> 
     Ok(kept)
 }
 
-pub fn idempotent_release(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_release()");
-    let released = match Call::new(args.text(0), args.text(1), args.text(2)) {
-        Ok(mut call) => release(&mut call, args.int8(3))?,
-        Err(error) => Keyless::instead_of(error, args.text(0)).map(|_| true)?,
-    };
-    Ok(Some(Datum::from(released)))
-}
-
-fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
-    let done = release_as_holder(call, fence);
-    observe::finished(call, fence, done, || true)
-}
-
-fn release_as_holder(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
-    let records = call.open_to_write()?;
+/// Gives a key back that the caller has claimed; `take` takes the row of a lease.
+///
+/// # Errors
+/// As `store`.
+pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Take) -> Result<bool> {
     let id = call.owner.id;
     let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status.is_passing())
-        && fence.is_none()
-    {
-        if claim.status == Status::Passed {
-            claims::close(id, Status::Released)?;
-        }
-        return Ok(true);
-    }
     if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
         refuse_fence(call, fence)?;
         if claim.spilled {
-            delete_placeholder(call, &records)?;
+            delete_placeholder(call, records)?;
         }
-        keep_settlement(call, &records, claim.spilled || claim.attempt > 1)?;
+        keep_settlement(call, records, claim.spilled || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
         claims::close(id, Status::Released)?;
         counts::count(&call.tally, Counter::Released, 1);
         return Ok(true);
     }
-    Ok(match take_by_fence(call, &records, fence)? {
+    Ok(match take(call, records, fence)? {
         Held::Leased(..) => {
-            keep_settlement(call, &records, true)?;
+            keep_settlement(call, records, true)?;
             counts::count(&call.tally, Counter::Released, 1);
             true
         }
@@ -243,14 +156,14 @@ pub enum Held {
     Finished(Box<Found>),
 }
 
+/// How the row of a lease is taken, by its fence.
+pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Held>;
+
 /// Checks the fence under the record's lock, and takes the leased row.
 ///
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
 pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
-    if call.policy.mode == Mode::Observe {
-        return take_at_once(call, records, fence);
-    }
     loop {
         let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing
@@ -298,100 +211,4 @@ pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
             }
         }
     }
-}
-
-/// The row of a finished record; an answer that is too large leaves its body out.
-pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp>) -> (Row, Kept) {
-    let now = clock::now();
-    let expires_at = expires_at(call, stored, first_sent, now);
-    let mut row = Row::new(&call.owner);
-    row.set_state(if stored.failed { State::Failed } else { State::Completed });
-    row.set(column::STATUS, stored.status.map(Datum::from));
-    row.set_time(column::FINISHED_AT, now);
-    row.set_time(column::EXPIRES_AT, expires_at);
-    row.set_time(column::SWEEP_AT, sweep_at(call, now, expires_at));
-    let evicted = is_too_large(call, stored);
-    if evicted {
-        row.set(column::EVICTED, Some(Datum::from(true)));
-    } else {
-        row.set(column::HEADERS, stored.headers);
-        row.set(column::RESPONSE, stored.response);
-        row.set(column::BODY, stored.body);
-    }
-    (row, Kept { expires_at, evicted })
-}
-
-fn expires_at(
-    call: &Call<'_>,
-    stored: &Stored,
-    first_sent: Option<Timestamp>,
-    now: Timestamp,
-) -> Timestamp {
-    match stored.retention {
-        Some(retention) => now.saturating_add(retention),
-        // A failure is kept for a while, so that the key may run again.
-        None if stored.failed => now.saturating_add(call.policy.failure_retention),
-        None => {
-            let sent = dating::sent(first_sent, call.owner.identity.key(), now);
-            dating::kept_until(sent, now, call.policy.retention, settings::clock_skew())
-        }
-    }
-}
-
-fn sweep_at(call: &Call<'_>, now: Timestamp, expires_at: Timestamp) -> Timestamp {
-    let evict_at = call.policy.response_retention.map(|kept| now.saturating_add(kept));
-    evict_at
-        .filter(|evict_at| *evict_at < expires_at)
-        .unwrap_or_else(|| retention::after(expires_at, now))
-}
-
-/// An oversize answer must never lead to a second execution: the record is kept without it.
-fn is_too_large(call: &Call<'_>, stored: &Stored) -> bool {
-    let limit = call.policy.largest_answer();
-    let parts = [stored.headers, stored.response, stored.body];
-    // SAFETY: all three are varlena types.
-    let size: usize =
-        parts.into_iter().flatten().map(|part| unsafe { varlena::raw_size(part) }).sum();
-    if size <= limit {
-        return false;
-    }
-    pgrx::ereport!(
-        pgrx::PgLogLevel::NOTICE,
-        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("the answer of {size} bytes is recorded without its body"),
-        format!(
-            "{} is {limit}. Replays will say so with evicted; the work is not done again.",
-            call.policy.limit_of_answers()
-        )
-    );
-    true
-}
-
-fn is_same_answer(found: &Found, stored: &Stored) -> bool {
-    let same_head =
-        (found.record.state == State::Failed) == stored.failed && found.status() == stored.status;
-    // What is gone cannot be compared; that it was stored under this claim is enough.
-    same_head
-        && (found.evicted(clock::now())
-            || (same(found.row.get(column::RESPONSE), stored.response, json_equal)
-                && same(found.row.get(column::HEADERS), stored.headers, json_equal)
-                && same(found.row.get(column::BODY), stored.body, bytes_equal)))
-}
-
-fn same(left: Option<Datum>, right: Option<Datum>, equal: fn(Datum, Datum) -> bool) -> bool {
-    match (left, right) {
-        (None, None) => true,
-        (Some(left), Some(right)) => equal(left, right),
-        _ => false,
-    }
-}
-
-fn json_equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: both are declared jsonb.
-    unsafe { jsonb::equal(left, right) }
-}
-
-fn bytes_equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: both are declared bytea.
-    unsafe { varlena::equal(left, right) }
 }

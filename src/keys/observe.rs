@@ -1,34 +1,41 @@
 //! Operations that are only observed (`mode => 'observe'`): every call goes through, and what it
 //! would have been answered is counted, and sampled.
 //!
-//! Whoever comes first holds the key as ever, so that the next are recognised, and stores the answer.
-//! Whoever would have been answered otherwise is told `claimed`, too, and *passes*: it holds nothing,
-//! its answer is stored only if nobody else's is there, and it waits for nobody.
+//! The first call holds the key as ever, so that the next are recognised, and stores the answer. A
+//! call that would have been answered otherwise is told `claimed`, too, and *passes*: it holds
+//! nothing, its answer is stored only if no other is there, and it waits for no session.
+//!
+//! This file drives the binding protocol (`claim`, `finish`, `lease`), which knows nothing of it.
 
 use crate::keys::answer::Answer;
-use crate::keys::call::{Call, check_role};
-use crate::keys::claim::{self, Decision, Request, outcome};
-use crate::keys::finish::{Held, Kept, Stored, answer_row, refusal};
+use crate::keys::call::Call;
+use crate::keys::claim::{self, Terms};
+use crate::keys::decision::Decision;
+use crate::keys::finish::{self, Held, refusal};
+use crate::keys::lease;
+use crate::keys::place::NoRoom;
+use crate::keys::request::Request;
+use crate::keys::stored::{Kept, Stored, answer_row};
 use crate::pg::clock;
-use crate::pg::datum::text::Text;
 use crate::pg::lock::KeyLock;
 use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::session::observed::{self, Pass};
 use crate::stats::{Counter, Tally, samples};
 use crate::tables::fences;
-use crate::tables::operations::{self, Operation};
-use crate::tables::records::row::Found;
+use crate::tables::records::row::{Found, Row};
 use crate::tables::records::table::{Locked, Records};
 use rules::Micros;
 use rules::claim::Verdict;
 use rules::error::{Code, Error, Result};
 use rules::finish::{FenceVerdict, check_fence};
-use rules::identity::{RecordId, check_operation};
+use rules::identity::RecordId;
 use rules::observe::Observed;
-use rules::policy::{Mode, Policy};
+use rules::outcome::Outcome;
 use rules::request::fingerprint::Fingerprint;
-use std::rc::Rc;
+
+/// A call that is only observed may forget to complete, and must not leave a placeholder.
+const TERMS: Terms = Terms { no_room: NoRoom::LetThrough, guarded: false };
 
 /// Claims the key if it is free, and lets the caller do the work if it is not.
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
@@ -46,7 +53,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         _ => {}
     }
     let at_once = Request { wait: 0, ..*request };
-    let decision = match claim::claim(call, records, &at_once) {
+    let decision = match claim::claim(call, records, &at_once, TERMS) {
         Ok(decision) => decision,
         // Somebody was faster, and the transaction's snapshot does not show it.
         Err(error) if error.code == Code::SerializationFailure => {
@@ -59,6 +66,9 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         None => Ok(decision),
         Some(Observed::First) => {
             count(call, Observed::First);
+            if decision.passed {
+                claims::open(id, &call.owner.identity, passing(request))?;
+            }
             Ok(decision)
         }
         Some(observed) => pass(call, request, observed),
@@ -83,7 +93,7 @@ fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decisi
 }
 
 /// What is remembered of a call that passes.
-pub fn passing(request: &Request) -> Claim {
+fn passing(request: &Request) -> Claim {
     Claim {
         status: Status::Passed,
         fingerprint: request.fingerprint,
@@ -92,7 +102,7 @@ pub fn passing(request: &Request) -> Claim {
         spilled: true,
         first_sent: request.first_sent,
         over_absent: false,
-        observed: true,
+        guarded: false,
     }
 }
 
@@ -116,14 +126,14 @@ fn answer(id: RecordId, request: &Request) -> Result<Answer> {
 }
 
 /// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
-fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
+pub fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
     let fence = lease.map(|_| fences::next()).transpose()?;
     let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
     Ok(Pass { fingerprint, fence, expires_at })
 }
 
-fn claimed(Pass { fence, expires_at, .. }: Pass) -> Answer {
-    Answer { attempt: Some(1), fence, expires_at, ..outcome("claimed") }
+pub fn claimed(Pass { fence, expires_at, .. }: Pass) -> Answer {
+    Answer { attempt: Some(1), fence, expires_at, ..Answer::of(Outcome::Claimed) }
 }
 
 fn count(call: &Call<'_>, observed: Observed) {
@@ -132,15 +142,80 @@ fn count(call: &Call<'_>, observed: Observed) {
     note(&call.tally, observed, parts);
 }
 
-fn note(tally: &Tally, observed: Observed, parts: [&[u8]; 3]) {
+pub fn note(tally: &Tally, observed: Observed, parts: [&[u8]; 3]) {
     tally.add(Counter::of_observed(observed), 1);
     if observed.is_sampled() {
         samples::keep(observed, clock::now(), parts);
     }
 }
 
-/// Stores the answer of a call that passed, if there is no other and nobody is at it.
-pub fn store_if_free(
+/// The claim of a call that passed, and that comes back without a fence.
+fn passed(call: &Call<'_>, fence: Option<i64>) -> Option<Claim> {
+    claims::get(call.owner.id).filter(|claim| claim.status.is_passing() && fence.is_none())
+}
+
+/// Stores the answer of a call that is only observed.
+pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+    let records = call.open_to_write()?;
+    let done = match passed(call, fence) {
+        Some(claim) => store_if_free(call, &records, &claim, stored),
+        None => finish::store(call, &records, fence, stored, take_at_once),
+    };
+    finished(call, fence, done, Kept::nothing)
+}
+
+/// Gives back the key of a call that is only observed.
+pub fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
+    let records = call.open_to_write()?;
+    let done = match passed(call, fence) {
+        Some(claim) if claim.status == Status::Passed => {
+            claims::close(call.owner.id, Status::Released).map(|()| true)
+        }
+        Some(_) => Ok(true),
+        None => finish::release(call, &records, fence, take_at_once),
+    };
+    finished(call, fence, done, || true)
+}
+
+/// What a call that is only observed changes of a lease; `as_if` if it held none.
+pub fn change<T>(
+    call: &mut Call<'_>,
+    fence: Option<i64>,
+    change: impl FnOnce(&mut Row) -> T,
+    as_if: impl FnOnce() -> T,
+) -> Result<T> {
+    let records = call.open_to_write()?;
+    lease::change(call, &records, fence, take_at_once, change)
+        .or_else(|error| if forgives(&error) { Ok(as_if()) } else { Err(error) })
+}
+
+/// What `idempotent_run` still has to do with the answer of its handler.
+pub enum Left {
+    /// The handler's answer is another call's to store, or nobody's.
+    Nothing,
+    /// An answer is stored already: that is the one.
+    Stored,
+    ToStore,
+}
+
+/// What a handler has left, whose call passed or held the key.
+pub fn left(call: &Call<'_>, passed: bool, fence: Option<i64>) -> Left {
+    let id = call.owner.id;
+    match claims::get(id).map(|claim| claim.status) {
+        // Beside a claim that is another call's: what is stored, or will be, is its answer.
+        status if passed && status != Some(Status::Passed) => {
+            observed::forget(id, fence);
+            Left::Nothing
+        }
+        Some(Status::Finished) => Left::Stored,
+        // The handler gave the key back, or used it for another request.
+        Some(Status::Released | Status::Ambiguous) => Left::Nothing,
+        Some(Status::Open | Status::Passed) | None => Left::ToStore,
+    }
+}
+
+/// Stores the answer of a call that passed, if there is no other and no other session is at it.
+fn store_if_free(
     call: &Call<'_>,
     records: &Records,
     claim: &Claim,
@@ -172,12 +247,12 @@ fn is_free(call: &Call<'_>, records: &Records) -> Result<bool> {
     }
 }
 
-/// As `finish::take_by_fence`, for who is forgiven if it fails: nobody is waited for, and nothing is
-/// deleted that is not taken.
+/// Like `finish::take_by_fence`, for a call that is forgiven if it fails: it waits for no session, and
+/// deletes nothing that it does not take.
 ///
 /// # Errors
 /// As `take_by_fence`; a stale fence also where somebody is at the key.
-pub fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
     let judge = |found: Option<&Found>| {
         let record = found.map(|found| &found.record);
         match check_fence(record, fence, clock::now()) {
@@ -223,77 +298,23 @@ fn lock_in_a_moment(id: RecordId) -> Option<KeyLock> {
     })
 }
 
-/// What becomes of a call that finishes a claim: whoever only passed holds nothing, and what it brings
-/// is not needed.
-pub fn finished<T>(
+/// What becomes of a call that finishes a claim: a call that only passed holds nothing, and what it
+/// brings is not needed.
+fn finished<T>(
     call: &Call<'_>,
     fence: Option<i64>,
     done: Result<T>,
     as_if: impl FnOnce() -> T,
 ) -> Result<T> {
-    if call.policy.mode == Mode::Enforce {
-        return done;
-    }
     observed::forget(call.owner.id, fence);
     match done {
-        Err(error) if forgives(&call.policy, &error) => Ok(as_if()),
+        Err(error) if forgives(&error) => Ok(as_if()),
         done => done,
     }
 }
 
-/// Whether a refusal to finish is forgiven: who passed with a lease comes back with a fence that
-/// nobody else was given, and may find anything.
-pub fn forgives(policy: &Policy, error: &Error) -> bool {
-    policy.mode == Mode::Observe && matches!(error.code, Code::Fence | Code::NoClaim)
-}
-
-/// A call without a key that could be used.
-pub struct Keyless {
-    pub policy: Rc<Policy>,
-}
-
-impl Keyless {
-    /// What `Call::new` has refused, if the operation is only observed.
-    ///
-    /// # Errors
-    /// The refusal, if it is not; 42501 for who is no member of the operation's role.
-    pub fn instead_of(refusal: Error, operation: Option<Text<'_>>) -> Result<Self> {
-        Ok(Self { policy: observed(refusal, operation)?.policy })
-    }
-
-    /// As `instead_of`, for a claim, which is counted.
-    ///
-    /// # Errors
-    /// As `instead_of`.
-    pub fn claim(
-        refusal: Error,
-        operation: Option<Text<'_>>,
-        scope: Option<Text<'_>>,
-        key: Option<Text<'_>>,
-    ) -> Result<Self> {
-        let found = observed(refusal, operation)?;
-        let kind = if key.is_none() { Observed::MissingKey } else { Observed::BadKey };
-        let parts = [operation, scope, key].map(|text| text.map_or(&b""[..], |text| text.utf8));
-        note(&found.tally, kind, parts);
-        found.tally.add(Counter::Claimed, 1);
-        Ok(Self { policy: found.policy })
-    }
-
-    /// What it is answered.
-    pub fn claimed(&self, lease: Option<Micros>) -> Result<Answer> {
-        holding_nothing(None, lease.or(self.policy.lease)).map(claimed)
-    }
-}
-
-fn observed(refusal: Error, operation: Option<Text<'_>>) -> Result<Operation> {
-    let named = operation.filter(|name| check_operation(Some(name.utf8)).is_ok());
-    let Some(name) = named.filter(|_| refusal.code == Code::BadKey) else {
-        return Err(refusal);
-    };
-    let operation = operations::get(&name)?;
-    if operation.policy.mode != Mode::Observe {
-        return Err(refusal);
-    }
-    check_role(&operation.policy, name.utf8)?;
-    Ok(operation)
+/// Whether a refusal to finish is forgiven: a call that passed with a lease comes back with a fence that
+/// no other call was given, and may find anything.
+fn forgives(error: &Error) -> bool {
+    matches!(error.code, Code::Fence | Code::NoClaim)
 }

@@ -1,13 +1,21 @@
 //! Where a claim is kept while it is held.
 
-use crate::keys::claim::{Request, make_room};
+use crate::keys::request::Request;
 use crate::keys::waiting::Waiting;
 use crate::pg::lock;
 use crate::session::claims;
 use crate::tables::records::row::Found;
 use crate::tables::records::table::Records;
 use rules::Micros;
-use rules::policy::{Mode, Policy};
+
+/// What becomes of a claim for which the transaction's share of the lock table has no room.
+#[derive(Clone, Copy)]
+pub enum NoRoom {
+    /// A placeholder row takes the lock's place.
+    Placeholder,
+    /// The caller does the work without holding the key.
+    LetThrough,
+}
 
 /// Where a claim is kept while it is held.
 #[derive(Clone, Copy)]
@@ -22,17 +30,17 @@ pub enum Place {
     Lock { over_absent: bool },
     /// In the lock, in place of a lease that has lapsed.
     Takeover,
-    /// Only observed: the transaction may commit without an answer, and must not leave a placeholder.
+    /// Nowhere at all: see [`NoRoom::LetThrough`].
     Nowhere,
 }
 
 impl Place {
-    pub fn of(policy: &Policy, request: &Request, attempt: i32, occupied: bool) -> Self {
+    pub fn of(no_room: NoRoom, request: &Request, attempt: i32, occupied: bool) -> Self {
         match request.lease {
             Some(lease) => Self::Lease(lease),
-            None if claims::must_spill(lock::fair_share()) => match policy.mode {
-                Mode::Enforce => Self::Placeholder,
-                Mode::Observe => Self::Nowhere,
+            None if claims::must_spill(lock::fair_share()) => match no_room {
+                NoRoom::Placeholder => Self::Placeholder,
+                NoRoom::LetThrough => Self::Nowhere,
             },
             None if attempt > 1 => Self::Takeover,
             None => Self::Lock { over_absent: occupied },
@@ -53,4 +61,10 @@ impl Place {
             }
         }
     }
+}
+
+/// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
+/// `None`: somebody still may, and the wait is over.
+pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting<'_>) -> Option<bool> {
+    before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
 }

@@ -1,34 +1,19 @@
-//! `idempotent_replay`: what is known of a key. Reads only, takes nothing, burns no transaction id.
+//! What is known of a key. Reads only, takes nothing, burns no transaction id.
 
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
-use crate::keys::claim::{outcome, replay};
-use crate::keys::observe::Keyless;
-use crate::pg::arguments::{Args, Returned};
 use crate::pg::{clock, lock};
 use crate::session::claims;
 use crate::tables::records::row::Found;
 use crate::tables::records::table::{Locked, Records};
-use rules::claim::RETRY_AFTER;
+use rules::Timestamp;
+use rules::claim::{RETRY_AFTER, Verdict};
 use rules::dating::Age;
 use rules::error::Result;
-use rules::policy::OnLapse;
-use rules::record::State;
+use rules::outcome::Outcome;
 
-pub fn idempotent_replay(args: &Args) -> Returned {
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(2)) {
-        Ok(call) => call,
-        Err(error) => {
-            Keyless::instead_of(error, args.text(0))?;
-            return outcome("absent").into_datum(args.function());
-        }
-    };
-    let answer = look(&mut call)?;
-    call.count_answer(answer.outcome);
-    answer.into_datum(args.function())
-}
-
-fn look(call: &mut Call<'_>) -> Result<Answer> {
+/// What is known of a key.
+pub fn look(call: &mut Call<'_>) -> Result<Answer> {
     loop {
         let records = call.open_to_read()?;
         let found = records.find(&call.owner)?;
@@ -50,47 +35,41 @@ fn look(call: &mut Call<'_>) -> Result<Answer> {
         }
         // The records may just have been moved to the other table.
         if call.is_current()? {
-            return Ok(outcome(nothing(call, &records, found.as_ref())));
+            return Ok(Answer::of(nothing(call, &records, found.as_ref())));
         }
     }
 }
 
 /// What is said of a key without a live record: nothing is known of it, or its record may have been
 /// lost.
-fn nothing(call: &Call<'_>, records: &Records, found: Option<&Found>) -> &'static str {
+fn nothing(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Outcome {
     let now = clock::now();
     let age = call.age(records, None, now);
     let settled = found.is_some_and(|found| !found.record.expired(now));
-    if matches!(age, Age::Lost { .. }) && !settled { "unknown" } else { "absent" }
+    if matches!(age, Age::Lost { .. }) && !settled { Outcome::Unknown } else { Outcome::Absent }
 }
 
 /// What a live record says; `None` where a claim would be given.
 fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
     let now = clock::now();
-    let record = &found.record;
-    if record.expired(now) {
+    if found.record.expired(now) {
         return None;
     }
-    match record.state {
-        State::Completed => Some(replay(found, false)),
-        State::Failed => Some(replay(found, true)),
-        State::Sealed => Some(outcome("sealed")),
-        State::Absent => None,
-        State::Unknown => Some(outcome("unknown")),
-        State::InProgress if !record.lapsed(now) => {
-            let remaining = record.lease_until.map(|until| until.saturating_sub(now));
-            let retry_after = Some(remaining.unwrap_or(RETRY_AFTER));
-            Some(Answer { retry_after, ..outcome("in_progress") })
-        }
-        State::InProgress => match call.policy.on_lapse {
-            OnLapse::Retry => None,
-            OnLapse::Unknown => Some(outcome("unknown")),
-        },
+    match call.judge_same(Some(found), Age::Undated, now) {
+        Verdict::Claim { .. } => None,
+        // Of a lease that this transaction has taken: it lasts, as for any other reader.
+        Verdict::Held => Some(in_progress_until(found.record.lease_until, now)),
+        verdict => Some(Answer::to(verdict, Some(found))),
     }
 }
 
+fn in_progress_until(lease_until: Option<Timestamp>, now: Timestamp) -> Answer {
+    let remaining = lease_until.map_or(RETRY_AFTER, |until| until.saturating_sub(now));
+    Answer { retry_after: Some(remaining), ..Answer::of(Outcome::InProgress) }
+}
+
 fn in_progress() -> Answer {
-    Answer { retry_after: Some(RETRY_AFTER), ..outcome("in_progress") }
+    Answer { retry_after: Some(RETRY_AFTER), ..Answer::of(Outcome::InProgress) }
 }
 
 /// Whether a transaction holds the key; ours counts.

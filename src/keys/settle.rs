@@ -1,36 +1,28 @@
-//! `idempotent_seal`, `idempotent_resolve`, `idempotent_forget`: decisions about a key that are
-//! somebody's, and not its holder's.
+//! Decisions about a key that are an administrator's, and not its holder's: seal, resolve, forget.
 
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
-use crate::keys::claim::{Decision, make_room, outcome, replay, wait};
-use crate::keys::finish::{Locking, Stored, answer_row, find_under_lock};
+use crate::keys::decision::Decision;
+use crate::keys::finish::{Locking, find_under_lock};
+use crate::keys::place::make_room;
+use crate::keys::request::wait;
+use crate::keys::stored::{Stored, absent_row, answer_row, sealed_row};
 use crate::keys::waiting::Waiting;
-use crate::pg::arguments::{Args, Returned};
+use crate::pg::clock;
 use crate::pg::lock::KeyLock;
-use crate::pg::{clock, snapshot};
 use crate::session::claims::{self, Status};
-use crate::settings;
-use crate::tables::records::row::{Found, Row, column};
+use crate::tables::records::row::{Found, column};
 use crate::tables::records::table::Records;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
-use rules::claim::{Request, Verdict, judge};
+use rules::claim::Verdict;
 use rules::dating::Age;
 use rules::error::{Code, Error, Result};
-use rules::policy::OnLapse;
-use rules::record::{Record, State};
+use rules::outcome::Outcome;
 use rules::request::fingerprint::Fingerprint;
 
-pub fn idempotent_seal(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_seal()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    let records = call.open_to_write()?;
-    seal(&call, &records)?.into_datum(&call, false, args.function())
-}
-
 /// Waits like a claim, and takes the key like one, but for good.
-fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
+pub fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
     if claims::get(call.owner.id).is_some_and(|claim| claim.status == Status::Open) {
         return Ok(Decision::in_progress());
     }
@@ -59,57 +51,29 @@ fn seal(call: &Call<'_>, records: &Records) -> Result<Decision> {
 }
 
 /// What a claim with the same request would be answered, whatever its age, except that of a key
-/// whose record may have been lost: nobody can say of that one that it never ran.
+/// whose record may have been lost: no caller can say of that one that it never ran.
 fn verdict(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Verdict {
     let now = clock::now();
-    let record = found.map(|found| &found.record);
     let age = match call.age(records, None, now) {
         lost @ Age::Lost { .. } => lost,
         _ => Age::Undated,
     };
-    let fingerprint = record.and_then(|record| record.fingerprint);
-    let same = Request { fingerprint, attempt_id: None, age };
-    judge(record, &same, call.policy.on_lapse, now)
-}
-
-/// It never expires: what is decided for good must not run after the retention.
-fn sealed_row(call: &Call<'_>) -> Row {
-    let mut row = Row::new(&call.owner);
-    row.set_state(State::Sealed);
-    row.set_time(column::FINISHED_AT, clock::now());
-    row.set_time(column::EXPIRES_AT, Timestamp::MAX);
-    row.set_time(column::SWEEP_AT, Timestamp::MAX);
-    row
+    call.judge_same(found, age, now)
 }
 
 /// How an unknown is settled.
 #[derive(Clone, Copy)]
-enum Settlement {
+pub enum Settlement {
     Completed,
     Failed,
     Absent,
 }
 
-pub fn idempotent_resolve(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_resolve()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
-    let settlement = match args.text(2).map(|text| text.utf8) {
-        Some(b"completed") => Settlement::Completed,
-        Some(b"failed") => Settlement::Failed,
-        Some(b"absent") => Settlement::Absent,
-        _ => {
-            return Err(Error::new(
-                Code::InvalidParameter,
-                "verdict is not one that settles a key",
-            )
-            .hint("Pass verdict => 'completed', 'failed' or 'absent'."));
-        }
-    };
-    let records = call.open_to_write()?;
-    resolve(&call, &records, settlement, args.datum(3))?.into_datum(args.function())
-}
-
-fn resolve(
+/// Settles what is unknown.
+///
+/// # Errors
+/// 55000 if it is not unknown what became of the key.
+pub fn resolve(
     call: &Call<'_>,
     records: &Records,
     settlement: Settlement,
@@ -129,7 +93,7 @@ fn resolve(
             if before.is_none() || call.lost_before(records) > Timestamp::MIN {
                 records.insert(&call.owner, &absent_row(call))?;
             }
-            return Ok(outcome("absent"));
+            return Ok(Answer::of(Outcome::Absent));
         }
         Settlement::Completed => false,
         Settlement::Failed => true,
@@ -144,7 +108,7 @@ fn resolve(
     row.set(column::ATTEMPT, before.as_ref().and_then(|before| before.row.get(column::ATTEMPT)));
     records.insert(&call.owner, &row)?;
     let found = records.find(&call.owner)?;
-    Ok(found.map_or_else(|| outcome("absent"), |found| replay(&found, failed)))
+    Ok(found.map_or_else(|| Answer::of(Outcome::Absent), |found| Answer::replay(&found)))
 }
 
 /// The key's lock, and its record if there is one, deleted; `None` if there is nothing to settle.
@@ -153,7 +117,10 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
         let (lock, found) = find_under_lock(call, records)?;
         let live = found.as_ref().filter(|found| !found.record.expired(clock::now()));
         let is_unknown = match live {
-            Some(found) => is_unknown(call, &found.record),
+            Some(found) => {
+                let now = clock::now();
+                call.judge_same(Some(found), Age::Undated, now) == Verdict::Unknown
+            }
             // Whoever saw the key before a reset knows more than we do, dated or not.
             None => call.lost_before(records) > Timestamp::MIN,
         };
@@ -166,36 +133,6 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
             found => return Ok(Some((lock, found.filter(|_| is_live)))),
         }
     }
-}
-
-/// It may run once more, until the key's own date refuses it.
-pub fn absent_row(call: &Call<'_>) -> Row {
-    let now = clock::now();
-    let until = now.saturating_add(call.policy.retention).saturating_add(settings::clock_skew());
-    let mut row = Row::new(&call.owner);
-    row.set_state(State::Absent);
-    row.set_time(column::FINISHED_AT, now);
-    row.set_time(column::EXPIRES_AT, until);
-    row.set_time(column::SWEEP_AT, until);
-    row
-}
-
-fn is_unknown(call: &Call<'_>, record: &Record) -> bool {
-    match record.state {
-        State::Unknown => true,
-        State::InProgress => {
-            call.policy.on_lapse == OnLapse::Unknown && record.lapsed(clock::now())
-        }
-        State::Completed | State::Failed | State::Sealed | State::Absent => false,
-    }
-}
-
-pub fn idempotent_forget(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_forget()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
-    let records = call.open_to_write()?;
-    let forgotten = take(&call, &records, |_| true)?.is_some();
-    Ok(Some(Datum::from(forgotten)))
 }
 
 /// Deletes the record if it is `wanted`, and hands it over with the key's lock.
@@ -214,4 +151,9 @@ fn take(
             return Ok(Some((found, lock)));
         }
     }
+}
+
+/// Deletes what is known of a key; whether there was anything.
+pub fn forget(call: &Call<'_>, records: &Records) -> Result<bool> {
+    Ok(take(call, records, |_| true)?.is_some())
 }

@@ -53,8 +53,8 @@ pub struct Claim {
     pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
     pub over_absent: bool,
-    /// The operation is only observed: the claim may be left open.
-    pub observed: bool,
+    /// The transaction must finish the claim before it commits.
+    pub guarded: bool,
 }
 
 /// Operation, scope and key of a claim, for the guard's message.

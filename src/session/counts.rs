@@ -8,7 +8,7 @@ use pgrx::pg_sys::SubTransactionId;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-pub(super) struct Done {
+pub(crate) struct Done {
     tally: Rc<Tally>,
     counter: Counter,
     n: u64,
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 impl Done {
-    pub(super) fn new(tally: &Rc<Tally>, counter: Counter, n: u64) -> Self {
+    pub(crate) fn new(tally: &Rc<Tally>, counter: Counter, n: u64) -> Self {
         Self { tally: Rc::clone(tally), counter, n }
     }
 
@@ -41,7 +41,7 @@ pub fn count(tally: &Rc<Tally>, counter: Counter, n: u64) {
 }
 
 impl Journal<Done> {
-    pub(super) fn add(&mut self, made_in: SubTransactionId, done: Done) {
+    pub(crate) fn add(&mut self, made_in: SubTransactionId, done: Done) {
         let same = |earlier: &&mut Done| {
             earlier.counter == done.counter && Rc::ptr_eq(&earlier.tally, &done.tally)
         };
@@ -57,7 +57,7 @@ impl Journal<Done> {
     }
 
     /// What a subtransaction did is its parent's from now on, and is added to what that did.
-    pub(super) fn add_up(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+    pub(crate) fn add_up(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
         let mut done = Vec::new();
         if done.try_reserve_exact(self.count_since(subtransaction)).is_err() {
             // Without memory to add them up in, they stay apart.

@@ -14,10 +14,10 @@ pub fn check() -> Result<()> {
     claims::with_open(|open| {
         let mut forgotten = Forgotten::default();
         for (claim, name) in open {
-            if claim.observed {
-                note_unfinished(name);
-            } else {
+            if claim.guarded {
                 forgotten.add(name);
+            } else {
+                note_unfinished(name);
             }
         }
         forgotten.refuse()

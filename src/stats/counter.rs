@@ -1,6 +1,7 @@
 //! What is counted.
 
 use rules::observe::Observed;
+use rules::outcome::Outcome;
 
 /// A counter of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,16 +72,16 @@ impl Counter {
 
     /// The counter of an outcome that was answered; none for `absent`, nor for `executed`, which
     /// counts when it is committed.
-    pub fn of_outcome(outcome: &str) -> Option<Self> {
+    pub fn of_outcome(outcome: Outcome) -> Option<Self> {
         Some(match outcome {
-            "claimed" => Self::Claimed,
-            "replay" => Self::Replayed,
-            "in_progress" => Self::InProgress,
-            "mismatch" => Self::Mismatched,
-            "expired" => Self::Expired,
-            "unknown" => Self::Unknown,
-            "sealed" => Self::Sealed,
-            _ => return None,
+            Outcome::Claimed => Self::Claimed,
+            Outcome::Replay => Self::Replayed,
+            Outcome::InProgress => Self::InProgress,
+            Outcome::Mismatch => Self::Mismatched,
+            Outcome::Expired => Self::Expired,
+            Outcome::Unknown => Self::Unknown,
+            Outcome::Sealed => Self::Sealed,
+            Outcome::Executed | Outcome::Absent => return None,
         })
     }
 

@@ -11,6 +11,7 @@
 use crate::pg::clock;
 use crate::pg::shared_memory::{Region, Shareable};
 use pgrx::pg_sys;
+use rules::retention::back_off;
 use rules::{Micros, Timestamp};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
@@ -18,7 +19,6 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 const CAPACITY: usize = 512;
 
 const WITHOUT_EXTENSION: Micros = 60 * 1_000_000;
-const LONGEST_BACK_OFF: Micros = 3600 * 1_000_000;
 
 pub static VISITS: Region<Visits> = Region::new(c"pg_idempotent visits");
 
@@ -161,11 +161,6 @@ impl Visit {
     pub fn failures(&self) -> u32 {
         self.failures.load(Relaxed)
     }
-}
-
-fn back_off(interval: Micros, failures: u32) -> Micros {
-    let factor = 1_i64.checked_shl(failures).unwrap_or(i64::MAX);
-    interval.saturating_mul(factor).clamp(0, LONGEST_BACK_OFF.max(interval))
 }
 
 /// The extension is used in this database: the next tick visits it, if the last visit found none,

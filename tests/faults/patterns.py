@@ -49,7 +49,7 @@ FAULTS = [
           ("claim", "Request { wait: 0, ..*request }", "Request { wait: request.wait, ..*request }"),
           "isolation/observe"),
     fault("observed-and-guarded", "Whoever is only observed may forget to complete",
-          ("check", "            if claim.observed {\n", "            if claim.observed && claim.spilled {\n"),
+          ("check", "            if claim.guarded {\n", "            if claim.guarded || !claim.spilled {\n"),
           "regress/observe"),
     fault("observed-answer-overwritten", "In observation the first answer stays",
           ("is_free", "            Ok(found.record.expired(clock::now()) && records.delete_within(&found, 0) == Some(true))",

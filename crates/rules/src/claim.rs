@@ -4,6 +4,7 @@ use crate::dating::Age;
 use crate::duration;
 use crate::error::{Code, Error};
 use crate::identity::Identity;
+use crate::outcome::Outcome;
 use crate::policy::OnLapse;
 use crate::record::{Record, State};
 use crate::request::fingerprint::Fingerprint;
@@ -24,6 +25,15 @@ pub struct Request {
     pub attempt_id: Option<[u8; 16]>,
     /// How old the key is.
     pub age: Age,
+}
+
+impl Request {
+    /// What the record was claimed with, asked again by a caller that is shown no request.
+    #[must_use]
+    pub fn same_as(record: Option<&Record>, age: Age) -> Self {
+        let fingerprint = record.and_then(|record| record.fingerprint);
+        Self { fingerprint, attempt_id: None, age }
+    }
 }
 
 /// What a claim is answered.
@@ -58,6 +68,23 @@ pub enum Verdict {
     Sealed,
     /// First sent later than now, and nothing is known of it: `ID006`, see [`future_error`].
     Future,
+}
+
+impl Verdict {
+    /// As a caller is told. A key from the future is an error instead of an outcome: see
+    /// [`future_error`].
+    #[must_use]
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Claim { .. } | Self::Held => Outcome::Claimed,
+            Self::Replay { .. } => Outcome::Replay,
+            Self::InProgress { .. } => Outcome::InProgress,
+            Self::Mismatch => Outcome::Mismatch,
+            Self::Expired | Self::Future => Outcome::Expired,
+            Self::Unknown => Outcome::Unknown,
+            Self::Sealed => Outcome::Sealed,
+        }
+    }
 }
 
 /// Decides what a claim is answered.

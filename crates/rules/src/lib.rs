@@ -16,6 +16,7 @@ pub mod identity;
 pub mod lock;
 pub mod names;
 pub mod observe;
+pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod request;

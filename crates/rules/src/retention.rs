@@ -1,7 +1,8 @@
-//! What a sweep does with a record that is due.
+//! Every rule about time: until when a record counts, when a sweep looks at it, and what it does then.
 
-use crate::Timestamp;
+use crate::policy::{OnLapse, Policy};
 use crate::record::{Record, State};
+use crate::{Micros, Timestamp, dating};
 
 /// What is due of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,66 @@ pub fn after(expires_at: Timestamp, now: Timestamp) -> Timestamp {
     let step = ((1_i64 << kept.ilog2()) >> 16).max(1);
     // Rounded up to a multiple of a power of two.
     expires_at.checked_add(step - 1).map_or(expires_at, |later| later & -step)
+}
+
+/// When the record of an answer expires that is stored at `now`.
+///
+/// `given` is the retention that the call names. A failure is kept for a while, so that the key may
+/// run again. The answer of a key that was `sent` at some time is kept until its date alone refuses it.
+#[must_use]
+pub fn answer_expires(
+    policy: &Policy,
+    failed: bool,
+    given: Option<Micros>,
+    sent: Option<Timestamp>,
+    now: Timestamp,
+    skew: Micros,
+) -> Timestamp {
+    match given {
+        Some(retention) => now.saturating_add(retention),
+        None if failed => now.saturating_add(policy.failure_retention),
+        None => dating::kept_until(sent, now, policy.retention, skew),
+    }
+}
+
+/// When a sweep looks at the record of an answer next: to evict its body, or to delete it.
+#[must_use]
+pub fn answer_due(policy: &Policy, now: Timestamp, expires_at: Timestamp) -> Timestamp {
+    let evict_at = policy.response_retention.map(|kept| now.saturating_add(kept));
+    evict_at.filter(|evict_at| *evict_at < expires_at).unwrap_or_else(|| after(expires_at, now))
+}
+
+/// When the record of a lease expires: long after a lapse that may be retried, and never while it is
+/// unknown what became of the work.
+#[must_use]
+pub fn lease_expires(policy: &Policy, lease_until: Timestamp) -> Timestamp {
+    match policy.on_lapse {
+        OnLapse::Retry => lease_until.saturating_add(policy.retention),
+        OnLapse::Unknown => Timestamp::MAX,
+    }
+}
+
+/// When a settlement as absent expires: the key may run until its own date refuses it.
+#[must_use]
+pub fn absent_expires(policy: &Policy, now: Timestamp, skew: Micros) -> Timestamp {
+    now.saturating_add(policy.retention).saturating_add(skew)
+}
+
+/// Whether the body of an answer is past `response_retention` at `now`, swept or not.
+#[must_use]
+pub fn body_is_over(sweep_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
+    sweep_at < expires_at && sweep_at <= now
+}
+
+/// However often a visit of the sweeper fails, the next comes within an hour, or the interval that is
+/// set if that is longer.
+const LONGEST_BACK_OFF: Micros = 3600 * 1_000_000;
+
+/// How long the sweeper leaves a database alone after so many failed visits in a row.
+#[must_use]
+pub fn back_off(interval: Micros, failures: u32) -> Micros {
+    let factor = 1_i64.checked_shl(failures).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
+    interval.saturating_mul(factor).clamp(0, LONGEST_BACK_OFF.max(interval))
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use crate::pg::raw;
 use crate::pg::table::relation::Relation;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use rules::Timestamp;
 use rules::identity::{Identity, RecordId};
 use rules::record::{Record, State};
 use rules::request::fingerprint::Fingerprint;
+use rules::{Timestamp, retention};
 
 /// Columns of a record, in the order of sql/10_tables.sql.
 pub mod column {
@@ -151,8 +151,8 @@ impl Found {
     /// Whether the body is gone: too large to keep, or past `response_retention` as of `now`, swept
     /// or not.
     pub fn evicted(&self, now: Timestamp) -> bool {
-        let sweep_at = self.sweep_at();
-        self.is_marked_evicted() || (sweep_at < self.record.expires_at && sweep_at <= now)
+        self.is_marked_evicted()
+            || retention::body_is_over(self.sweep_at(), self.record.expires_at, now)
     }
 
     /// Whether the body was left out or cleared.

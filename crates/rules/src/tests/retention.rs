@@ -70,3 +70,51 @@ fn records_that_are_kept_for_a_day_and_expire_within_a_second_are_looked_at_toge
     let moments: std::collections::BTreeSet<_> = within_a_second.collect();
     assert!(moments.len() <= 2, "{moments:?}");
 }
+
+const DAY: Micros = 86_400_000_000;
+const SKEW: Micros = 5_000_000;
+
+#[test]
+fn an_answer_is_kept_as_the_call_says_or_as_its_operation() {
+    let policy = Policy::default();
+    let at = |failed, given, sent| answer_expires(&policy, failed, given, sent, NOW, SKEW) - NOW;
+    assert_eq!(at(false, None, None), DAY);
+    assert_eq!(at(true, None, None), policy.failure_retention);
+    assert_eq!(at(false, Some(7), None), 7);
+    assert_eq!(at(true, Some(7), Some(NOW)), 7);
+    // Until the date alone refuses the key.
+    assert_eq!(at(false, None, Some(NOW + SKEW)), DAY + 2 * SKEW + 1);
+    assert_eq!(at(false, None, Some(NOW - DAY)), DAY);
+}
+
+#[test]
+fn a_body_is_due_before_its_record_or_not_at_all() {
+    let policy = |kept| Policy { response_retention: kept, ..Policy::default() };
+    let expires_at = NOW + DAY;
+    assert_eq!(answer_due(&policy(Some(10)), NOW, expires_at), NOW + 10);
+    for kept in [None, Some(DAY), Some(2 * DAY)] {
+        assert_eq!(answer_due(&policy(kept), NOW, expires_at), after(expires_at, NOW));
+    }
+    assert!(body_is_over(NOW, expires_at, NOW));
+    assert!(!body_is_over(NOW + 1, expires_at, NOW));
+    assert!(!body_is_over(NOW, NOW, NOW));
+}
+
+#[test]
+fn a_lapsed_lease_is_kept_for_the_retention_and_an_unknown_one_for_ever() {
+    let policy = |on_lapse| Policy { on_lapse, ..Policy::default() };
+    assert_eq!(lease_expires(&policy(OnLapse::Retry), NOW), NOW + DAY);
+    assert_eq!(lease_expires(&policy(OnLapse::Unknown), NOW), Timestamp::MAX);
+    assert_eq!(absent_expires(&policy(OnLapse::Retry), NOW, SKEW), NOW + DAY + SKEW);
+    assert_eq!(lease_expires(&policy(OnLapse::Retry), Timestamp::MAX), Timestamp::MAX);
+}
+
+#[test]
+fn visits_that_fail_become_rarer_up_to_once_an_hour() {
+    let (second, hour) = (1_000_000, 3_600_000_000);
+    assert_eq!(back_off(10 * second, 0), 10 * second);
+    assert_eq!(back_off(10 * second, 3), 80 * second);
+    assert_eq!(back_off(10 * second, 63), hour);
+    assert_eq!(back_off(10 * second, 64), hour);
+    assert_eq!(back_off(24 * hour, 1), 24 * hour);
+}
