@@ -127,13 +127,16 @@ pub fn ran_out() -> bool {
 /// More than there are caches.
 const CACHES: usize = 4;
 
+/// Empties a cache.
+type Forget = fn();
+
 thread_local! {
-    static FORGET: Cell<[Option<fn()>; CACHES]> = const { Cell::new([None; CACHES]) };
+    static FORGET: Cell<[Option<Forget>; CACHES]> = const { Cell::new([None; CACHES]) };
 }
 
 /// Registers what empties a cache that lasts from call to call. It is called after memory ran out, as
 /// such a cache must not keep a piece of the reserve.
-pub fn on_exhaustion(forget: fn()) {
+pub fn on_exhaustion(forget: Forget) {
     let mut callbacks = FORGET.get();
     if let Some(free) = callbacks.iter_mut().find(|callback| callback.is_none()) {
         *free = Some(forget);
