@@ -5,8 +5,8 @@ use crate::keys::mode;
 use crate::pg::datum::make;
 use crate::pg::{clock, lock, spi};
 use crate::session::claims;
+use crate::tables::hold::Looked;
 use crate::tables::records::row::Found;
-use crate::tables::records::table::Locked;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
@@ -61,7 +61,7 @@ pub fn explain(call: &mut Call<'_>) -> Result<Explanation> {
     let id = call.owner.id;
     let is_claimed_here = claims::get(id).is_some_and(|claim| claim.status == claims::Status::Open);
     let is_locked = lock::is_held_by_another(id)
-        || matches!(records.find_locked(&call.owner)?, Locked::BeingWritten(_));
+        || matches!(records.find_locked(&call.owner)?, Looked::BeingWritten(_));
     let (outcome, because) = if is_claimed_here {
         ("claimed", "this transaction holds the claim")
     } else if is_locked && matches!(verdict, Verdict::Claim { .. }) {

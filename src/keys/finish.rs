@@ -7,8 +7,9 @@ use crate::pg::{clock, lock};
 use crate::session::claims::{self, Status};
 use crate::session::counts;
 use crate::stats::Counter;
+use crate::tables::hold::{self, AsLongAsItTakes, hold};
 use crate::tables::records::row::{Found, column};
-use crate::tables::records::table::{Locked, Records};
+use crate::tables::records::table::Records;
 use pgrx::pg_sys::Datum;
 use rules::dating::Age;
 use rules::error::{Error, Result};
@@ -194,21 +195,23 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
 /// The key's lock, and the record if there is one.
 pub type Locking = (KeyLock, Option<Box<Found>>);
 
+/// Waits for the key's lock, and for a transaction that is writing the record.
+///
+/// # Errors
+/// As [`Records::find`].
 pub fn find_under_lock(call: &Call<'_>, records: &Records) -> Result<Locking> {
+    let tag = lock::tag(call.owner.id);
     loop {
-        let lock = KeyLock::acquire(call.owner.id);
-        match records.find_locked(&call.owner)? {
-            // A sweep that evicts takes no lock, and a row it replaces during the look can be
-            // missed in both places: to lose a claim over that would be a pity.
-            Locked::Nothing => {
-                let found = records.find(&call.owner)?;
-                return Ok((lock, found.map(Box::new)));
-            }
-            Locked::Found(found) => return Ok((lock, Some(found))),
-            Locked::BeingWritten(xid) => {
-                drop(lock);
-                lock::transaction_ends(xid);
-            }
-        }
+        let look = || records.find_locked(&call.owner);
+        let Some(hold::Held { lock, row }) = hold(tag, &AsLongAsItTakes, look)? else {
+            continue;
+        };
+        // A sweep that evicts takes no lock, and a row that it replaces during the look can be missed in
+        // both places: to lose a claim over that would be a pity.
+        let found = match row {
+            Some(found) => Some(found),
+            None => records.find(&call.owner)?.map(Box::new),
+        };
+        return Ok((lock, found));
     }
 }

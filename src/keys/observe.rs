@@ -17,14 +17,16 @@ use crate::keys::place::NoRoom;
 use crate::keys::request::Request;
 use crate::keys::stored::{Kept, Stored, answer_row};
 use crate::pg::clock;
-use crate::pg::lock::KeyLock;
+use crate::pg::lock::{self, KeyLock};
 use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::session::observed::{self, Pass};
 use crate::stats::{Counter, Tally, samples};
 use crate::tables::fences;
+use crate::tables::hold::{self, AtOnce, Patience, hold};
 use crate::tables::records::row::{Found, Row};
-use crate::tables::records::table::{Locked, Records};
+use crate::tables::records::table::Records;
+use pgrx::pg_sys;
 use rules::Micros;
 use rules::claim::Verdict;
 use rules::error::{Code, Error, Result};
@@ -227,8 +229,9 @@ fn store_if_free(
     let (mut row, kept) = answer_row(call, stored, claim.first_sent);
     row.set_fingerprint(claim.fingerprint.as_ref());
     let id = call.owner.id;
-    if let Some(_lock) = KeyLock::try_acquire(id)
-        && is_free(call, records)?
+    let look = || records.find_locked(&call.owner);
+    if let Some(Some(held)) = newest(hold(lock::tag(id), &AtOnce, look).map(Some))?
+        && is_free(records, held.row.as_deref())
     {
         records.insert(&call.owner, &row)?;
         counts::count(&call.tally, stored.counter(), 1);
@@ -237,14 +240,10 @@ fn store_if_free(
     Ok(kept)
 }
 
-fn is_free(call: &Call<'_>, records: &Records) -> Result<bool> {
-    match newest(records.find_locked(&call.owner).map(Some))? {
-        Some(Locked::Nothing) => Ok(true),
-        Some(Locked::Found(found)) => {
-            Ok(found.record.expired(clock::now()) && records.delete_within(&found, 0) == Some(true))
-        }
-        Some(Locked::BeingWritten(_)) | None => Ok(false),
-    }
+fn is_free(records: &Records, found: Option<&Found>) -> bool {
+    found.is_none_or(|found| {
+        found.record.expired(clock::now()) && records.delete_within(found, 0) == Some(true)
+    })
 }
 
 /// Like `finish::take_by_fence`, for a call that is forgiven if it fails: it waits for no session, and
@@ -267,8 +266,9 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
         (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(Box::new(found))),
         (verdict, _) => return Err(refusal(call, &verdict, fence)),
     }
-    if let Some(lock) = lock_in_a_moment(call.owner.id)
-        && let Some(Locked::Found(found)) = newest(records.find_locked(&call.owner).map(Some))?
+    let look = || records.find_locked(&call.owner);
+    let held = newest(hold(lock::tag(call.owner.id), &InAMoment, look).map(Some))?.flatten();
+    if let Some(hold::Held { lock, row: Some(found) }) = held
         && judge(Some(&found)) == FenceVerdict::Valid
         && records.delete_within(&found, 0) == Some(true)
     {
@@ -285,17 +285,25 @@ fn newest<T>(found: Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
-/// The lock of a key with a lease that lasts. Whoever else has it only glances at the lease, so it is
-/// tried a few times; the lock manager's queue, in which there are deadlocks, is not entered.
-fn lock_in_a_moment(id: RecordId) -> Option<KeyLock> {
-    const NAPS: u32 = 20;
-    const NAP: Micros = 1_000;
-    KeyLock::try_acquire(id).or_else(|| {
-        (0..NAPS).find_map(|_| {
-            clock::sleep(NAP);
-            KeyLock::try_acquire(id)
+/// For the lock of a key with a lease that lasts. Another session that has it only glances at the lease,
+/// so it is tried a few times; the lock manager's queue, in which there are deadlocks, is not entered.
+struct InAMoment;
+
+impl Patience for InAMoment {
+    fn lock(&self, tag: pg_sys::LOCKTAG) -> Option<KeyLock> {
+        const NAPS: u32 = 20;
+        const NAP: Micros = 1_000;
+        KeyLock::try_acquire(tag).or_else(|| {
+            (0..NAPS).find_map(|_| {
+                clock::sleep(NAP);
+                KeyLock::try_acquire(tag)
+            })
         })
-    })
+    }
+
+    fn transaction_ends(&self, _: pg_sys::TransactionId) -> bool {
+        false
+    }
 }
 
 /// What becomes of a call that finishes a claim: a call that only passed holds nothing, and what it

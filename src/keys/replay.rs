@@ -4,8 +4,9 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::pg::{clock, lock};
 use crate::session::claims;
+use crate::tables::hold::Looked;
 use crate::tables::records::row::Found;
-use crate::tables::records::table::{Locked, Records};
+use crate::tables::records::table::Records;
 use rules::Timestamp;
 use rules::claim::{RETRY_AFTER, Verdict};
 use rules::dating::Age;
@@ -24,14 +25,14 @@ pub fn look(call: &mut Call<'_>) -> Result<Answer> {
             return Ok(in_progress());
         }
         match records.find_locked(&call.owner)? {
-            Locked::BeingWritten(_) => return Ok(in_progress()),
+            Looked::BeingWritten(_) => return Ok(in_progress()),
             // Replaced while we looked for the first time.
-            Locked::Found(found) => {
+            Looked::Settled(found) => {
                 if let Some(answer) = known(call, &found) {
                     return Ok(answer);
                 }
             }
-            Locked::Nothing => {}
+            Looked::Nothing => {}
         }
         // The records may just have been moved to the other table.
         if call.is_current()? {

@@ -3,11 +3,11 @@
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::stats::{Counter, Tally};
+use crate::tables::hold::{AtOnce, Patience, hold};
 use crate::tables::records::row::{Found, Owner};
-use crate::tables::records::table::{Locked, Records};
+use crate::tables::records::table::Records;
 use pgrx::pg_sys;
 use rules::error::Result;
-use rules::identity::RecordId;
 use rules::{Micros, Timestamp};
 use std::cell::Cell;
 
@@ -28,17 +28,15 @@ const SWEEP: Micros = 100_000;
 /// The key's lock, and the record if there is one.
 type Locking = (KeyLock, Option<Found>);
 
-/// The lock of a key that nobody else has, and what is there under it; `None` where there is
+/// The lock of a key that no other session has, and what is there under it; `None` where there is
 /// something to wait for.
 pub fn locked_at_once(records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
-    let Some(lock) = KeyLock::try_acquire(owner.id) else {
-        return Ok(None);
-    };
-    Ok(match records.find_locked(owner)? {
-        Locked::Nothing => Some((lock, None)),
-        Locked::Found(found) => Some((lock, Some(*found))),
-        Locked::BeingWritten(_) => None,
-    })
+    held(records, owner, &AtOnce)
+}
+
+fn held(records: &Records, owner: &Owner<'_>, patience: &impl Patience) -> Result<Option<Locking>> {
+    let held = hold(lock::tag(owner.id), patience, || records.find_locked(owner))?;
+    Ok(held.map(|held| (held.lock, held.row.map(|found| *found))))
 }
 
 impl<'a> Waiting<'a> {
@@ -65,43 +63,10 @@ impl<'a> Waiting<'a> {
         self.remaining().max(SWEEP)
     }
 
-    /// Takes the key's lock, and looks at a record that nobody is writing; `None` if the wait was
-    /// not enough for both.
+    /// Takes the key's lock, and looks at a record that no transaction is writing; `None` if the wait
+    /// was not enough for both.
     pub fn lock_and_look(&self, records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
-        loop {
-            let Some(lock) = KeyLock::try_acquire(owner.id).or_else(|| self.acquire(owner.id))
-            else {
-                return Ok(None);
-            };
-            match records.find_locked(owner)? {
-                Locked::Nothing => return Ok(Some((lock, None))),
-                Locked::Found(found) => return Ok(Some((lock, Some(*found)))),
-                Locked::BeingWritten(xid) => {
-                    drop(lock);
-                    if !self.transaction_ends(xid) {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-    }
-
-    fn acquire(&self, id: RecordId) -> Option<KeyLock> {
-        let remaining = self.remaining();
-        if remaining == 0 {
-            return None;
-        }
-        self.begin();
-        KeyLock::acquire_within(id, remaining)
-    }
-
-    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
-        let remaining = self.remaining();
-        if remaining == 0 {
-            return false;
-        }
-        self.begin();
-        lock::transaction_ends_within(xid, remaining)
+        held(records, owner, self)
     }
 
     /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
@@ -113,6 +78,28 @@ impl<'a> Waiting<'a> {
         let nap = self.nap.min(self.remaining()).min(to_lapse);
         self.nap = (self.nap * 2).min(LONGEST_NAP);
         clock::sleep(nap);
+    }
+}
+
+impl Patience for Waiting<'_> {
+    fn lock(&self, tag: pg_sys::LOCKTAG) -> Option<KeyLock> {
+        KeyLock::try_acquire(tag).or_else(|| {
+            let remaining = self.remaining();
+            if remaining == 0 {
+                return None;
+            }
+            self.begin();
+            KeyLock::acquire_within(tag, remaining)
+        })
+    }
+
+    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
+        let remaining = self.remaining();
+        if remaining == 0 {
+            return false;
+        }
+        self.begin();
+        lock::transaction_ends_within(xid, remaining)
     }
 }
 

@@ -18,7 +18,8 @@ pub const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// The same for what is held for a moment alone, and is no claim: see [`Names`].
 const MOMENTARY: u16 = 479;
 
-fn tag(id: RecordId) -> pg_sys::LOCKTAG {
+/// The tag of a record's lock.
+pub fn tag(id: RecordId) -> pg_sys::LOCKTAG {
     advisory(id.lock_key(), CLASS)
 }
 
@@ -85,8 +86,7 @@ pub struct KeyLock(pg_sys::LOCKTAG);
 
 impl KeyLock {
     /// Takes the lock if nobody else holds it.
-    pub fn try_acquire(id: RecordId) -> Option<Self> {
-        let tag = tag(id);
+    pub fn try_acquire(tag: pg_sys::LOCKTAG) -> Option<Self> {
         let _owner = TransactionOwner::set();
         // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
         let result = unsafe { pg_sys::LockAcquire(&tag, MODE, false, true) };
@@ -94,12 +94,7 @@ impl KeyLock {
     }
 
     /// Takes the lock, waiting as long as the caller's own timeouts allow.
-    pub fn acquire(id: RecordId) -> Self {
-        Self::acquire_tag(tag(id))
-    }
-
-    /// As `acquire`, for a lock by name.
-    pub fn acquire_tag(tag: pg_sys::LOCKTAG) -> Self {
+    pub fn acquire(tag: pg_sys::LOCKTAG) -> Self {
         let _owner = TransactionOwner::set();
         // SAFETY: an error goes on to the caller.
         let acquired = unsafe { subtransaction::call_keeping_error(|| wait_for_lock(&tag)) };
@@ -107,9 +102,8 @@ impl KeyLock {
         Self(tag)
     }
 
-    /// Takes the lock, waiting for at most `wait`; `None` if somebody held it all the while.
-    pub fn acquire_within(id: RecordId, wait: Micros) -> Option<Self> {
-        let tag = tag(id);
+    /// Takes the lock, waiting for at most `wait`; `None` if another transaction held it all the while.
+    pub fn acquire_within(tag: pg_sys::LOCKTAG, wait: Micros) -> Option<Self> {
         // The internal subtransaction hands the lock to the caller's when it ends.
         held_within(wait, || wait_for_lock(&tag)).map(|()| Self(tag))
     }

@@ -8,9 +8,10 @@ use crate::pg::clock;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
-use crate::pg::lock::{self, KeyLock, Names};
+use crate::pg::lock::{KeyLock, Names};
 use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
+use crate::tables::hold::{AsLongAsItTakes, Looked, hold};
 use crate::tables::{fences, open};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -69,7 +70,7 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
     let table = open()?;
     let mut is_locked = false;
     loop {
-        let (row_lock, found) = find(&table, resource);
+        let (row_lock, found) = find(&table, resource)?;
         let now = clock::now();
         let lock = found.as_ref().map(Found::lock);
         let until = match ask(lock.as_ref(), key.server, ttl, now) {
@@ -111,7 +112,7 @@ pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bo
     let table = open()?;
     let mut is_locked = false;
     loop {
-        let (row_lock, found) = find(&table, resource);
+        let (row_lock, found) = find(&table, resource)?;
         let lock = found.as_ref().map(Found::lock);
         if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
             return Ok(false);
@@ -128,24 +129,24 @@ fn open() -> Result<Relation> {
     Ok(table)
 }
 
-/// The lock of the row, and the row if there is one, which nobody is writing.
-fn find(table: &Relation, resource: &Resource<'_>) -> (KeyLock, Option<Found>) {
+/// The lock of the row, and the row if there is one, which no transaction is writing.
+fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<Found>)> {
     let tag = Names::new(&[b"lock", resource.scope.server]).tag(resource.name.server);
     let key = Key::texts(&[
         (column::RESOURCE, resource.name.datum),
         (column::SCOPE, resource.scope.datum),
     ]);
-    loop {
-        let lock = KeyLock::acquire_tag(tag);
+    let look = || {
         let seen = lookup::dirty(table, key);
-        match seen.kind {
-            Kind::Nothing => return (lock, None),
-            Kind::Settled => return (lock, Some(found(table, seen.tuple))),
-            // Whoever is writing it may yet roll back.
-            Kind::Arriving | Kind::Leaving => {
-                drop(lock);
-                lock::transaction_ends(seen.writer);
-            }
+        Ok(match seen.kind {
+            Kind::Nothing => Looked::Nothing,
+            Kind::Settled => Looked::Settled(found(table, seen.tuple)),
+            Kind::Arriving | Kind::Leaving => Looked::BeingWritten(seen.writer),
+        })
+    };
+    loop {
+        if let Some(held) = hold(tag, &AsLongAsItTakes, look)? {
+            return Ok((held.lock, held.row));
         }
     }
 }

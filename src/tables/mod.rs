@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod fences;
+pub mod hold;
 pub mod locks;
 pub mod messages;
 pub mod offsets;

@@ -115,46 +115,44 @@ impl Relation {
         unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
-    /// Deletes a tuple. Where somebody else is writing it, or has locked it, nobody is waited for;
-    /// nor where this transaction has locked it, unless the caller knows so: see `lock_row`.
+    /// Deletes a tuple. If another transaction is writing it, or has locked it, this waits for that
+    /// transaction if it may `wait`, and else answers `TM_BeingModified`; so it does then where this very
+    /// transaction has locked the row (see `lock_row`).
     ///
     /// # Safety
-    /// The tuple must be there, if only as somebody else's delete.
-    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
+    /// The tuple must be there, if only as another transaction's delete.
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
         let delete = || {
-            // SAFETY: as the caller says.
-            unsafe {
-                let result = self.delete_uncaught(tid, is_locked);
-                raw::CommandCounterIncrement();
-                result
-            }
+            // SAFETY: the caller promises that the tuple is there.
+            unsafe { self.delete_uncaught(tid, wait) }
         };
         // SAFETY: an error goes on to the caller.
-        let result = unsafe { subtransaction::call_keeping_error(delete) };
-        result.unwrap_or_else(|error| error.resume())
+        let outcome = unsafe { subtransaction::call_keeping_error(delete) };
+        outcome.unwrap_or_else(|error| error.resume())
     }
 
-    /// As `delete`, for who catches what it raises.
+    /// Like `delete`, for callers that catch its errors themselves.
     ///
     /// # Safety
-    /// The tuple must be there, if only as somebody else's delete; as for everything in `uncaught`
+    /// The tuple must be there, if only as another transaction's delete; and as for everything in `raw`
     /// that may raise an error.
-    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData, is_locked: bool) -> Outcome {
+    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
         let mut tid = tid;
-        // SAFETY: as the caller says, within a transaction that may write.
+        // SAFETY: the caller promises that the tuple is there; within a transaction that may write.
         unsafe {
             let command = raw::GetCurrentCommandId(true);
             let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
-            raw::heap_delete(
+            let outcome = raw::heap_delete(
                 self.raw,
                 &mut tid,
                 command,
                 std::ptr::null_mut(),
-                // It takes one's own lock for somebody's, unless it may wait.
-                is_locked,
+                wait,
                 &mut failure,
                 false,
-            )
+            );
+            raw::CommandCounterIncrement();
+            outcome
         }
     }
 

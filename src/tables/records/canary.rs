@@ -7,12 +7,12 @@
 
 use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
-use crate::pg::lock::KeyLock;
-use crate::pg::raw;
 use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
+use crate::pg::{lock, raw};
 use crate::stats::visits;
 use crate::tables::catalog;
+use crate::tables::hold::{AsLongAsItTakes, AtOnce, Held, Looked, Patience, hold};
 use crate::tables::records::row::column;
 use crate::tables::resets::{self, emptied_at};
 use pgrx::pg_sys;
@@ -78,11 +78,20 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // Held for the moment of writing: from then on the marker is seen as being inserted, and who
     // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
     // them apart.
-    let _lock = KeyLock::acquire(place(0));
-    match look(table) {
+    let Some(held) = held(&AsLongAsItTakes, table)? else {
+        return keep(table, durability);
+    };
+    match held.row {
         Some(seen) => vouch(table, durability, &seen),
         None => make(table, durability),
     }
+}
+
+/// The lock of the markers, and the marker that tells most: also one that another transaction is
+/// writing, for which no session waits.
+fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>> {
+    let look = || Ok(look(table).map_or(Looked::Nothing, Looked::Settled));
+    hold(lock::tag(place(0)), patience, look)
 }
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
@@ -103,11 +112,10 @@ pub fn renew(table: &Relation, durability: Durability) -> Result<()> {
     if remembered(table).is_some() || look(table).is_some() {
         return Ok(());
     }
-    let lock = KeyLock::try_acquire(place(0));
-    if lock.is_some()
+    if let Some(held) = held(&AtOnce, table)?
+        && held.row.is_none()
         && resets::is_free()
         && resets::last_noted(durability)?.is_some()
-        && look(table).is_none()
     {
         make(table, durability)?;
     }

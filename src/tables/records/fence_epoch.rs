@@ -5,10 +5,11 @@
 //! a row in there, which is no record either (marker.rs), says that fences were put out of reach
 //! since, or that none was granted yet. It says so for the fences of both tables.
 
-use crate::pg::lock::KeyLock;
+use crate::pg::lock;
 use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
 use crate::tables::catalog::{self, Catalog};
+use crate::tables::hold::{AsLongAsItTakes, Held, Looked, hold};
 use crate::tables::open;
 use crate::tables::records::canary;
 use crate::tables::records::row::column;
@@ -44,8 +45,8 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
     }
     let table = open::to_write(column::COUNT, unlogged)?;
     // Held for the moment of leaping: who comes second finds the row, though it is not committed.
-    let _lock = KeyLock::acquire(LEAPT);
-    if !is_done(&table) {
+    let look = || Ok(if is_done(&table) { Looked::Settled(()) } else { Looked::Nothing });
+    if let Some(Held { row: None, lock: _lock }) = hold(lock::tag(LEAPT), &AsLongAsItTakes, look)? {
         leap()?;
         canary::insert_at(&table, LEAPT, None);
     }

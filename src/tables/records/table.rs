@@ -4,7 +4,8 @@
 use crate::pg::datum::text::Text;
 use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
-use crate::pg::{clock, lock, raw, snapshot, subtransaction};
+use crate::pg::{clock, lock, snapshot};
+use crate::tables::hold::Looked;
 use crate::tables::open;
 use crate::tables::records::canary;
 use crate::tables::records::row::{Found, Owner, Row, column};
@@ -13,16 +14,6 @@ use rules::error::{Code, Error, Result};
 use rules::policy::Durability;
 use rules::record::State;
 use rules::{Micros, Timestamp};
-
-/// What is known of a key once its lock is held.
-pub enum Locked {
-    Nothing,
-    Found(Box<Found>),
-    /// A transaction that does not hold the lock (see `claim::take`, or an administrator) is
-    /// inserting or deleting the record: wait for its end. Unless what it deletes has expired: that
-    /// is as good as gone, and `Found`.
-    BeingWritten(pg_sys::TransactionId),
-}
 
 /// A table of records, open.
 pub struct Records {
@@ -70,23 +61,24 @@ impl Records {
         self.found(owner, lookup::current(&self.table, Key::record(&owner.id)))
     }
 
-    /// The record as of now, also while it is being written. Whoever holds the key's lock knows
-    /// that nobody begins to insert it now; without the lock this is only a glance.
+    /// The record as of now, also while it is being written. A transaction that holds the key's lock
+    /// knows that no other begins to insert it now; without the lock this is only a glance. A record
+    /// that is being deleted and has expired is as good as gone, and settled.
     ///
     /// # Errors
     /// As [`Records::find`].
-    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Locked> {
+    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Looked<Box<Found>>> {
         let seen = lookup::dirty(&self.table, Key::record(&owner.id));
         if seen.kind == Kind::Arriving {
-            return Ok(Locked::BeingWritten(seen.writer));
+            return Ok(Looked::BeingWritten(seen.writer));
         }
         let Some(found) = self.found(owner, seen.tuple)? else {
-            return Ok(Locked::Nothing);
+            return Ok(Looked::Nothing);
         };
         if seen.kind == Kind::Leaving && !found.record.expired(clock::now()) {
-            return Ok(Locked::BeingWritten(seen.writer));
+            return Ok(Looked::BeingWritten(seen.writer));
         }
-        Ok(Locked::Found(Box::new(found)))
+        Ok(Looked::Settled(Box::new(found)))
     }
 
     fn found(&self, owner: &Owner<'_>, tuple: pg_sys::HeapTuple) -> Result<Option<Found>> {
@@ -156,69 +148,29 @@ impl Records {
         .hint("Retry the transaction."))
     }
 
-    /// Deletes a record that was found; `false` if somebody else's delete came first. Waits for
-    /// whoever is still deciding, as any DELETE does.
+    /// Deletes a record that was found; `false` if another session's delete came first. Waits for a
+    /// transaction that is still deciding, as any DELETE does.
     pub fn delete(&self, found: &Found) -> bool {
-        self.try_delete(found, true) == pg_sys::TM_Result::TM_Ok
+        // SAFETY: a fresh snapshot saw the tuple while the key's lock was held, so it is still there, if
+        // only as another session's delete.
+        let outcome = unsafe { self.table.delete(found.tid, true) };
+        outcome == pg_sys::TM_Result::TM_Ok
     }
 
-    /// As [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
+    /// Like [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
     pub fn delete_within(&self, found: &Found, wait: Micros) -> Option<bool> {
-        let mut result = self.try_delete(found, false);
-        if result == pg_sys::TM_Result::TM_BeingModified {
+        // SAFETY: for the same reason as in `delete`.
+        let mut outcome = unsafe { self.table.delete(found.tid, false) };
+        if outcome == pg_sys::TM_Result::TM_BeingModified {
             if wait == 0 {
                 return None;
             }
-            let delete = Delete::new(self.table.raw, found.tid, true);
-            result = lock::held_within(wait, || delete.run())?;
+            let (table, tid) = (&self.table, found.tid);
+            // SAFETY: for the same reason; the closure has no destructor for an error to jump over.
+            outcome = lock::held_within(wait, || unsafe { table.delete_uncaught(tid, true) })?;
         }
-        Some(result == pg_sys::TM_Result::TM_Ok)
-    }
-
-    fn try_delete(&self, found: &Found, wait: bool) -> pg_sys::TM_Result::Type {
-        let delete = Delete::new(self.table.raw, found.tid, wait);
-        // SAFETY: an error goes on to the caller.
-        let result = unsafe { subtransaction::call_keeping_error(|| delete.run()) };
-        result.unwrap_or_else(|error| error.resume())
+        Some(outcome == pg_sys::TM_Result::TM_Ok)
     }
 }
 
 const UNIQUE_VIOLATION: &str = "23505";
-
-/// A delete that is about to be done.
-#[derive(Clone, Copy)]
-struct Delete {
-    relation: pg_sys::Relation,
-    tid: pg_sys::ItemPointerData,
-    command: pg_sys::CommandId,
-    wait: bool,
-}
-
-impl Delete {
-    fn new(relation: pg_sys::Relation, tid: pg_sys::ItemPointerData, wait: bool) -> Self {
-        // SAFETY: within a transaction that may write.
-        let command = unsafe { pg_sys::GetCurrentCommandId(true) };
-        Self { relation, tid, command, wait }
-    }
-
-    /// Nothing here has a destructor: an error jumps over this frame.
-    fn run(self) -> pg_sys::TM_Result::Type {
-        let mut tid = self.tid;
-        // SAFETY: the tuple was visible to a fresh snapshot while the key's lock was held, so it
-        // is still there, if only as somebody else's delete.
-        unsafe {
-            let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
-            let result = raw::heap_delete(
-                self.relation,
-                &mut tid,
-                self.command,
-                std::ptr::null_mut(),
-                self.wait,
-                &mut failure,
-                false,
-            );
-            raw::CommandCounterIncrement();
-            result
-        }
-    }
-}
