@@ -19,7 +19,7 @@ SELECT idempotent_claim('unsure', 'k3', '1');
 CREATE TABLE smith.named AS SELECT n AS operation, n AS key, n AS scope FROM unnest('{charge,logged,lease,k1,k2,k3,sealed}'::text[]) AS n;
 CREATE TABLE smith.argument AS SELECT '{"n": 1}'::jsonb AS request, '{}'::jsonb AS response, interval '30 s' AS lease, interval '0' AS wait,
     now() - interval '1 hour' AS first_sent, 'c0ffee00-0000-4000-8000-000000000000'::uuid AS attempt_id, '\x01'::bytea AS body, 1::bigint AS fence,
-    200 AS status, false AS strict, 'smith.same(jsonb)'::regprocedure AS handler, 'pg_monitor'::regrole AS role, '{a}'::text[] AS names;
+    200 AS status, false AS strict, 'smith.same' AS handler, 'pg_monitor'::regrole AS role, '{a}'::text[] AS names;
 
 -- Calls that mostly succeed, wherever it puts them.
 CREATE VIEW smith.claimed AS SELECT n.operation, n.key, r.outcome, r.fence, r.response, r.expires_at FROM smith.named AS n, LATERAL idempotent_claim(n.operation, n.key) AS r;
