@@ -53,7 +53,7 @@ def one_by_one():
         calls = "\n".join(f"EXECUTE single('{id}');" for id in ids)
         out = psql("PREPARE single AS SELECT idempotent_first('single', $1);\nBEGIN;\n"
                    "SELECT wall FROM bench.clock() \\gset before_\n"
-                   f"SELECT count(*) FROM idempotent_first('batch', (SELECT random FROM bench.batch WHERE round = {number})) \\gset\n"
+                   f"SELECT count(*) FROM idempotent_first_of('batch', (SELECT random FROM bench.batch WHERE round = {number})) \\gset\n"
                    "SELECT wall FROM bench.clock() \\gset between_\n\\o /dev/null\n" + calls +
                    "\n\\o\nSELECT :between_wall - :before_wall, wall - :between_wall FROM bench.clock();\nCOMMIT;")
         batch, single = out.split("|")

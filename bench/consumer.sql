@@ -19,7 +19,7 @@ SELECT round, array_agg(gen_random_uuid()::text) AS random, array_agg('order-' |
 FROM generate_series(0, :rounds) AS round, generate_series(1, :size) AS n GROUP BY round;
 
 CREATE FUNCTION bench.first_ours(ids text[]) RETURNS bigint LANGUAGE sql AS $$
-    SELECT count(*) FROM idempotent_first('bench', ids)
+    SELECT count(*) FROM idempotent_first_of('bench', ids)
 $$;
 CREATE FUNCTION bench.first_plain(ids text[]) RETURNS bigint LANGUAGE sql AS $$
     WITH new AS (

@@ -91,14 +91,14 @@ CREATE FUNCTION idempotent_run(
     operation  text,
     key        text,
     request    jsonb,
-    handler    regprocedure,
+    handler    text,
     scope      text = '',
     wait       interval = NULL,
     first_sent timestamptz = NULL,
     strict     boolean = false
 ) RETURNS idempotent_result
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_run';
-COMMENT ON FUNCTION idempotent_run(text, text, jsonb, regprocedure, text, interval, timestamptz, boolean) IS
+COMMENT ON FUNCTION idempotent_run(text, text, jsonb, text, text, interval, timestamptz, boolean) IS
 'claim the key, call handler(jsonb) returning jsonb, store its answer: one round trip';
 
 CREATE FUNCTION idempotent_explain(
@@ -234,7 +234,7 @@ REVOKE ALL ON FUNCTION
     idempotent_extend(text, text, interval, text, bigint),
     idempotent_checkpoint(text, text, jsonb, text, bigint),
     idempotent_replay(text, text, text),
-    idempotent_run(text, text, jsonb, regprocedure, text, interval, timestamptz, boolean),
+    idempotent_run(text, text, jsonb, text, text, interval, timestamptz, boolean),
     idempotent_explain(text, text, text),
     idempotent_new_key(timestamptz),
     idempotent_request_key(jsonb),

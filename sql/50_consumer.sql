@@ -32,14 +32,14 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_first';
 COMMENT ON FUNCTION idempotent_first(text, text, text, interval) IS
 'whether a consumer sees the message for the first time; from then on it has, if the transaction commits';
 
-CREATE FUNCTION idempotent_first(
+CREATE FUNCTION idempotent_first_of(
     consumer    text,
     message_ids text[],
     scope       text = '',
     retention   interval = NULL
 ) RETURNS SETOF text
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'idempotent_first_of';
-COMMENT ON FUNCTION idempotent_first(text, text[], text, interval) IS
+COMMENT ON FUNCTION idempotent_first_of(text, text[], text, interval) IS
 'those of the messages that a consumer sees for the first time, in the order given';
 
-REVOKE ALL ON FUNCTION idempotent_first(text, text, text, interval), idempotent_first(text, text[], text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotent_first(text, text, text, interval), idempotent_first_of(text, text[], text, interval) FROM PUBLIC;

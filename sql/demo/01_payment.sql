@@ -49,7 +49,7 @@ SELECT idempotent_new_key() AS key_1, idempotent_new_key() AS key_2, idempotent_
 \echo
 \echo '1. A payment arrives. The handler runs, in the caller''s own transaction.'
 \set ECHO queries
-SELECT outcome, response FROM idempotent_run('pay', :'key_1', :'request', 'demo_payment.pay(jsonb)')
+SELECT outcome, response FROM idempotent_run('pay', :'key_1', :'request', 'demo_payment.pay')
 \gset first_
 \set ECHO none
 \echo '   =>' :first_outcome :first_response
@@ -59,7 +59,7 @@ SELECT demo_payment.expect('one payment in the table', count(*) = 1) FROM demo_p
 \echo
 \echo '2. The answer got lost. The client sends the same again: the same answer, and no second payment.'
 \set ECHO queries
-SELECT outcome, response FROM idempotent_run('pay', :'key_1', :'request', 'demo_payment.pay(jsonb)')
+SELECT outcome, response FROM idempotent_run('pay', :'key_1', :'request', 'demo_payment.pay')
 \gset second_
 \set ECHO none
 \echo '   =>' :second_outcome :second_response
@@ -70,7 +70,7 @@ SELECT demo_payment.expect('still one payment in the table', count(*) = 1) FROM 
 \echo
 \echo '3. The same payment spelled differently (member order, 25 for 25.00) is the same payment.'
 \set ECHO queries
-SELECT outcome FROM idempotent_run('pay', :'key_1', '{"amount": 25, "customer": "Ada"}', 'demo_payment.pay(jsonb)')
+SELECT outcome FROM idempotent_run('pay', :'key_1', '{"amount": 25, "customer": "Ada"}', 'demo_payment.pay')
 \gset spelled_
 \set ECHO none
 \echo '   =>' :spelled_outcome
@@ -80,7 +80,7 @@ SELECT demo_payment.expect('it was replayed', :'spelled_outcome' = 'replay');
 \echo '4. The same key with another amount is a mistake of the client. It is told so, and nothing is paid.'
 \set ECHO queries
 SELECT outcome, response IS NULL AS told_nothing
-  FROM idempotent_run('pay', :'key_1', '{"customer": "Ada", "amount": 99.00}', 'demo_payment.pay(jsonb)')
+  FROM idempotent_run('pay', :'key_1', '{"customer": "Ada", "amount": 99.00}', 'demo_payment.pay')
 \gset other_
 \set ECHO none
 \echo '   =>' :other_outcome
@@ -92,7 +92,7 @@ SELECT demo_payment.expect('still one payment in the table', count(*) = 1) FROM 
 \echo '5. An attempt that rolls back leaves nothing: no payment, no stored answer, no held key.'
 \set ECHO queries
 BEGIN;
-SELECT outcome FROM idempotent_run('pay', :'key_2', :'request', 'demo_payment.pay(jsonb)')
+SELECT outcome FROM idempotent_run('pay', :'key_2', :'request', 'demo_payment.pay')
 \gset undone_
 ROLLBACK;
 \set ECHO none
@@ -105,7 +105,7 @@ SELECT demo_payment.expect('nothing is known of the key', outcome = 'absent')
 \echo
 \echo '   So the retry runs.'
 \set ECHO queries
-SELECT outcome, response FROM idempotent_run('pay', :'key_2', :'request', 'demo_payment.pay(jsonb)')
+SELECT outcome, response FROM idempotent_run('pay', :'key_2', :'request', 'demo_payment.pay')
 \gset retry_
 \set ECHO none
 \echo '   =>' :retry_outcome :retry_response

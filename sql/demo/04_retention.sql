@@ -48,9 +48,9 @@ SELECT idempotent_new_key() AS key \gset
 \set ECHO queries
 SELECT name, retention FROM idempotent_operation('demo_ping', retention => '2 seconds')
 \gset op_
-SELECT outcome, expires_at > now() AS kept FROM idempotent_run('demo_ping', 'k' || :'key', '{}', 'demo_retention.pay(jsonb)')
+SELECT outcome, expires_at > now() AS kept FROM idempotent_run('demo_ping', 'k' || :'key', '{}', 'demo_retention.pay')
 \gset first_
-SELECT outcome FROM idempotent_run('demo_ping', 'k' || :'key', '{}', 'demo_retention.pay(jsonb)')
+SELECT outcome FROM idempotent_run('demo_ping', 'k' || :'key', '{}', 'demo_retention.pay')
 \gset again_
 \set ECHO none
 \echo '   =>' :first_outcome', then' :again_outcome
@@ -72,7 +72,7 @@ SELECT demo_retention.expect('the row is gone', :rows = 0 AND :'gone_outcome' = 
 \echo '3. What says its own date is not run again after that: a UUIDv7, or first_sent. (Five seconds of grace for clocks.)'
 SELECT idempotent_new_key(clock_timestamp() - interval '1 minute') AS old \gset
 \set ECHO queries
-SELECT outcome FROM idempotent_run('demo_ping', :'old', '{}', 'demo_retention.pay(jsonb)')
+SELECT outcome FROM idempotent_run('demo_ping', :'old', '{}', 'demo_retention.pay')
 \gset old_
 \set ECHO none
 \echo '   =>' :old_outcome
@@ -84,7 +84,7 @@ SELECT demo_retention.expect('a retry that comes too late is refused', :'old_out
 SELECT response_retention, retention
   FROM idempotent_operation('demo_report', response_retention => '1 second', retention => '7 days')
 \gset op_
-SELECT outcome FROM idempotent_run('demo_report', :'key', '{}', 'demo_retention.pay(jsonb)')
+SELECT outcome FROM idempotent_run('demo_report', :'key', '{}', 'demo_retention.pay')
 \gset first_
 CALL demo_retention.watch($$SELECT bool_and(evicted) FROM idempotent.record WHERE operation = 'demo_report'$$);
 SELECT outcome, response IS NULL AS empty, evicted FROM idempotent_replay('demo_report', :'key')

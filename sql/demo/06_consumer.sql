@@ -63,7 +63,7 @@ SELECT count(*) AS deliveries, count(DISTINCT message_id) AS messages FROM demo_
 PREPARE consume (int) AS
     INSERT INTO demo_consumer.invoice
     SELECT d.message_id, d.amount
-    FROM idempotent_first(:'consumer', (SELECT array_agg(message_id) FROM demo_consumer.delivery WHERE batch = $1)) AS new
+    FROM idempotent_first_of(:'consumer', (SELECT array_agg(message_id) FROM demo_consumer.delivery WHERE batch = $1)) AS new
     JOIN demo_consumer.delivery AS d ON d.message_id = new AND d.batch = $1;
 SELECT format('EXECUTE consume(%s)', batch) FROM generate_series(0, 7) AS batch \gexec
 \echo '   =>' :deliveries 'deliveries of' :messages 'messages'

@@ -34,13 +34,13 @@ SELECT 'demo ' || idempotent_new_key() AS operation \gset
 \set ECHO queries
 SELECT mode FROM idempotent_operation(:'operation', mode => 'observe')
 \gset
-SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay(jsonb)')
+SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay')
 \gset a_
-SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay(jsonb)')
+SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay')
 \gset b_
-SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 99}', 'demo_observe.pay(jsonb)')
+SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 99}', 'demo_observe.pay')
 \gset c_
-SELECT outcome FROM idempotent_run(:'operation', NULL, '{"amount": 10}', 'demo_observe.pay(jsonb)')
+SELECT outcome FROM idempotent_run(:'operation', NULL, '{"amount": 10}', 'demo_observe.pay')
 \gset d_
 \set ECHO none
 \echo '   => ':a_outcome',' :b_outcome',' :c_outcome',' :d_outcome
@@ -69,12 +69,12 @@ SELECT demo_observe.expect('each was recognised', :'seen_calls' = '4' AND :'seen
 \set ECHO queries
 SELECT mode FROM idempotent_operation(:'operation', mode => 'enforce')
 \gset
-SELECT outcome, response FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay(jsonb)')
+SELECT outcome, response FROM idempotent_run(:'operation', 'order-1', '{"amount": 25}', 'demo_observe.pay')
 \gset a_
-SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 99}', 'demo_observe.pay(jsonb)')
+SELECT outcome FROM idempotent_run(:'operation', 'order-1', '{"amount": 99}', 'demo_observe.pay')
 \gset c_
 \set ON_ERROR_STOP off
-SELECT outcome FROM idempotent_run(:'operation', NULL, '{"amount": 10}', 'demo_observe.pay(jsonb)');
+SELECT outcome FROM idempotent_run(:'operation', NULL, '{"amount": 10}', 'demo_observe.pay');
 \set refused_with :SQLSTATE
 \set ON_ERROR_STOP on
 \set ECHO none

@@ -48,10 +48,10 @@ SELECT idempotent_new_key() AS key_1, idempotent_new_key() AS key_2, idempotent_
 \echo
 \echo '2. Declined, and asked again at once: the same answer, and the card is not tried again.'
 \set ECHO queries
-SELECT outcome, failed, response->>'message' AS message FROM idempotent_run('demo_charge', :'key_1', '{"card": "empty"}', 'demo_failures.charge(jsonb)')
+SELECT outcome, failed, response->>'message' AS message FROM idempotent_run('demo_charge', :'key_1', '{"card": "empty"}', 'demo_failures.charge')
 \gset first_
 SELECT outcome, failed, response->>'message' AS message, expires_at - now() > '14 minutes' AS minutes
-  FROM idempotent_run('demo_charge', :'key_1', '{"card": "empty"}', 'demo_failures.charge(jsonb)')
+  FROM idempotent_run('demo_charge', :'key_1', '{"card": "empty"}', 'demo_failures.charge')
 \gset again_
 \set ECHO none
 \echo '   =>' :first_outcome', failed:' :first_failed', and then' :again_outcome', failed:' :again_failed
@@ -84,11 +84,11 @@ SELECT demo_failures.expect('no try', demo_failures.tries() = 1);
 \echo '4. A timeout is no answer. The ERROR is meant to come; nothing is stored, and the retry is tried.'
 \set ECHO queries
 \set ON_ERROR_STOP off
-SELECT outcome FROM idempotent_run('demo_charge', :'key_3', '{"card": "full"}', 'demo_failures.charge(jsonb)');
+SELECT outcome FROM idempotent_run('demo_charge', :'key_3', '{"card": "full"}', 'demo_failures.charge');
 \set timeout :SQLSTATE
 \set ON_ERROR_STOP on
 UPDATE demo_failures.network SET up = true;
-SELECT outcome, failed, response FROM idempotent_run('demo_charge', :'key_3', '{"card": "full"}', 'demo_failures.charge(jsonb)')
+SELECT outcome, failed, response FROM idempotent_run('demo_charge', :'key_3', '{"card": "full"}', 'demo_failures.charge')
 \gset retry_
 \set ECHO none
 \echo '   =>' :timeout', then' :retry_outcome :retry_response

@@ -93,7 +93,7 @@ CREATE FUNCTION pay_in(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 $$;
 \set ECHO none
 SELECT idempotent_new_key() AS key \gset
-SELECT format('SELECT idempotent_run(''demo_pay_in'', %L, ''{"amount": 25}'', ''pay_in(jsonb)'')', :'key') AS statement \gset
+SELECT format('SELECT idempotent_run(''demo_pay_in'', %L, ''{"amount": 25}'', ''pay_in'')', :'key') AS statement \gset
 \echo '  ' :statement
 SELECT once, again FROM twice(:'statement') \gset
 \echo '   =>' :once '=>' :again

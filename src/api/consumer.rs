@@ -1,4 +1,4 @@
-//! `idempotent_first`: whether a consumer sees a message for the first time.
+//! `idempotent_first` and `idempotent_first_of`: whether a consumer sees a message for the first time.
 
 use crate::keys::call::check_may;
 use crate::pg::arguments::{Args, Returned};
@@ -63,14 +63,13 @@ pub fn idempotent_first(args: &Args) -> Returned {
 }
 
 pub fn idempotent_first_of(args: &Args) -> Returned {
-    snapshot::refuse_read_only(c"idempotent_first()");
+    snapshot::refuse_read_only(c"idempotent_first_of()");
     let consumer = Consumer::new(args.text(0), args.text(2))?;
     let retention = args.duration(3, "retention", 1)?;
     let Some(messages) = args.texts(1)? else {
         return Err(Error::new(Code::BadKey, "message_ids must not be null")
-.detail("It is an array of ids, which may be empty.").hint(
-            "Pass an array of ids: SELECT * FROM idempotent_first('billing', ARRAY['m1', 'm2']).",
-        ));
+            .detail("It is an array of ids, which may be empty.")
+            .hint("Pass an array of ids: SELECT * FROM idempotent_first_of('billing', ARRAY['m1', 'm2'])."));
     };
     let messages: Vec<Text<'_>> =
         messages.into_iter().map(|message| checked(&MESSAGE, message)).collect::<Result<_>>()?;

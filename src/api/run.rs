@@ -16,7 +16,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
         Ok(call) => Ok(call),
         Err(error) => Err(Keyless::claim(error, args.text(0), args.text(4), args.text(1))?),
     };
-    let handler = Handler::find(args.oid(3))?;
+    let handler = Handler::find(args.text(3))?;
     let request = args.datum(2);
     handler.check_request(request)?;
     let mut call = match call {

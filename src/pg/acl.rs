@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use std::ffi::CString;
 
 /// Whether there is such a function (it may have been dropped since its OID was looked up).
 pub fn exists(function: pg_sys::Oid) -> bool {
@@ -15,6 +16,32 @@ pub fn exists(function: pg_sys::Oid) -> bool {
             Datum::from(0),
         )
     }
+}
+
+/// The function of this name that takes one argument of this type. Without a schema, the
+/// search_path's first. `None` also for what is no name.
+pub fn of_name(name: &[u8], argument: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let name = CString::new(name).ok()?;
+    let mut parts = std::ptr::null_mut();
+    // SAFETY: a copy of the name, which the list's elements point into, as C strings; each becomes
+    // a palloc'd node of its own. No more parts than a schema and a name are looked up, as a third
+    // would be a database's.
+    let function = unsafe {
+        let copy = pg_sys::pstrdup(name.as_ptr());
+        if !pg_sys::SplitIdentifierString(copy, b'.' as std::ffi::c_char, &mut parts) {
+            return None;
+        }
+        // An empty name is an empty list, which is null.
+        if parts.is_null() || (*parts).length > 2 {
+            return None;
+        }
+        for at in 0..(*parts).length as usize {
+            let part = &mut (*(*parts).elements.add(at)).ptr_value;
+            *part = pg_sys::makeString(part.cast()).cast();
+        }
+        pg_sys::LookupFuncName(parts, 1, &argument, true)
+    };
+    (function != pg_sys::InvalidOid).then_some(function)
 }
 
 /// Whether a role may execute a function. Postgres 16 made one function of those per catalog.

@@ -16,7 +16,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_run('charge', 'k', '{}', 'work(jsonb)')", "SELECT idempotent_explain('charge', 'k')",
                "SELECT idempotent_operation('charge', durability => 'logged')", "SELECT idempotent_seal('charge', 'k')",
                "SELECT idempotent_resolve('charge', 'k', 'absent')", "SELECT idempotent_forget('charge', 'k')", "SELECT idempotent_sweep()",
-               "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first('charge', '{m}'::text[])",
+               "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.

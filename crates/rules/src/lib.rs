@@ -12,6 +12,7 @@ pub mod dating;
 pub mod duration;
 pub mod error;
 pub mod finish;
+pub mod handler;
 pub mod identity;
 pub mod lock;
 pub mod names;

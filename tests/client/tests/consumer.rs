@@ -34,7 +34,7 @@ fn overlapping_batches_never_deadlock_and_each_message_is_first_once() {
                     let mut transaction = client.transaction().unwrap();
                     let got = transaction
                         .execute(
-                            "INSERT INTO got SELECT $1, id FROM idempotent_first('storm', $2::text[]) AS id",
+                            "INSERT INTO got SELECT $1, id FROM idempotent_first_of('storm', $2) AS id",
                             &[&number, &ids],
                         )
                         .expect("no deadlock, no lock table that is full");

@@ -214,7 +214,7 @@ fn a_good_identity(wire: &mut Wire, case: &Case, identity: &Identity<'_>) -> Tes
             ("(idempotent_claim", strict),
             ("(idempotent_resolve", ", 'failed'"),
         ],
-        vec![("(idempotent_run", ", '1', 'fuzz_no_such_handler'::regproc")],
+        vec![("(idempotent_run", ", '1', 'fuzz_no_such_handler'")],
         vec![("idempotent_fail", ""), ("idempotent_explain", "")],
     ] {
         ask(wire, "BEGIN")?;

@@ -22,42 +22,40 @@ COMMIT;
 SELECT idempotent_first('billing', 'm3');
 -- another consumer, another scope, another message
 SELECT idempotent_first('shipping', 'm1'), idempotent_first('billing', 'm1', scope => 'tenant-7'), idempotent_first('billing', 'M1');
--- named, and what a plain literal is taken for
+-- one or many: the name says it, whatever a literal or a parameter without a type looks like
 SELECT idempotent_first(consumer => 'billing', message_id => '{a,b}');
-SELECT * FROM idempotent_first('billing', message_ids => '{a,b}');
--- and a parameter of no type
+SELECT * FROM idempotent_first_of('billing', message_ids => '{a,b}');
 PREPARE one AS SELECT idempotent_first('billing', $1);
-PREPARE cast_to_many AS SELECT idempotent_first('billing', $1::text[]);
-PREPARE named_as_many AS SELECT idempotent_first('billing', message_ids => $1);
-SELECT name, parameter_types FROM pg_prepared_statements WHERE name IN ('one', 'cast_to_many', 'named_as_many') ORDER BY name;
+PREPARE many AS SELECT idempotent_first_of('billing', $1);
+SELECT name, parameter_types FROM pg_prepared_statements WHERE name IN ('one', 'many') ORDER BY name;
 EXECUTE one('{p1,p2}');
-EXECUTE cast_to_many('{p1,p2}');
-EXECUTE named_as_many('{p1,p3}');
+EXECUTE many('{p1,p2}');
+EXECUTE many('{p1,p3}');
 
 -- the batch: those not seen before, in the order given, each once
-SELECT * FROM idempotent_first('billing', ARRAY['z', 'm1', 'b2', 'z', 'a', 'b1', 'm2']);
-SELECT * FROM idempotent_first('billing', ARRAY['z', 'm1', 'c', 'a']);
-SELECT array_agg(id ORDER BY n) FROM idempotent_first('billing', ARRAY['d3', 'd1', 'd2']) WITH ORDINALITY AS t (id, n);
-SELECT idempotent_first('billing', ARRAY['e1', 'm1', 'e2']) AS in_the_select_list;
-SELECT count(*) FROM idempotent_first('billing', '{}'::text[]);
-SELECT * FROM idempotent_first('billing', ARRAY[['f2', 'f1'], ['f1', 'f3']]) AS of_two_dimensions;
-SELECT * FROM idempotent_first('billing', ARRAY['g1', 'g2'], scope => 'tenant-7');
+SELECT * FROM idempotent_first_of('billing', ARRAY['z', 'm1', 'b2', 'z', 'a', 'b1', 'm2']);
+SELECT * FROM idempotent_first_of('billing', ARRAY['z', 'm1', 'c', 'a']);
+SELECT array_agg(id ORDER BY n) FROM idempotent_first_of('billing', ARRAY['d3', 'd1', 'd2']) WITH ORDINALITY AS t (id, n);
+SELECT idempotent_first_of('billing', ARRAY['e1', 'm1', 'e2']) AS in_the_select_list;
+SELECT count(*) FROM idempotent_first_of('billing', '{}'::text[]);
+SELECT * FROM idempotent_first_of('billing', ARRAY[['f2', 'f1'], ['f1', 'f3']]) AS of_two_dimensions;
+SELECT * FROM idempotent_first_of('billing', ARRAY['g1', 'g2'], scope => 'tenant-7');
 -- one and many agree
 SELECT idempotent_first('billing', 'z'), idempotent_first('billing', 'g1'), idempotent_first('billing', 'g1', 'tenant-7');
 -- more in one transaction than there are locks for
 BEGIN;
-SELECT count(*), min(id), max(id) FROM idempotent_first('bulk', ARRAY(SELECT 'n' || n FROM generate_series(1, 10000) AS n)) AS id;
-SELECT count(*) FROM idempotent_first('bulk', ARRAY(SELECT 'n' || n FROM generate_series(9001, 11000) AS n));
+SELECT count(*), min(id), max(id) FROM idempotent_first_of('bulk', ARRAY(SELECT 'n' || n FROM generate_series(1, 10000) AS n)) AS id;
+SELECT count(*) FROM idempotent_first_of('bulk', ARRAY(SELECT 'n' || n FROM generate_series(9001, 11000) AS n));
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
 COMMIT;
 -- letters of all kinds, the longest ones, and one that begins another
-SELECT * FROM idempotent_first('billing', ARRAY['é', 'e', 'É', 'e', 'ee']);
-SELECT count(*) FROM idempotent_first('billing', ARRAY[repeat('x', 255), repeat('x', 254), repeat('x', 255)], scope => repeat('s', 255));
+SELECT * FROM idempotent_first_of('billing', ARRAY['é', 'e', 'É', 'e', 'ee']);
+SELECT count(*) FROM idempotent_first_of('billing', ARRAY[repeat('x', 255), repeat('x', 254), repeat('x', 255)], scope => repeat('s', 255));
 
 -- retention: what is past it counts as new
 SELECT idempotent_first('brief', 'm1', retention => '1 microsecond'), idempotent_first('brief', 'm1', retention => '1 hour') AS past_retention, idempotent_first('brief', 'm1') AS kept;
-SELECT * FROM idempotent_first('brief', ARRAY['m2', 'm1', 'm3'], retention => '1 microsecond');
-SELECT * FROM idempotent_first('brief', ARRAY['m1', 'm2', 'm3', 'm2']);
+SELECT * FROM idempotent_first_of('brief', ARRAY['m2', 'm1', 'm3'], retention => '1 microsecond');
+SELECT * FROM idempotent_first_of('brief', ARRAY['m1', 'm2', 'm3', 'm2']);
 SELECT message_id, expires_at - seen_at AS kept_for FROM idempotent.messages WHERE consumer = 'brief' ORDER BY message_id;
 -- else it is that of the operation of the consumer's name
 SELECT (idempotent_operation('weekly', retention => '7 days')).retention;
@@ -65,7 +63,7 @@ SELECT idempotent_first('weekly', 'm1');
 SELECT message_id, expires_at - seen_at AS kept_for FROM idempotent.messages WHERE consumer = 'weekly';
 -- swept like records, and counted
 SELECT idempotent_sweep() >= 0;
-SELECT count(*) FROM idempotent_first('brief', ARRAY['s1', 's2', 's3'], retention => '1 microsecond');
+SELECT count(*) FROM idempotent_first_of('brief', ARRAY['s1', 's2', 's3'], retention => '1 microsecond');
 SELECT idempotent_sweep(2), idempotent_sweep(2), idempotent_sweep();
 SELECT claimed, replayed, completed, swept FROM idempotent.stats WHERE operation = 'brief';
 SELECT count(*) FROM idempotent.messages WHERE consumer = 'brief';
@@ -83,11 +81,11 @@ SELECT idempotent_first('billing', '');
 SELECT idempotent_first('billing', repeat('m', 256));
 SELECT idempotent_first('billing', E'm\nn');
 SELECT idempotent_first('billing', 'm', NULL);
-SELECT idempotent_first('billing', NULL::text[]);
-SELECT idempotent_first('billing', ARRAY['new', NULL]);
-SELECT idempotent_first('billing', ARRAY['new', '']);
+SELECT idempotent_first_of('billing', NULL::text[]);
+SELECT idempotent_first_of('billing', ARRAY['new', NULL]);
+SELECT idempotent_first_of('billing', ARRAY['new', '']);
 SELECT idempotent_first('billing', 'm', retention => '0');
-SELECT idempotent_first('billing', ARRAY['new'], retention => '-1 day');
+SELECT idempotent_first_of('billing', ARRAY['new'], retention => '-1 day');
 SELECT idempotent_first('billing', 'new');
 \echo :LAST_ERROR_SQLSTATE
 -- the operation's own rules
@@ -102,8 +100,8 @@ ROLLBACK;
 -- REPEATABLE READ: what was seen after the snapshot is 40001, what was seen before is not
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT idempotent_first('billing', 'm1');
-SELECT * FROM idempotent_first('billing', ARRAY['rr1', 'm1', 'rr2']);
-SELECT * FROM idempotent_first('billing', ARRAY['rr1', 'm1', 'rr3']);
+SELECT * FROM idempotent_first_of('billing', ARRAY['rr1', 'm1', 'rr2']);
+SELECT * FROM idempotent_first_of('billing', ARRAY['rr1', 'm1', 'rr3']);
 COMMIT;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT idempotent_first('billing', 'rr1'), idempotent_first('billing', 'sr1');
@@ -114,7 +112,7 @@ CREATE ROLE regress_idempotent_consumer;
 SELECT idempotent_grant('regress_idempotent_consumer');
 SET ROLE regress_idempotent_consumer;
 SELECT idempotent_first('granted', 'm'), idempotent_first('granted', 'm');
-SELECT * FROM idempotent_first('granted', ARRAY['m', 'n']);
+SELECT * FROM idempotent_first_of('granted', ARRAY['m', 'n']);
 SELECT count(*) FROM idempotent.messages;
 RESET ROLE;
 SELECT (idempotent_operation('clerks', role => 'pg_monitor')).role;

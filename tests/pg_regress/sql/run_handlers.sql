@@ -19,8 +19,8 @@ CREATE FUNCTION handlers.with_set(jsonb) RETURNS jsonb LANGUAGE sql SET search_p
 CREATE FUNCTION handlers.immutable(jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS 'SELECT $1';
 SELECT h, r.outcome, r.response, again.outcome, again.response
 FROM unnest('{in_sql,in_plpgsql,with_out,with_set,immutable}'::text[]) AS h,
-     LATERAL idempotent_run('run_handlers', 'language ' || h, '1', ('handlers.' || h || '(jsonb)')::regprocedure) AS r,
-     LATERAL idempotent_run('run_handlers', 'language ' || h, '1', ('handlers.' || h || '(jsonb)')::regprocedure) AS again;
+     LATERAL idempotent_run('run_handlers', 'language ' || h, '1', 'handlers.' || h) AS r,
+     LATERAL idempotent_run('run_handlers', 'language ' || h, '1', 'handlers.' || h || '(jsonb)') AS again;
 SELECT what, count(*) FROM handlers.effect GROUP BY what ORDER BY what;
 SHOW search_path;
 TRUNCATE handlers.effect;
@@ -30,7 +30,7 @@ SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', 'handlers.missing(jsonb)');
 \echo :LAST_ERROR_SQLSTATE
-SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', 1::oid::regprocedure);
+SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', '1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', '-');
 \echo :LAST_ERROR_SQLSTATE
@@ -48,16 +48,16 @@ CREATE PROCEDURE handlers.procedure(jsonb) LANGUAGE sql AS '';
 CREATE PROCEDURE handlers.inout(INOUT jsonb) LANGUAGE sql AS 'SELECT $1';
 SELECT * FROM idempotent_run('run_handlers', 'no handler', '1', 'handlers.no_argument()');
 \echo :LAST_ERROR_SQLSTATE
-CREATE FUNCTION pg_temp.refusal(handler regprocedure, key text = 'no handler', request jsonb = '1') RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.refusal(handler text, key text = 'no handler', request jsonb = '1') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM idempotent_run('run_handlers', key, request, handler);
     RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
     RETURN sqlstate || ' ' || sqlerrm;
 END $$;
-SELECT h, pg_temp.refusal(h) FROM unnest('{handlers.no_argument(), "handlers.two_arguments(jsonb,jsonb)", handlers.json_argument(json), handlers.returns_json(jsonb),
+SELECT h, pg_temp.refusal(h), pg_temp.refusal(h::regprocedure::oid::text) FROM unnest('{handlers.no_argument(), "handlers.two_arguments(jsonb,jsonb)", handlers.json_argument(json), handlers.returns_json(jsonb),
     handlers.returns_void(jsonb), handlers.returns_set(jsonb), handlers.variadic(jsonb[]), handlers.polymorphic(anyelement), handlers.aggregate(jsonb),
-    handlers.procedure(jsonb), handlers.inout(jsonb)}'::regprocedure[]) AS h;
+    handlers.procedure(jsonb), handlers.inout(jsonb)}'::text[]) AS h;
 SELECT outcome FROM idempotent_replay('run_handlers', 'no handler');
 
 -- 3. a strict handler would not be called for null
@@ -229,7 +229,7 @@ SELECT outcome FROM idempotent_run('run_handlers', 'secret', '1', 'handlers.secr
 REVOKE USAGE ON SCHEMA handlers FROM regress_idempotent_handler_caller;
 SELECT 'handlers.who_defines(jsonb)'::regprocedure::oid AS closed \gset
 SET ROLE regress_idempotent_handler_caller;
-SELECT outcome FROM idempotent_run('run_handlers', 'closed', '1', :closed::regprocedure);
+SELECT outcome FROM idempotent_run('run_handlers', 'closed', '1', :'closed');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_replay('run_handlers', 'closed');
 RESET ROLE;
@@ -243,8 +243,49 @@ SELECT outcome, response FROM idempotent_run('run_handlers', 'changes 1', '1', '
 SELECT 'handlers.changes(jsonb)'::regprocedure::oid AS gone \gset
 DROP FUNCTION handlers.changes(jsonb);
 \set VERBOSITY sqlstate
-SELECT outcome, response FROM idempotent_run('run_handlers', 'changes 3', '1', :gone);
+SELECT outcome, response FROM idempotent_run('run_handlers', 'changes 3', '1', :'gone');
 \set VERBOSITY default
+
+-- 11. how one is named: by itself, with its schema, its argument, its OID; in the caller's search_path, as it is at each call
+CREATE SCHEMA "Other.Handlers";
+CREATE FUNCTION handlers.named(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"handlers"'::jsonb $$;
+CREATE FUNCTION handlers.named(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"two"'::jsonb $$;
+CREATE FUNCTION handlers.named(text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"text"'::jsonb $$;
+CREATE FUNCTION "Other.Handlers".named(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"other"'::jsonb $$;
+CREATE FUNCTION pg_temp.ran(handler text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (idempotent_run('run_handlers', idempotent_new_key(), '1', handler)).response;
+EXCEPTION WHEN OTHERS THEN
+    RETURN sqlstate || ' ' || sqlerrm;
+END $$;
+SELECT pg_temp.ran('named'), pg_temp.ran('handlers.named'), pg_temp.ran(' Handlers . NAMED ( jsonb ) '), pg_temp.ran('"Other.Handlers"."named"'),
+       pg_temp.ran('handlers.named(jsonb)'::regprocedure::oid::text);
+SET search_path = handlers, public;
+SELECT pg_temp.ran('named'), pg_temp.ran('named(jsonb)'), pg_temp.ran('"Named"');
+SET search_path = "Other.Handlers", handlers, public;
+SELECT pg_temp.ran('named'), pg_temp.ran('named(JSONB)');
+DROP FUNCTION named(jsonb);
+SELECT pg_temp.ran('named');
+CREATE FUNCTION "Other.Handlers".named(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"again"'::jsonb $$;
+SELECT pg_temp.ran('named');
+ALTER FUNCTION named(jsonb) RENAME TO renamed;
+SELECT pg_temp.ran('named'), pg_temp.ran('renamed');
+RESET search_path;
+-- what is no name, or no function's
+SELECT name, pg_temp.ran(name) FROM unnest('{"",".",handlers.,"a b","\"",a.b.c,1a,4294967296,0,nowhere.named,handlers.missing,handlers.named(text),)}'::text[]) AS name;
+-- a function that is not the caller's to see through the search_path
+GRANT USAGE ON SCHEMA handlers TO regress_idempotent_handler_caller;
+SET search_path = "Other.Handlers", handlers, public;
+GRANT SELECT ON TABLE handlers.effect TO regress_idempotent_handler_caller;
+SET ROLE regress_idempotent_handler_caller;
+SELECT response FROM idempotent_run('run_handlers', 'path', '1', 'named');
+SELECT response FROM idempotent_run('run_handlers', 'path 2', '1', '"Other.Handlers".renamed');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA "Other.Handlers" CASCADE;
+RESET client_min_messages;
 
 SELECT idempotent_revoke('regress_idempotent_handler_caller');
 SET client_min_messages = warning;

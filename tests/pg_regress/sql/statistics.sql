@@ -219,7 +219,7 @@ SELECT outcome FROM idempotent_claim('stats', 'lapsed', lease => '1 microsecond'
 -- too large to be kept in the first place, an answer has no body to lose
 SELECT max_response_bytes FROM idempotent_operation('stats large', max_response_bytes => 0, response_retention => '1 microsecond');
 SELECT finish('stats large', 'large');
-SELECT * FROM idempotent_first('stats', ARRAY['seen 1', 'seen 2'], retention => '1 microsecond');
+SELECT * FROM idempotent_first_of('stats', ARRAY['seen 1', 'seen 2'], retention => '1 microsecond');
 SELECT idempotent_first('stats', 'lasts');
 SELECT l.acquired FROM idempotent_lock('stats', 'lapsed', '1 microsecond') AS l UNION ALL SELECT l.acquired FROM idempotent_lock('stats 2', 'lasts', '1 hour') AS l;
 SELECT what, durability, due, expired, evictable, oldest = (SELECT min(sweep_at) FROM idempotent.record) AS oldest_unlogged FROM idempotent.backlog ORDER BY what, durability;

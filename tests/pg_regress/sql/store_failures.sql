@@ -120,7 +120,7 @@ SELECT outcome FROM idempotent_run('store_failures', 'k13', '{"n": 13, "sqlstate
 
 -- a call that goes wrong before the handler is called is no failure of its
 SELECT store_failures FROM idempotent_operation('store_failures_all', store_failures => '{P0,22,23,42,55}');
-SELECT outcome, failed, response FROM idempotent_run('store_failures_all', 'missing', '1', 1::oid::regprocedure);
+SELECT outcome, failed, response FROM idempotent_run('store_failures_all', 'missing', '1', '1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_replay('store_failures_all', 'missing');
 

@@ -61,7 +61,7 @@ fn values(kind: &str, text: &str) -> Vec<String> {
         "text[]" => vec![format!("ARRAY[{literal}]::text[]")],
         "bytea" => vec![format!("convert_to({literal}, 'UTF8')")],
         // Postgres reads these itself; what it accepts is an OID.
-        "regprocedure" | "regrole" => vec![format!("{literal}::text::{kind}")],
+        "regrole" => vec![format!("{literal}::text::{kind}")],
         _ => vec![],
     }
 }

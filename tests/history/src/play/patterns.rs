@@ -102,7 +102,7 @@ pub fn statement(pattern: &Pattern, operations: &[Operation]) -> String {
                 _ => {
                     let ids: Vec<String> = messages.iter().map(u32::to_string).collect();
                     format!(
-                        "SELECT message FROM idempotent_first({name}, '{{{}}}'::text[]) AS message",
+                        "SELECT message FROM idempotent_first_of({name}, '{{{}}}'::text[]) AS message",
                         ids.join(",")
                     )
                 }
