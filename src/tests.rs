@@ -199,4 +199,24 @@ mod tests {
         );
         assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 63 bytes."));
     }
+
+    /// A function reads its arguments by the names and types that it is declared with.
+    #[pg_test]
+    fn arguments_are_those_of_the_catalog() {
+        for declared in crate::api::DECLARATIONS {
+            let function = pgrx::spi::quote_literal(declared.function);
+            let of = |column: &str| {
+                let sql = format!(
+                    "SELECT string_agg(({column}), ',' ORDER BY a.at) FROM pg_proc AS p, \
+                     unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, at) \
+                     WHERE p.prosrc = {function} AND p.probin LIKE '%pg_idempotent%'"
+                );
+                text(&sql).unwrap_or_default()
+            };
+            assert_eq!(of("p.proargnames[a.at]"), declared.names.join(","), "{function}");
+            let types: Vec<String> =
+                declared.types.iter().map(|oid| u32::from(*oid).to_string()).collect();
+            assert_eq!(of("a.type::text"), types.join(","), "{function}");
+        }
+    }
 }

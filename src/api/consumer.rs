@@ -3,6 +3,7 @@
 use crate::keys::call::check_may;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
+use crate::pg::declaration::arguments;
 use crate::pg::{clock, memory, snapshot};
 use crate::session::counts;
 use crate::stats::{Counter, Tally};
@@ -14,6 +15,15 @@ use rules::error::{Code, Error, Result};
 use rules::names::{self, CONSUMER, MESSAGE, SCOPE};
 use rules::policy::Policy;
 use std::rc::Rc;
+
+arguments! {
+    FIRST: First = "idempotent_first" {
+        consumer: Text, message_id: Text, scope: Text, retention: Interval,
+    }
+    FIRST_OF: FirstOf = "idempotent_first_of" {
+        consumer: Text, message_ids: Texts, scope: Text, retention: Interval,
+    }
+}
 
 /// Who receives messages. Its settings and counters are those of the operation of its name.
 pub struct Consumer<'a> {
@@ -56,17 +66,17 @@ pub fn checked<'a>(part: &names::Part, text: Option<Text<'a>>) -> Result<Text<'a
 
 pub fn idempotent_first(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first()");
-    let consumer = Consumer::new(args.text(0), args.text(2))?;
-    let message = checked(&MESSAGE, args.text(1))?;
-    let first = first(&consumer, &[message], args.duration(3, "retention", 1)?)?;
+    let consumer = Consumer::new(args.get(FIRST.consumer), args.get(FIRST.scope))?;
+    let message = checked(&MESSAGE, args.get(FIRST.message_id))?;
+    let first = first(&consumer, &[message], args.duration(FIRST.retention, 1)?)?;
     Ok(Some(Datum::from(first == [true])))
 }
 
 pub fn idempotent_first_of(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first_of()");
-    let consumer = Consumer::new(args.text(0), args.text(2))?;
-    let retention = args.duration(3, "retention", 1)?;
-    let Some(messages) = args.texts(1)? else {
+    let consumer = Consumer::new(args.get(FIRST_OF.consumer), args.get(FIRST_OF.scope))?;
+    let retention = args.duration(FIRST_OF.retention, 1)?;
+    let Some(messages) = args.texts(FIRST_OF.message_ids)? else {
         return Err(Error::new(Code::BadKey, "message_ids must not be null")
             .detail("It is an array of ids, which may be empty.")
             .hint("Pass an array of ids: SELECT * FROM idempotent_first_of('billing', ARRAY['m1', 'm2'])."));

@@ -5,8 +5,18 @@ use crate::keys::keyless::Keyless;
 use crate::keys::mode;
 use crate::keys::stored::Stored;
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use pgrx::pg_sys::Datum;
+
+arguments! {
+    FINISH: Finish = "idempotent_complete" {
+        operation: Text, key: Text, response: Jsonb, status: Int4, scope: Text, fence: Int8, headers: Jsonb, body: Bytea, retention: Interval,
+    }
+    RELEASE: Release = "idempotent_release" {
+        operation: Text, key: Text, scope: Text, fence: Int8,
+    }
+}
 
 pub fn idempotent_complete(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_complete()");
@@ -19,27 +29,35 @@ pub fn idempotent_fail(args: &Args) -> Returned {
 }
 
 fn finish(args: &Args, failed: bool) -> Returned {
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(4)) {
-        Ok(call) => call,
-        Err(error) => return Keyless::instead_of(error, args.text(0)).map(|_| args.datum(2)),
-    };
+    let mut call =
+        match Call::new(args.get(FINISH.operation), args.get(FINISH.key), args.get(FINISH.scope)) {
+            Ok(call) => call,
+            Err(error) => {
+                return Keyless::instead_of(error, args.get(FINISH.operation))
+                    .map(|_| args.get(FINISH.response));
+            }
+        };
     let stored = Stored {
         failed,
-        status: args.int4(3),
-        headers: args.datum(6),
-        response: args.datum(2),
-        body: args.datum(7),
-        retention: args.duration(8, "retention", 1)?,
+        status: args.get(FINISH.status),
+        headers: args.get(FINISH.headers),
+        response: args.get(FINISH.response),
+        body: args.get(FINISH.body),
+        retention: args.duration(FINISH.retention, 1)?,
     };
-    mode::store(&mut call, args.int8(5), &stored)?;
+    mode::store(&mut call, args.get(FINISH.fence), &stored)?;
     Ok(stored.response)
 }
 
 pub fn idempotent_release(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_release()");
-    let released = match Call::new(args.text(0), args.text(1), args.text(2)) {
-        Ok(mut call) => mode::release(&mut call, args.int8(3))?,
-        Err(error) => Keyless::instead_of(error, args.text(0)).map(|_| true)?,
+    let released = match Call::new(
+        args.get(RELEASE.operation),
+        args.get(RELEASE.key),
+        args.get(RELEASE.scope),
+    ) {
+        Ok(mut call) => mode::release(&mut call, args.get(RELEASE.fence))?,
+        Err(error) => Keyless::instead_of(error, args.get(RELEASE.operation)).map(|_| true)?,
     };
     Ok(Some(Datum::from(released)))
 }

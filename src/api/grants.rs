@@ -2,10 +2,20 @@
 
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
+use crate::pg::declaration::arguments;
 use crate::pg::spi;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
+
+arguments! {
+    GRANT: Grant = "idempotent_grant" {
+        role: Regrole,
+    }
+    REVOKE: Revoke = "idempotent_revoke" {
+        role: Regrole,
+    }
+}
 
 /// What callers are granted: named one by one, so that nothing is granted by being added.
 const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
@@ -47,7 +57,7 @@ WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'";
 const ONE_AT_A_TIME: &str = "LOCK TABLE idempotent.operation IN SHARE UPDATE EXCLUSIVE MODE";
 
 pub fn idempotent_grant(args: &Args) -> Returned {
-    let role = role(args)?;
+    let role = role(args.get(GRANT.role))?;
     spi::execute(ONE_AT_A_TIME, &[])?;
     for schema in spi::texts(SCHEMA, &[])? {
         spi::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
@@ -61,7 +71,7 @@ pub fn idempotent_grant(args: &Args) -> Returned {
 
 /// The schema stays usable: others may have granted it, for other reasons.
 pub fn idempotent_revoke(args: &Args) -> Returned {
-    let role = role(args)?;
+    let role = role(args.get(REVOKE.role))?;
     spi::execute(ONE_AT_A_TIME, &[])?;
     for object in callers_objects()? {
         let privilege = privilege(&object);
@@ -80,12 +90,12 @@ fn privilege(object: &str) -> &'static str {
 }
 
 /// The role's name, quoted.
-fn role(args: &Args) -> Result<String> {
+fn role(given: Option<pg_sys::Oid>) -> Result<String> {
     let no_role = || {
         Error::new(Code::InvalidParameter, "role must be an existing role")
             .hint("Pass its name, e.g. SELECT idempotent_grant('app').")
     };
-    let role = args.oid(0).ok_or_else(no_role)?;
+    let role = given.ok_or_else(no_role)?;
     let names = spi::texts(
         "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r \
          WHERE r.oid OPERATOR(pg_catalog.=) $1",

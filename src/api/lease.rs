@@ -5,6 +5,7 @@ use crate::keys::keyless::Keyless;
 use crate::keys::mode;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::varlena;
+use crate::pg::declaration::arguments;
 use crate::pg::{clock, snapshot};
 use crate::tables::records::row::{Row, column};
 use pgrx::pg_sys::Datum;
@@ -12,13 +13,23 @@ use rules::error::{Code, Error, Result};
 use rules::retention::lease_expires;
 use std::rc::Rc;
 
+arguments! {
+    EXTEND: Extend = "idempotent_extend" {
+        operation: Text, key: Text, lease: Interval, scope: Text, fence: Int8,
+    }
+    CHECKPOINT: Checkpoint = "idempotent_checkpoint" {
+        operation: Text, key: Text, checkpoint: Jsonb, scope: Text, fence: Int8,
+    }
+}
+
 pub fn idempotent_extend(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_extend()");
-    let call = match Call::new(args.text(0), args.text(1), args.text(3)) {
-        Ok(call) => Some(call),
-        Err(error) => Keyless::instead_of(error, args.text(0)).map(|_| None)?,
-    };
-    let lease = args.duration(2, "lease", 1)?.ok_or_else(|| {
+    let call =
+        match Call::new(args.get(EXTEND.operation), args.get(EXTEND.key), args.get(EXTEND.scope)) {
+            Ok(call) => Some(call),
+            Err(error) => Keyless::instead_of(error, args.get(EXTEND.operation)).map(|_| None)?,
+        };
+    let lease = args.duration(EXTEND.lease, 1)?.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "lease must not be null")
             .hint("Say how long the lease lasts from now, e.g. lease => '30 seconds'.")
     })?;
@@ -33,22 +44,27 @@ pub fn idempotent_extend(args: &Args) -> Returned {
         row.set_time(column::SWEEP_AT, expires_at);
         lease_until
     };
-    let extended = mode::change(&mut call, args.int8(4), extend, until)?;
+    let extended = mode::change(&mut call, args.get(EXTEND.fence), extend, until)?;
     Ok(Some(Datum::from(extended)))
 }
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_checkpoint()");
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(3)) {
+    let mut call = match Call::new(
+        args.get(CHECKPOINT.operation),
+        args.get(CHECKPOINT.key),
+        args.get(CHECKPOINT.scope),
+    ) {
         Ok(call) => call,
         Err(error) => {
-            return Keyless::instead_of(error, args.text(0)).map(|_| Some(Datum::from(0)));
+            return Keyless::instead_of(error, args.get(CHECKPOINT.operation))
+                .map(|_| Some(Datum::from(0)));
         }
     };
-    let checkpoint = args.datum(2);
+    let checkpoint = args.get(CHECKPOINT.checkpoint);
     check_size(&call, checkpoint)?;
     let leave = |row: &mut Row| row.set(column::CHECKPOINT, checkpoint);
-    mode::change(&mut call, args.int8(4), leave, || ())?;
+    mode::change(&mut call, args.get(CHECKPOINT.fence), leave, || ())?;
     // void
     Ok(Some(Datum::from(0)))
 }

@@ -16,6 +16,35 @@ mod settle;
 mod statistics;
 mod sweep;
 
+/// The arguments of every function that has some, for the test that compares them with the catalog.
+#[cfg(any(test, feature = "pg_test"))]
+pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
+    claim::Claim::DECLARED,
+    consumer::First::DECLARED,
+    consumer::FirstOf::DECLARED,
+    finish::Finish::DECLARED,
+    finish::Release::DECLARED,
+    keys::NewKey::DECLARED,
+    keys::RequestKey::DECLARED,
+    keys::DeriveKey::DECLARED,
+    keys::Shard::DECLARED,
+    lease::Extend::DECLARED,
+    lease::Checkpoint::DECLARED,
+    named_lock::Lock::DECLARED,
+    named_lock::Unlock::DECLARED,
+    offsets::Advance::DECLARED,
+    replay::Replay::DECLARED,
+    replay::Explain::DECLARED,
+    run::Run::DECLARED,
+    settle::Seal::DECLARED,
+    settle::Resolve::DECLARED,
+    settle::Forget::DECLARED,
+    sweep::Sweep::DECLARED,
+    grants::Grant::DECLARED,
+    grants::Revoke::DECLARED,
+    operation::Operation::DECLARED,
+];
+
 crate::pg::function::sql_functions! {
     idempotent_claim => claim::idempotent_claim,
     idempotent_complete => finish::idempotent_complete,

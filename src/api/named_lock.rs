@@ -3,16 +3,26 @@
 use crate::api::consumer::checked;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use crate::tables::locks::{Resource, acquire, release};
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::names::{HOLDER, RESOURCE, SCOPE};
 
+arguments! {
+    LOCK: Lock = "idempotent_lock" {
+        resource: Text, key: Text, ttl: Interval, scope: Text,
+    }
+    UNLOCK: Unlock = "idempotent_unlock" {
+        resource: Text, key: Text, fence: Int8, scope: Text,
+    }
+}
+
 pub fn idempotent_lock(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_lock()");
-    let (resource, key) = asked(args)?;
-    let ttl = args.duration(2, "ttl", 1)?.ok_or_else(|| {
+    let (resource, key) = asked(args.get(LOCK.resource), args.get(LOCK.key), args.get(LOCK.scope))?;
+    let ttl = args.duration(LOCK.ttl, 1)?.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "ttl must not be null")
             .detail("A lock ends by itself, should its holder never give it back.")
             .hint("Pass how long it may take, such as ttl => '10 minutes'.")
@@ -28,8 +38,9 @@ pub fn idempotent_lock(args: &Args) -> Returned {
 
 pub fn idempotent_unlock(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_unlock()");
-    let (resource, key) = asked(args)?;
-    let fence = args.int8(2).ok_or_else(|| {
+    let (resource, key) =
+        asked(args.get(UNLOCK.resource), args.get(UNLOCK.key), args.get(UNLOCK.scope))?;
+    let fence = args.get(UNLOCK.fence).ok_or_else(|| {
         Error::new(Code::InvalidParameter, "fence must not be null")
             .detail("It tells the lock from one that was taken later with the same key.")
             .hint("Pass the fence that idempotent_lock returned: fence => ...")
@@ -37,9 +48,13 @@ pub fn idempotent_unlock(args: &Args) -> Returned {
     Ok(Some(Datum::from(release(&resource, &key, fence)?)))
 }
 
-fn asked(args: &Args) -> Result<(Resource<'_>, Text<'_>)> {
-    let name = checked(&RESOURCE, args.text(0))?;
-    let key = checked(&HOLDER, args.text(1))?;
-    let scope = checked(&SCOPE, args.text(3))?;
+fn asked<'a>(
+    resource: Option<Text<'a>>,
+    key: Option<Text<'a>>,
+    scope: Option<Text<'a>>,
+) -> Result<(Resource<'a>, Text<'a>)> {
+    let name = checked(&RESOURCE, resource)?;
+    let key = checked(&HOLDER, key)?;
+    let scope = checked(&SCOPE, scope)?;
     Ok((Resource { name, scope }, key))
 }

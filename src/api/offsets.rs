@@ -2,17 +2,24 @@
 
 use crate::api::consumer::{Consumer, checked};
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use crate::tables::offsets;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error};
 use rules::names::PARTITION;
 
+arguments! {
+    ADVANCE: Advance = "idempotent_advance" {
+        consumer: Text, partition: Text, offset: Int8, scope: Text,
+    }
+}
+
 pub fn idempotent_advance(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_advance()");
-    let consumer = Consumer::new(args.text(0), args.text(3))?;
-    let partition = checked(&PARTITION, args.text(1))?;
-    let offset = args.int8(2).ok_or_else(|| {
+    let consumer = Consumer::new(args.get(ADVANCE.consumer), args.get(ADVANCE.scope))?;
+    let partition = checked(&PARTITION, args.get(ADVANCE.partition))?;
+    let offset = args.get(ADVANCE.offset).ok_or_else(|| {
         Error::new(Code::InvalidParameter, "offset must not be null")
             .detail("It is the number of the message within its partition.")
             .hint("Pass the offset that came with the message.")

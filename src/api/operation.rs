@@ -3,6 +3,7 @@
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
+use crate::pg::declaration::arguments;
 use crate::pg::spi::{self, Parameter};
 use crate::pg::{shared_memory, snapshot};
 use crate::tables::records::table::Records;
@@ -16,22 +17,10 @@ use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use rules::{Micros, Timestamp};
 
-/// Arguments of the function, by position.
-mod argument {
-    pub const NAME: usize = 0;
-    pub const RETENTION: usize = 1;
-    pub const FAILURE_RETENTION: usize = 2;
-    pub const RESPONSE_RETENTION: usize = 3;
-    pub const LEASE: usize = 4;
-    pub const WAIT: usize = 5;
-    pub const DURABILITY: usize = 6;
-    pub const ON_LAPSE: usize = 7;
-    pub const MAX_RESPONSE_BYTES: usize = 8;
-    pub const FINGERPRINT_EXCLUDE: usize = 10;
-    pub const STORE_FAILURES: usize = 11;
-    pub const AFTER_RESET: usize = 12;
-    pub const MODE: usize = 13;
-    pub const ROLE: usize = 14;
+arguments! {
+    OPERATION: Operation = "idempotent_operation" {
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, role: Regrole,
+    }
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
@@ -64,7 +53,7 @@ INSERT INTO idempotent.operation AS o (
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
-    let name = args.text(argument::NAME);
+    let name = args.get(OPERATION.name);
     check_operation(name.map(|name| name.utf8))?;
     let Some(name) = name else { return Ok(None) };
     let cleared = check(args)?;
@@ -89,37 +78,33 @@ struct Cleared {
 }
 
 fn check(args: &Args) -> Result<Cleared> {
-    args.duration(argument::RETENTION, "retention", 1)?;
-    args.duration(argument::FAILURE_RETENTION, "failure_retention", 1)?;
-    args.duration(argument::WAIT, "wait", 0)?;
+    args.duration(OPERATION.retention, 1)?;
+    args.duration(OPERATION.failure_retention, 1)?;
+    args.duration(OPERATION.wait, 0)?;
     let is_zero = |micros: Option<Micros>| micros == Some(0);
     let cleared = Cleared {
-        response_retention: is_zero(args.duration(
-            argument::RESPONSE_RETENTION,
-            "response_retention",
-            0,
-        )?),
-        lease: is_zero(args.duration(argument::LEASE, "lease", 0)?),
-        role: args.oid(argument::ROLE) == Some(pg_sys::InvalidOid),
+        response_retention: is_zero(args.duration(OPERATION.response_retention, 0)?),
+        lease: is_zero(args.duration(OPERATION.lease, 0)?),
+        role: args.get(OPERATION.role) == Some(pg_sys::InvalidOid),
     };
     on_lapse(args)?;
     after_reset(args)?;
     warn_if_uncounted(mode(args)?);
-    if args.int4(argument::MAX_RESPONSE_BYTES).is_some_and(|bytes| bytes < 0) {
+    if args.get(OPERATION.max_response_bytes).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
     }
-    let texts = |index| {
-        // SAFETY: both are declared text[].
-        args.datum(index).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
+    let texts = |argument| {
+        // SAFETY: the argument is a text[].
+        args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
     };
-    Exclusions::parse(texts(argument::FINGERPRINT_EXCLUDE)?)?;
-    StoreFailures::parse(texts(argument::STORE_FAILURES)?)?;
+    Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
+    StoreFailures::parse(texts(OPERATION.store_failures)?)?;
     Ok(cleared)
 }
 
 fn mode(args: &Args) -> Result<Option<Mode>> {
-    args.text(argument::MODE).map(|text| Mode::parse(text.utf8)).transpose()
+    args.get(OPERATION.mode).map(|text| Mode::parse(text.utf8)).transpose()
 }
 
 fn warn_if_uncounted(mode: Option<Mode>) {
@@ -134,15 +119,15 @@ fn warn_if_uncounted(mode: Option<Mode>) {
 }
 
 fn durability(args: &Args) -> Result<Option<Durability>> {
-    args.text(argument::DURABILITY).map(|text| Durability::parse(text.utf8)).transpose()
+    args.get(OPERATION.durability).map(|text| Durability::parse(text.utf8)).transpose()
 }
 
 fn on_lapse(args: &Args) -> Result<Option<OnLapse>> {
-    args.text(argument::ON_LAPSE).map(|text| OnLapse::parse(text.utf8)).transpose()
+    args.get(OPERATION.on_lapse).map(|text| OnLapse::parse(text.utf8)).transpose()
 }
 
 fn after_reset(args: &Args) -> Result<Option<AfterReset>> {
-    args.text(argument::AFTER_RESET).map(|text| AfterReset::parse(text.utf8)).transpose()
+    args.get(OPERATION.after_reset).map(|text| AfterReset::parse(text.utf8)).transpose()
 }
 
 /// Records follow their operation into the other table, in this transaction.
@@ -223,35 +208,17 @@ fn keep_leases(name: Datum) -> Result<()> {
 }
 
 fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
-    let interval = pg_sys::INTERVALOID;
-    let text = pg_sys::TEXTOID;
-    let types = [
-        text,
-        interval,
-        interval,
-        interval,
-        interval,
-        interval,
-        text,
-        text,
-        pg_sys::INT4OID,
-        pg_sys::BOOLOID,
-        pg_sys::TEXTARRAYOID,
-        pg_sys::TEXTARRAYOID,
-        text,
-        text,
-        pg_sys::REGROLEOID,
-    ];
+    let types = Operation::DECLARED.types;
     let mut parameters: Vec<Parameter> =
-        types.into_iter().enumerate().map(|(index, oid)| (oid, args.datum(index))).collect();
+        types.iter().enumerate().map(|(index, oid)| (*oid, args.datum(index))).collect();
     // As the domain spells them, whatever case they came in.
-    for (index, choice) in [
-        (argument::DURABILITY, durability(args)?.map(Durability::as_str)),
-        (argument::ON_LAPSE, on_lapse(args)?.map(OnLapse::as_str)),
-        (argument::AFTER_RESET, after_reset(args)?.map(AfterReset::as_str)),
-        (argument::MODE, mode(args)?.map(Mode::as_str)),
+    for (argument, choice) in [
+        (OPERATION.durability, durability(args)?.map(Durability::as_str)),
+        (OPERATION.on_lapse, on_lapse(args)?.map(OnLapse::as_str)),
+        (OPERATION.after_reset, after_reset(args)?.map(AfterReset::as_str)),
+        (OPERATION.mode, mode(args)?.map(Mode::as_str)),
     ] {
-        parameters[index].1 = choice.map(make::text);
+        parameters[argument.at].1 = choice.map(make::text);
     }
     for flag in [cleared.response_retention, cleared.lease, cleared.role] {
         parameters.push((pg_sys::BOOLOID, Some(Datum::from(flag))));

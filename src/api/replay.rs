@@ -6,23 +6,35 @@ use crate::keys::keyless::Keyless;
 use crate::keys::{explain, replay};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::jsonb;
+use crate::pg::declaration::arguments;
 use rules::outcome::Outcome;
 
+arguments! {
+    REPLAY: Replay = "idempotent_replay" {
+        operation: Text, key: Text, scope: Text,
+    }
+    EXPLAIN: Explain = "idempotent_explain" {
+        operation: Text, key: Text, scope: Text,
+    }
+}
+
 pub fn idempotent_replay(args: &Args) -> Returned {
-    let mut call = match Call::new(args.text(0), args.text(1), args.text(2)) {
-        Ok(call) => call,
-        Err(error) => {
-            Keyless::instead_of(error, args.text(0))?;
-            return Answer::of(Outcome::Absent).into_datum(args.function());
-        }
-    };
+    let mut call =
+        match Call::new(args.get(REPLAY.operation), args.get(REPLAY.key), args.get(REPLAY.scope)) {
+            Ok(call) => call,
+            Err(error) => {
+                Keyless::instead_of(error, args.get(REPLAY.operation))?;
+                return Answer::of(Outcome::Absent).into_datum(args.function());
+            }
+        };
     let answer = replay::look(&mut call)?;
     call.count_answer(answer.outcome);
     answer.into_datum(args.function())
 }
 
 pub fn idempotent_explain(args: &Args) -> Returned {
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let mut call =
+        Call::new(args.get(EXPLAIN.operation), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
     let explanation = explain::explain(&mut call)?;
     jsonb::of(&explanation)
 }

@@ -7,17 +7,29 @@ use crate::keys::mode;
 use crate::keys::request::{Request, fingerprint, wait};
 use crate::keys::run::{Running, call_handler, execute, executed};
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use rules::claim::Verdict;
 
+arguments! {
+    RUN: Run = "idempotent_run" {
+        operation: Text, key: Text, request: Jsonb, handler: Text, scope: Text, wait: Interval, first_sent: TimestampTz, strict: Bool,
+    }
+}
+
 pub fn idempotent_run(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_run()");
-    let call = match Call::new(args.text(0), args.text(1), args.text(4)) {
+    let call = match Call::new(args.get(RUN.operation), args.get(RUN.key), args.get(RUN.scope)) {
         Ok(call) => Ok(call),
-        Err(error) => Err(Keyless::claim(error, args.text(0), args.text(4), args.text(1))?),
+        Err(error) => Err(Keyless::claim(
+            error,
+            args.get(RUN.operation),
+            args.get(RUN.scope),
+            args.get(RUN.key),
+        )?),
     };
-    let handler = Handler::find(args.text(3))?;
-    let request = args.datum(2);
+    let handler = Handler::find(args.get(RUN.handler))?;
+    let request = args.get(RUN.request);
     handler.check_request(request)?;
     let mut call = match call {
         Ok(call) => call,
@@ -31,13 +43,13 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let asked = Request {
         fingerprint: fingerprint(request, &call.policy),
         lease: None,
-        wait: wait(args.duration(5, "wait", 0)?, &call.policy),
-        first_sent: args.timestamp(6),
+        wait: wait(args.duration(RUN.wait, 0)?, &call.policy),
+        first_sent: args.get(RUN.first_sent),
         attempt_id: None,
     };
     let decision = mode::claim(&call, &records, &asked)?;
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
-        return decision.into_datum(&call, args.bool(7), args.function());
+        return decision.into_datum(&call, args.is_set(RUN.strict), args.function());
     }
     let answer = execute(&mut call, handler, request, &decision)?;
     drop(running);

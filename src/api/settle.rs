@@ -3,21 +3,35 @@
 use crate::keys::call::Call;
 use crate::keys::settle::{self, Settlement};
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error};
 
+arguments! {
+    SEAL: Seal = "idempotent_seal" {
+        operation: Text, key: Text, scope: Text,
+    }
+    RESOLVE: Resolve = "idempotent_resolve" {
+        operation: Text, key: Text, verdict: Text, response: Jsonb, scope: Text,
+    }
+    FORGET: Forget = "idempotent_forget" {
+        operation: Text, key: Text, scope: Text,
+    }
+}
+
 pub fn idempotent_seal(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_seal()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let mut call = Call::new(args.get(SEAL.operation), args.get(SEAL.key), args.get(SEAL.scope))?;
     let records = call.open_to_write()?;
     settle::seal(&call, &records)?.into_datum(&call, false, args.function())
 }
 
 pub fn idempotent_resolve(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_resolve()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(4))?;
-    let settlement = match args.text(2).map(|text| text.utf8) {
+    let mut call =
+        Call::new(args.get(RESOLVE.operation), args.get(RESOLVE.key), args.get(RESOLVE.scope))?;
+    let settlement = match args.get(RESOLVE.verdict).map(|text| text.utf8) {
         Some(b"completed") => Settlement::Completed,
         Some(b"failed") => Settlement::Failed,
         Some(b"absent") => Settlement::Absent,
@@ -30,12 +44,14 @@ pub fn idempotent_resolve(args: &Args) -> Returned {
         }
     };
     let records = call.open_to_write()?;
-    settle::resolve(&call, &records, settlement, args.datum(3))?.into_datum(args.function())
+    settle::resolve(&call, &records, settlement, args.get(RESOLVE.response))?
+        .into_datum(args.function())
 }
 
 pub fn idempotent_forget(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget()");
-    let mut call = Call::new(args.text(0), args.text(1), args.text(2))?;
+    let mut call =
+        Call::new(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     let records = call.open_to_write()?;
     let forgotten = settle::forget(&call, &records)?;
     Ok(Some(Datum::from(forgotten)))

@@ -1,6 +1,7 @@
 //! `idempotent_sweep`: what the worker does, by hand.
 
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use crate::tables::sweep::{Portion, sweep};
 use crate::tables::sweepable::Sweepable;
@@ -8,9 +9,15 @@ use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::error::{Code, Error, Result};
 
+arguments! {
+    SWEEP: Sweep = "idempotent_sweep" {
+        max_rows: Int4,
+    }
+}
+
 pub fn idempotent_sweep(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_sweep()");
-    let limit = match args.int4(0) {
+    let limit = match args.get(SWEEP.max_rows) {
         None => u64::MAX,
         Some(rows) => u64::try_from(rows).ok().filter(|rows| *rows > 0).ok_or_else(|| {
             Error::new(Code::InvalidParameter, "max_rows must be at least 1")

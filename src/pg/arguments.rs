@@ -1,14 +1,15 @@
 //! The arguments of a call, and what it returns of rows.
 
+use crate::pg::datum::array;
 use crate::pg::datum::row::{self, Columns};
 use crate::pg::datum::text::Text;
-use crate::pg::datum::{array, varlena};
+use crate::pg::declaration::{Argument, Bool, Interval, Kind, Texts};
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use rules::Micros;
 use rules::duration::duration;
 use rules::error::Error;
-use rules::{Micros, Timestamp};
 
 /// What a function's body gives back; `None` is SQL's null.
 pub type Returned = Result<Option<Datum>, Error>;
@@ -23,27 +24,51 @@ impl Args {
         Self(fcinfo)
     }
 
-    /// The argument, or `None` for null.
+    /// The argument; `None` for null.
+    pub fn get<K: Kind>(&self, argument: Argument<K>) -> Option<K::Value<'_>> {
+        // SAFETY: the SQL declaration gives the function an argument of this type at this place, which a
+        // test compares with the catalog; arguments outlive the call.
+        self.datum(argument.at).map(|datum| unsafe { K::read(datum) })
+    }
+
+    /// The argument at a place; `None` for null.
     pub fn datum(&self, index: usize) -> Option<Datum> {
-        // SAFETY: the SQL declarations in sql/ give every function the arguments that it reads.
+        // SAFETY: the function manager gives as many arguments as it says.
         unsafe {
             let argument = (*self.0).args.as_slice((*self.0).nargs as usize).get(index)?;
             (!argument.isnull).then_some(argument.value)
         }
     }
 
-    pub fn text(&self, index: usize) -> Option<Text<'_>> {
-        // SAFETY: declared text; arguments outlive the call.
-        self.datum(index).map(|datum| unsafe { Text::from_datum(datum) })
+    /// Whether a boolean argument is true; null is not.
+    pub fn is_set(&self, argument: Argument<Bool>) -> bool {
+        self.get(argument).unwrap_or(false)
     }
 
     /// The elements of a text array, in order; `None` for those that are null.
     ///
     /// # Errors
     /// 53200 if there is not enough memory for them.
-    pub fn texts(&self, index: usize) -> Result<Option<Vec<Option<Text<'_>>>>, Error> {
-        // SAFETY: declared text[]; arguments outlive the call.
-        self.datum(index).map(|datum| unsafe { array::texts(datum) }).transpose()
+    pub fn texts(&self, argument: Argument<Texts>) -> Result<Option<Vec<Option<Text<'_>>>>, Error> {
+        // SAFETY: a text[], which outlives the call.
+        self.get(argument).map(|datum| unsafe { array::texts(datum) }).transpose()
+    }
+
+    /// A duration in microseconds, at least `min` and at most 100 years.
+    ///
+    /// # Errors
+    /// 22023 outside of that, which names the argument.
+    pub fn duration(
+        &self,
+        argument: Argument<Interval>,
+        min: Micros,
+    ) -> Result<Option<Micros>, Error> {
+        let micros = |datum: Datum| {
+            // SAFETY: an interval, which is passed by reference.
+            let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
+            duration(argument.name, interval.month, interval.day, interval.time, min)
+        };
+        self.get(argument).map(micros).transpose()
     }
 
     /// Returns rows of one column, for a function that is declared to return a set.
@@ -92,55 +117,9 @@ impl Args {
         }
     }
 
-    pub fn bytea(&self, index: usize) -> Option<&[u8]> {
-        // SAFETY: declared bytea; arguments outlive the call.
-        self.datum(index).map(|datum| unsafe { varlena::slice(datum) })
-    }
-
-    pub fn bool(&self, index: usize) -> bool {
-        self.datum(index).is_some_and(|datum| datum.value() != 0)
-    }
-
-    pub fn int4(&self, index: usize) -> Option<i32> {
-        self.datum(index).map(|datum| datum.value() as i32)
-    }
-
-    pub fn int8(&self, index: usize) -> Option<i64> {
-        self.datum(index).map(|datum| datum.value() as i64)
-    }
-
-    pub fn oid(&self, index: usize) -> Option<pg_sys::Oid> {
-        self.datum(index).map(|datum| pg_sys::Oid::from(datum.value() as u32))
-    }
-
-    pub fn timestamp(&self, index: usize) -> Option<Timestamp> {
-        self.int8(index)
-    }
-
-    pub fn uuid(&self, index: usize) -> Option<[u8; 16]> {
-        // SAFETY: declared uuid, which is 16 bytes passed by reference.
-        self.datum(index).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
-    }
-
-    /// A duration in microseconds, at least `min` and at most 100 years.
-    pub fn duration(&self, index: usize, name: &str, min: Micros) -> Result<Option<Micros>, Error> {
-        self.datum(index)
-            // SAFETY: declared interval.
-            .map(|datum| unsafe { interval_to_micros(datum, name, min) })
-            .transpose()
-    }
-
     /// The function that is being called.
     pub fn function(&self) -> pg_sys::Oid {
         // SAFETY: the function manager fills in flinfo for every call through SQL.
         unsafe { (*(*self.0).flinfo).fn_oid }
     }
-}
-
-/// # Safety
-/// `datum` must be an interval.
-pub unsafe fn interval_to_micros(datum: Datum, name: &str, min: Micros) -> Result<Micros, Error> {
-    // SAFETY: as the caller says.
-    let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
-    duration(name, interval.month, interval.day, interval.time, min)
 }

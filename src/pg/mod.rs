@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod clock;
 pub mod database;
 pub mod datum;
+pub mod declaration;
 pub mod error;
 pub mod function;
 pub mod lock;
