@@ -197,7 +197,7 @@ mod tests {
              END $$;
              SELECT pg_temp.detail()",
         );
-        assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 63 bytes."));
+        assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 255 bytes."));
     }
 
     /// A function reads its arguments by the names and types that it is declared with.

@@ -9,6 +9,7 @@ use super::{TABLE, this_database};
 use crate::pg::shared_memory::{Region, Shareable};
 use pgrx::pg_sys;
 use rules::Timestamp;
+use rules::names::{MAX_KEY, MAX_OPERATION, MAX_SCOPE};
 use rules::observe::Observed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -17,7 +18,7 @@ const BUCKETS: usize = 128;
 const SLOTS: usize = 8;
 
 /// Operation, scope and key, as long as the longest of each.
-const LONGEST: [usize; 3] = [63, 255, 255];
+const LONGEST: [usize; 3] = [MAX_OPERATION, MAX_SCOPE, MAX_KEY];
 const WORDS: usize = (LONGEST[0] + LONGEST[1] + LONGEST[2]).div_ceil(size_of::<u64>());
 /// What a slot holds: whose (database and kind), when, the three lengths, the texts.
 const HEAD: usize = 3;

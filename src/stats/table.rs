@@ -9,6 +9,7 @@
 
 use super::Counter;
 use crate::pg::shared_memory::Shareable;
+use rules::names::MAX_OPERATION;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -28,7 +29,8 @@ pub const OTHER: &[u8] = b"(other)";
 /// The values of one row, by [`Counter`].
 pub type Counts = [u64; Counter::ALL.len()];
 
-const WORDS: usize = 8;
+/// As many as the longest name has, and a byte for its length.
+const WORDS: usize = (MAX_OPERATION + 1).div_ceil(size_of::<u64>());
 
 /// An operation's name as a row has it: padded with zeros, the length in the last byte.
 #[derive(Clone, Copy, PartialEq, Eq)]

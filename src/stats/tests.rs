@@ -107,7 +107,7 @@ mod tests {
     #[pg_test]
     fn names_are_told_apart_in_full() {
         let table = zeroed::<Table>();
-        let names = ["a", "ab", "a\0", &"x".repeat(63), &"x".repeat(62), &"ü".repeat(31)];
+        let names = ["a", "ab", "a\0", &"x".repeat(255), &"x".repeat(254), &"ü".repeat(127)];
         for (n, name) in (1..).zip(names) {
             for _ in 0..n {
                 count(&table, MINE, name);
@@ -208,9 +208,9 @@ mod tests {
         assert_eq!(samples.of_database(MINE), [kept]);
         assert_eq!(samples.of_database(MINE + 1), []);
         let (long, longer) = ([b'x'; 255], [b'x'; 300]);
-        samples.keep(MINE, Observed::BadKey, 8, [&long[..63], &long, &longer]);
+        samples.keep(MINE, Observed::BadKey, 8, [&longer, &long, &longer]);
         let latest = samples.of_database(MINE).remove(0);
-        assert_eq!((latest.operation.len(), latest.scope.len(), latest.key.len()), (63, 255, 255));
+        assert_eq!((latest.operation.len(), latest.scope.len(), latest.key.len()), (255, 255, 255));
         samples.forget(|database| database == MINE);
         assert_eq!(samples.of_database(MINE), []);
     }

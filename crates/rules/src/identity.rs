@@ -61,7 +61,7 @@ pub struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// Checks the parts as SQL gave them (`None` is null): operation 1 to 63 bytes, scope 0 to
+    /// Checks the parts as SQL gave them (`None` is null): operation 1 to 255 bytes, scope 0 to
     /// 255, key 1 to 255, all without control characters.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// Checks an operation's name on its own: 1 to 63 bytes, no control characters.
+/// Checks an operation's name on its own: 1 to 255 bytes, no control characters.
 ///
 /// # Errors
 /// `ID006` when it is null, empty, too long or holds a control character.

@@ -2,8 +2,8 @@
 
 use crate::error::{Code, Error, Result};
 
-/// The longest operation, in bytes: what Postgres allows a name.
-pub const MAX_OPERATION: usize = 63;
+/// The longest operation, in bytes: routes and qualified names are long.
+pub const MAX_OPERATION: usize = 255;
 /// The longest scope, in bytes.
 pub const MAX_SCOPE: usize = 255;
 /// The longest key, in bytes.

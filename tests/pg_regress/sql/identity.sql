@@ -7,12 +7,12 @@ RESET client_min_messages;
 
 -- the limits, each from both sides
 SELECT outcome FROM idempotent_replay('identity', repeat('k', 255), repeat('s', 255));
-SELECT outcome FROM idempotent_replay(repeat('o', 63), 'k');
+SELECT outcome FROM idempotent_replay(repeat('o', 255), 'k');
 SELECT outcome FROM idempotent_replay('identity', repeat('k', 256));
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_replay('identity', 'k', repeat('s', 256));
 \echo :LAST_ERROR_SQLSTATE
-SELECT outcome FROM idempotent_replay(repeat('o', 64), 'k');
+SELECT outcome FROM idempotent_replay(repeat('o', 256), 'k');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotent_replay('', 'k');
 \echo :LAST_ERROR_SQLSTATE
@@ -26,8 +26,8 @@ SELECT outcome FROM idempotent_replay('identity', repeat('ä', 128));
 SELECT outcome FROM idempotent_replay('identity', repeat('😀', 63));
 SELECT outcome FROM idempotent_replay('identity', repeat('😀', 64));
 \echo :LAST_ERROR_SQLSTATE
-SELECT outcome FROM idempotent_replay(repeat('ä', 31) || 'o', 'k');
-SELECT outcome FROM idempotent_replay(repeat('ä', 32), 'k');
+SELECT outcome FROM idempotent_replay(repeat('ä', 127) || 'o', 'k');
+SELECT outcome FROM idempotent_replay(repeat('ä', 128), 'k');
 \echo :LAST_ERROR_SQLSTATE
 -- very long ones
 SELECT outcome FROM idempotent_replay('identity', repeat('k', 10000000));
@@ -72,7 +72,7 @@ FROM (VALUES ('idempotent_claim', ''), ('idempotent_claim', ', strict => true'),
              ('idempotent_extend', ', lease => ''1 hour'''), ('idempotent_checkpoint', ', checkpoint => ''1'''), ('idempotent_replay', ''),
              ('idempotent_run', ', request => ''1'', handler => ''jsonb_typeof(jsonb)'''), ('idempotent_explain', ''), ('idempotent_derive_key', ', label => ''l'''),
              ('idempotent_shard', ', shards => 7')) AS functions (f, rest);
-SELECT pg_temp.state_of($$SELECT idempotent_operation('')$$) AS empty, pg_temp.state_of(format('SELECT idempotent_operation(%L)', repeat('o', 64))) AS long,
+SELECT pg_temp.state_of($$SELECT idempotent_operation('')$$) AS empty, pg_temp.state_of(format('SELECT idempotent_operation(%L)', repeat('o', 256))) AS long,
        pg_temp.state_of($$SELECT idempotent_operation(E'\b')$$) AS control_character;
 SELECT count(*) FROM idempotent.record WHERE operation IN ('identity', '') AND state <> 'e';
 

@@ -83,7 +83,7 @@ fn golden() {
 
 #[test]
 fn bounds_are_in_bytes_and_inclusive() {
-    for (least, most, part) in [(1, 63, &OPERATION), (0, 255, &SCOPE), (1, 255, &KEY)] {
+    for (least, most, part) in [(1, 255, &OPERATION), (0, 255, &SCOPE), (1, 255, &KEY)] {
         let bytes = vec![b'x'; most + 1];
         let accepted = |length: usize| check(part, Some(&bytes[..length])).is_ok();
         assert!(accepted(least));
@@ -91,9 +91,9 @@ fn bounds_are_in_bytes_and_inclusive() {
         assert!(!accepted(most + 1));
         assert_eq!(accepted(0), least == 0);
     }
-    // 32 letters of two bytes are 64 bytes.
-    assert!(check_operation(Some("ä".repeat(31).as_bytes())).is_ok());
-    assert!(check_operation(Some("ä".repeat(32).as_bytes())).is_err());
+    // 128 letters of two bytes are 256 bytes.
+    assert!(check_operation(Some("ä".repeat(127).as_bytes())).is_ok());
+    assert!(check_operation(Some("ä".repeat(128).as_bytes())).is_err());
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_refusal_says_which_part_what_is_wrong_and_what_to_type() {
         (
             Identity::new(None, None, None),
             "operation must not be null",
-            "The operation is text of 1 to 63 bytes.",
+            "The operation is text of 1 to 255 bytes.",
             "'charge'",
         ),
         (
