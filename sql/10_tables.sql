@@ -19,15 +19,17 @@ CREATE TABLE idempotent.operation (
     store_failures      text[] NOT NULL DEFAULT '{}',
     after_reset         text NOT NULL DEFAULT 'unknown',
     mode                text NOT NULL DEFAULT 'enforce',
+    key_dates           text NOT NULL DEFAULT 'use',
     role                regrole,
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
     CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
+    CONSTRAINT operation_key_dates CHECK (key_dates OPERATOR(pg_catalog.=) ANY ('{use,ignore}'::pg_catalog.text[])),
     CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
 );
 COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
-COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 63 bytes';
+COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 255 bytes';
 COMMENT ON COLUMN idempotent.operation.retention IS 'how long a finished record answers replays';
 COMMENT ON COLUMN idempotent.operation.failure_retention IS 'how long a stored failure answers replays';
 COMMENT ON COLUMN idempotent.operation.response_retention IS 'how long the body of an answer is kept; null: as long as the record';
@@ -41,6 +43,7 @@ COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the re
 COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes of a handler''s errors that idempotent_run stores as failures';
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
+COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: everybody with EXECUTE';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
@@ -67,6 +70,7 @@ CREATE UNLOGGED TABLE idempotent.record (
     claimed_at          timestamptz,
     attempt             integer,
     attempt_id          uuid,
+    first_sent          timestamptz,
     CONSTRAINT record_pkey PRIMARY KEY (record_id)
 );
 CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
@@ -94,6 +98,7 @@ COMMENT ON COLUMN idempotent.record.lease_until IS 'end of the lease; null once 
 COMMENT ON COLUMN idempotent.record.claimed_at IS 'when the latest lease was granted';
 COMMENT ON COLUMN idempotent.record.attempt IS 'how many leases were granted; null: held by a transaction, which is one attempt';
 COMMENT ON COLUMN idempotent.record.attempt_id IS 'the caller''s name for the attempt, by which it recognises its own retry';
+COMMENT ON COLUMN idempotent.record.first_sent IS 'of a lease: when its holder says that the key was first sent; the answer is kept until that date refuses the key';
 
 CREATE TABLE idempotent.record_logged (
     LIKE idempotent.record INCLUDING COMMENTS,

@@ -57,7 +57,7 @@ pub fn init() {
     GucRegistry::define_int_guc(
         c"idempotent.clock_skew",
         c"How far the clocks that date keys may be off.",
-        c"A key dated further in the future is refused; retention is prolonged by it for dated keys.",
+        c"A date further in the future is no date; retention is prolonged by it for dated keys.",
         &CLOCK_SKEW,
         0,
         i32::MAX,

@@ -6,14 +6,16 @@ use crate::pg::datum::text::Text;
 use crate::pg::declaration::arguments;
 use crate::pg::{clock, memory, snapshot};
 use crate::session::counts;
+use crate::settings;
 use crate::stats::{Counter, Tally};
-use crate::tables::messages::{Batch, mark};
+use crate::tables::messages::{Arriving, Batch, mark};
 use crate::tables::operations::{self, Operation};
 use pgrx::pg_sys::Datum;
-use rules::Micros;
+use rules::dating::{Age, Dates};
 use rules::error::{Code, Error, Result};
 use rules::names::{self, CONSUMER, MESSAGE, SCOPE};
 use rules::policy::Policy;
+use rules::{Micros, Timestamp};
 use std::rc::Rc;
 
 arguments! {
@@ -46,11 +48,12 @@ impl<'a> Consumer<'a> {
         Ok(Self { name, scope, policy, tally })
     }
 
-    /// Counts what is answered: how often it was new, and how often not.
-    pub fn count(&self, new: usize, known: usize) {
+    /// Counts what is answered: how often it was new, known, and older than what is kept.
+    pub fn count(&self, new: usize, known: usize, expired: usize) {
         let number = |n: usize| u64::try_from(n).unwrap_or(0);
         self.tally.add(Counter::Claimed, number(new));
         self.tally.add(Counter::Replayed, number(known));
+        self.tally.add(Counter::Expired, number(expired));
         counts::count(&self.tally, Counter::Completed, number(new));
     }
 }
@@ -95,26 +98,35 @@ fn first(
     retention: Option<Micros>,
 ) -> Result<Vec<bool>> {
     // For the order, the sorted ones, and the answers, each of which is some words long.
-    memory::expect(messages.len().saturating_mul(4 * size_of::<Text<'_>>()))?;
+    memory::expect(messages.len().saturating_mul(4 * size_of::<Arriving<'_>>()))?;
     let mut order: Vec<usize> = (0..messages.len()).collect();
     // By their bytes, as everybody goes through them: see `messages`. Stable, so that the first of
     // equal ones stays the first.
     order.sort_by_key(|index| messages[*index].server);
     order.dedup_by_key(|index| messages[*index].server);
-    let sorted: Vec<Text<'_>> = order.iter().map(|index| messages[*index]).collect();
     let now = clock::now();
-    let marked = mark(&Batch {
-        consumer: consumer.name,
-        scope: consumer.scope,
-        messages: &sorted,
-        now,
-        expires_at: now.saturating_add(retention.unwrap_or(consumer.policy.retention)),
-    })?;
+    let (retention, skew) =
+        (retention.unwrap_or(consumer.policy.retention), settings::clock_skew());
+    let dates = |index: &usize| Dates::of(None, messages[*index].utf8, consumer.policy.key_dates);
+    // Older than what is kept of it: nobody knows whether it was seen, so it is not new.
+    let sorted = order.len();
+    let age = |index: &usize| dates(index).age(now, retention, skew, Timestamp::MIN);
+    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));
+    let expired = sorted - order.len();
+    let arriving: Vec<Arriving<'_>> = order
+        .iter()
+        .map(|index| Arriving {
+            message: messages[*index],
+            expires_at: dates(index).kept_until(now, retention, skew),
+        })
+        .collect();
+    let marked =
+        mark(&Batch { consumer: consumer.name, scope: consumer.scope, messages: &arriving, now })?;
     let mut first = vec![false; messages.len()];
     for (index, is_first) in order.into_iter().zip(marked) {
         first[index] = is_first;
     }
     let new = first.iter().filter(|first| **first).count();
-    consumer.count(new, first.len() - new);
+    consumer.count(new, first.len() - new - expired, expired);
     Ok(first)
 }

@@ -25,6 +25,6 @@ pub fn idempotent_advance(args: &Args) -> Returned {
             .hint("Pass the offset that came with the message.")
     })?;
     let advanced = offsets::advance(&consumer.name, &consumer.scope, &partition, offset)?;
-    consumer.count(usize::from(advanced), usize::from(!advanced));
+    consumer.count(usize::from(advanced), usize::from(!advanced), 0);
     Ok(Some(Datum::from(advanced)))
 }

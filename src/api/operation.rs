@@ -12,34 +12,35 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::identity::check_operation;
-use rules::policy::{AfterReset, Durability, Mode, OnLapse};
+use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, role: Regrole,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole,
     }
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
-/// sets them so: $16 response_retention, $17 lease, $18 role.
+/// sets them so: $17 response_retention, $18 lease, $19 role.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
-    max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode, role
+    max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
+    key_dates, role
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $16 THEN NULL ELSE $4 END, CASE WHEN $17 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $17 THEN NULL ELSE $4 END, CASE WHEN $18 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
-    CASE WHEN $18 THEN NULL ELSE $15 END
+    COALESCE($15, 'use'), CASE WHEN $19 THEN NULL ELSE $16 END
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $16 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $17 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $17 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $18 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -49,7 +50,8 @@ INSERT INTO idempotent.operation AS o (
     store_failures = COALESCE($12, o.store_failures),
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
-    role = CASE WHEN $18 THEN NULL ELSE COALESCE($15, o.role) END";
+    key_dates = COALESCE($15, o.key_dates),
+    role = CASE WHEN $19 THEN NULL ELSE COALESCE($16, o.role) END";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -89,6 +91,7 @@ fn check(args: &Args) -> Result<Cleared> {
     };
     on_lapse(args)?;
     after_reset(args)?;
+    key_dates(args)?;
     warn_if_uncounted(mode(args)?);
     if args.get(OPERATION.max_response_bytes).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
@@ -128,6 +131,10 @@ fn on_lapse(args: &Args) -> Result<Option<OnLapse>> {
 
 fn after_reset(args: &Args) -> Result<Option<AfterReset>> {
     args.get(OPERATION.after_reset).map(|text| AfterReset::parse(text.utf8)).transpose()
+}
+
+fn key_dates(args: &Args) -> Result<Option<KeyDates>> {
+    args.get(OPERATION.key_dates).map(|text| KeyDates::parse(text.utf8)).transpose()
 }
 
 /// Records follow their operation into the other table, in this transaction.
@@ -217,6 +224,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
         (OPERATION.on_lapse, on_lapse(args)?.map(OnLapse::as_str)),
         (OPERATION.after_reset, after_reset(args)?.map(AfterReset::as_str)),
         (OPERATION.mode, mode(args)?.map(Mode::as_str)),
+        (OPERATION.key_dates, key_dates(args)?.map(KeyDates::as_str)),
     ] {
         parameters[argument.at].1 = choice.map(make::text);
     }

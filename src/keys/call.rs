@@ -11,7 +11,7 @@ use crate::tables::records::table::Records;
 use crate::{pg::clock, settings};
 use rules::Timestamp;
 use rules::claim::{self, Verdict, judge};
-use rules::dating::{self, Age};
+use rules::dating::{Age, Dates};
 use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
 use rules::outcome::Outcome;
@@ -104,25 +104,14 @@ impl<'a> Call<'a> {
 
 impl Call<'_> {
     /// What a claim with this request is answered, by what was found.
-    ///
-    /// # Errors
-    /// ID006 for a key that is dated in the future, of which nothing is known.
-    pub fn judge(
-        &self,
-        records: &Records,
-        found: Option<&Found>,
-        request: &Request,
-    ) -> Result<Verdict> {
+    pub fn judge(&self, records: &Records, found: Option<&Found>, request: &Request) -> Verdict {
         let now = clock::now();
         let asked = claim::Request {
             fingerprint: request.fingerprint,
             attempt_id: request.attempt_id,
             age: self.age(records, request.first_sent, now),
         };
-        match self.judge_as(found, &asked, now) {
-            Verdict::Future => Err(claim::future_error(&self.owner.identity)),
-            verdict => Ok(verdict),
-        }
+        self.judge_as(found, &asked, now)
     }
 
     /// When records of the operation were last lost; `Timestamp::MIN` for never.
@@ -136,8 +125,13 @@ impl Call<'_> {
             AfterReset::Unknown => self.lost_before(records),
             AfterReset::Execute => Timestamp::MIN,
         };
-        let (key, skew) = (self.owner.identity.key(), settings::clock_skew());
-        dating::date(first_sent, key, now, self.policy.retention, skew, lost_before)
+        let dates = self.dates(first_sent);
+        dates.age(now, self.policy.retention, settings::clock_skew(), lost_before)
+    }
+
+    /// The dates that the key comes with.
+    pub fn dates(&self, first_sent: Option<Timestamp>) -> Dates {
+        Dates::of(first_sent, self.owner.identity.key(), self.policy.key_dates)
     }
 
     /// What a claim with the request of the record itself is answered: for a caller that is shown no

@@ -48,7 +48,7 @@ pub fn claim(
             Some((lock, found)) => (Some(lock), found),
             None => (None, records.find(&call.owner)?),
         };
-        let verdict = call.judge(records, found.as_ref(), request)?;
+        let verdict = call.judge(records, found.as_ref(), request);
         match verdict {
             Verdict::Claim { .. } => {}
             Verdict::InProgress { .. } if waiting.remaining() > 0 => {
@@ -62,7 +62,7 @@ pub fn claim(
             Some(lock) => (lock, found, verdict),
             None => match waiting.lock_and_look(records, &call.owner)? {
                 Some((lock, found)) => {
-                    let verdict = call.judge(records, found.as_ref(), request)?;
+                    let verdict = call.judge(records, found.as_ref(), request);
                     (lock, found, verdict)
                 }
                 None => return told_without_lock(call, records, request),
@@ -86,7 +86,7 @@ pub fn claim(
 /// The wait is over and the key still somebody else's, who may have finished since the last look.
 fn told_without_lock(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     let found = records.find(&call.owner)?;
-    Ok(match call.judge(records, found.as_ref(), request)? {
+    Ok(match call.judge(records, found.as_ref(), request) {
         Verdict::Claim { .. } => Decision::in_progress(),
         other => Decision::new(other, found.as_ref()),
     })
@@ -121,8 +121,11 @@ fn take(
     before: Option<&Found>,
     Taking { attempt, place, guarded }: Taking,
 ) -> Result<Decision> {
-    let checkpoint =
-        before.filter(|_| attempt > 1).and_then(|before| before.row.get(column::CHECKPOINT));
+    let lapsed = before.filter(|_| attempt > 1);
+    let checkpoint = lapsed.and_then(|before| before.row.get(column::CHECKPOINT));
+    // Whoever sent it later may send it again: the later date keeps the answer for longer.
+    let first_sent = request.first_sent.max(lapsed.and_then(Found::first_sent));
+    let request = &Request { first_sent, ..*request };
     let taken = Answer { attempt: Some(attempt), checkpoint, ..Answer::of(Outcome::Claimed) };
     if attempt > 1 {
         call.tally.add(Counter::Lapsed, 1);
@@ -166,6 +169,7 @@ fn grant_lease(
     row.set(column::ATTEMPT_ID, attempt_id.map(|id| Datum::from(id.as_ptr())));
     row.set(column::CHECKPOINT, taken.checkpoint);
     row.set_time(column::CLAIMED_AT, now);
+    row.set(column::FIRST_SENT, request.first_sent.map(Datum::from));
     row.set_time(column::LEASE_UNTIL, lease_until);
     row.set_time(column::EXPIRES_AT, lease_expires(&call.policy, lease_until));
     row.set_time(column::SWEEP_AT, lease_expires(&call.policy, lease_until));

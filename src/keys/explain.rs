@@ -85,7 +85,7 @@ pub fn explain(call: &mut Call<'_>) -> Result<Explanation> {
             Age::Fresh(date) | Age::TooOld { since: date } | Age::Lost { since: date } => {
                 clock::text(date)
             }
-            Age::Undated | Age::Future => None,
+            Age::Undated => None,
         },
         record: found.as_ref().map(facts),
         held_by: holders(id.lock_key())?,
@@ -119,7 +119,6 @@ fn reason(
         }
         Verdict::Unknown => ("unknown", "an attempt was lost, and it may have done the work"),
         Verdict::Sealed => ("sealed", "it was decided that this never runs"),
-        Verdict::Future => ("error ID006", "the key is dated in the future"),
     }
 }
 

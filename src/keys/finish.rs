@@ -51,7 +51,7 @@ pub fn store(
     }
     let kept = match take(call, records, fence)? {
         Held::Leased(found, _lock) => {
-            let (mut row, kept) = answer_row(call, stored, None);
+            let (mut row, kept) = answer_row(call, stored, found.first_sent());
             for column in [
                 column::FINGERPRINT,
                 column::FINGERPRINT_VERSION,

@@ -61,7 +61,6 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         Err(error) if error.code == Code::SerializationFailure => {
             return pass(call, request, Observed::Concurrent);
         }
-        Err(error) if error.code == Code::BadKey => return pass(call, request, Observed::BadKey),
         Err(error) => return Err(error),
     };
     match Observed::of(decision.verdict) {

@@ -8,7 +8,7 @@ use crate::stats::Counter;
 use crate::tables::records::row::{Found, Row, column};
 use pgrx::pg_sys::Datum;
 use rules::record::State;
-use rules::{Micros, Timestamp, dating, retention};
+use rules::{Micros, Timestamp, retention};
 
 /// An answer to store.
 #[derive(Clone, Copy, Default)]
@@ -46,10 +46,10 @@ impl Stored {
 /// The row of a finished record; an answer that is too large leaves its body out.
 pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp>) -> (Row, Kept) {
     let now = clock::now();
-    let sent = dating::sent(first_sent, call.owner.identity.key(), now);
+    let dates = call.dates(first_sent);
     let (failed, given) = (stored.failed, stored.retention);
     let skew = settings::clock_skew();
-    let expires_at = retention::answer_expires(&call.policy, failed, given, sent, now, skew);
+    let expires_at = retention::answer_expires(&call.policy, failed, given, dates, now, skew);
     let mut row = Row::new(&call.owner);
     row.set_state(if stored.failed { State::Failed } else { State::Completed });
     row.set(column::STATUS, stored.status.map(Datum::from));

@@ -27,15 +27,22 @@ pub mod column {
     pub const COUNT: usize = 5;
 }
 
+/// A message that may be new to a consumer.
+#[derive(Clone, Copy)]
+pub struct Arriving<'a> {
+    pub message: Text<'a>,
+    /// Until when it is known to have been seen.
+    pub expires_at: Timestamp,
+}
+
 /// Messages that may be new to a consumer.
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
     pub consumer: Text<'a>,
     pub scope: Text<'a>,
     /// By their bytes, in order, and each once.
-    pub messages: &'a [Text<'a>],
+    pub messages: &'a [Arriving<'a>],
     pub now: Timestamp,
-    pub expires_at: Timestamp,
 }
 
 /// Marks the messages as seen; whether each is seen for the first time.
@@ -127,8 +134,9 @@ impl Walk<'_> {
             let indexes = raw::CatalogOpenIndexes(self.table.raw);
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            for (index, message) in self.batch.messages.iter().enumerate() {
-                *self.answers.add(index) = self.mark(message, &locks.tag(message.server), indexes);
+            for (index, arriving) in self.batch.messages.iter().enumerate() {
+                let tag = locks.tag(arriving.message.server);
+                *self.answers.add(index) = self.mark(arriving, &tag, indexes);
                 if index % ROWS_PER_RESET == ROWS_PER_RESET - 1 {
                     raw::MemoryContextReset(self.memory);
                 }
@@ -144,12 +152,12 @@ impl Walk<'_> {
     /// As for everything in `uncaught` that may raise an error; the indexes must be the table's.
     unsafe fn mark(
         self,
-        message: &Text<'_>,
+        arriving: &Arriving<'_>,
         tag: &pg_sys::LOCKTAG,
         indexes: pg_sys::CatalogIndexState,
     ) -> Mark {
         let key = Key::texts(&[
-            (column::MESSAGE_ID, message.datum),
+            (column::MESSAGE_ID, arriving.message.datum),
             (column::CONSUMER, self.batch.consumer.datum),
             (column::SCOPE, self.batch.scope.datum),
         ]);
@@ -170,7 +178,7 @@ impl Walk<'_> {
             };
             if matches!(next, Next::Insert) {
                 // SAFETY: as the caller says.
-                unsafe { self.insert(message, indexes) };
+                unsafe { self.insert(arriving, indexes) };
             }
             // SAFETY: taken above.
             unsafe { raw::LockRelease(tag, lock::MODE, false) };
@@ -224,13 +232,13 @@ impl Walk<'_> {
 
     /// # Safety
     /// As for `mark`.
-    unsafe fn insert(self, message: &Text<'_>, indexes: pg_sys::CatalogIndexState) {
+    unsafe fn insert(self, arriving: &Arriving<'_>, indexes: pg_sys::CatalogIndexState) {
         let mut row = Columns::null();
-        row.set(column::EXPIRES_AT, Some(Datum::from(self.batch.expires_at)));
+        row.set(column::EXPIRES_AT, Some(Datum::from(arriving.expires_at)));
         row.set(column::SEEN_AT, Some(Datum::from(self.batch.now)));
         row.set(column::CONSUMER, Some(self.batch.consumer.datum));
         row.set(column::SCOPE, Some(self.batch.scope.datum));
-        row.set(column::MESSAGE_ID, Some(message.datum));
+        row.set(column::MESSAGE_ID, Some(arriving.message.datum));
         // SAFETY: the values are of their columns' types; the tuple is copied, and goes with the
         // memory.
         unsafe {

@@ -13,7 +13,7 @@ use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::duration::interval_micros;
 use rules::error::Result;
-use rules::policy::{AfterReset, Durability, Mode, OnLapse, Policy};
+use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use std::cell::RefCell;
@@ -35,8 +35,9 @@ mod column {
     pub const STORE_FAILURES: usize = 11;
     pub const AFTER_RESET: usize = 12;
     pub const MODE: usize = 13;
-    pub const ROLE: usize = 14;
-    pub const COUNT: usize = 15;
+    pub const KEY_DATES: usize = 14;
+    pub const ROLE: usize = 15;
+    pub const COUNT: usize = 16;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -170,6 +171,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             after_reset: text(column::AFTER_RESET)
                 .map_or(Ok(default.after_reset), AfterReset::parse)?,
             mode: text(column::MODE).map_or(Ok(default.mode), Mode::parse)?,
+            key_dates: text(column::KEY_DATES).map_or(Ok(default.key_dates), KeyDates::parse)?,
             lost_before: default.lost_before,
             max_response_bytes: column(column::MAX_RESPONSE_BYTES)
                 .map_or(default.max_response_bytes, |datum| datum.value() as i32),

@@ -44,7 +44,7 @@ FAULTS = [
           ("lease_expires", "        OnLapse::Unknown => Timestamp::MAX,\n", "        OnLapse::Unknown => lease_until.saturating_add(policy.retention),\n"),
           "regress/sweep regress/settle regress/lease_errors"),
     fault("checkpoint-lost", "A checkpoint is handed to whoever takes over",
-          ("take", "before.filter(|_| attempt > 1).and_then", "before.filter(|_| attempt > 2).and_then"),
+          ("take", "let lapsed = before.filter(|_| attempt > 1);", "let lapsed = before.filter(|_| attempt > 2);"),
           "regress/claim_lease isolation/takeover client/lease::a_checkpoint_is_handed_to_whoever_takes_over history/leases"),
     fault("heartbeat-does-nothing", "A heartbeat keeps the lease",
           ("idempotent_extend", "        row.set_time(column::LEASE_UNTIL, lease_until);\n", ""),

@@ -66,13 +66,10 @@ pub enum Verdict {
     Unknown,
     /// It never will.
     Sealed,
-    /// First sent later than now, and nothing is known of it: `ID006`, see [`future_error`].
-    Future,
 }
 
 impl Verdict {
-    /// As a caller is told. A key from the future is an error instead of an outcome: see
-    /// [`future_error`].
+    /// As a caller is told.
     #[must_use]
     pub fn outcome(self) -> Outcome {
         match self {
@@ -80,7 +77,7 @@ impl Verdict {
             Self::Replay { .. } => Outcome::Replay,
             Self::InProgress { .. } => Outcome::InProgress,
             Self::Mismatch => Outcome::Mismatch,
-            Self::Expired | Self::Future => Outcome::Expired,
+            Self::Expired => Outcome::Expired,
             Self::Unknown => Outcome::Unknown,
             Self::Sealed => Outcome::Sealed,
         }
@@ -104,7 +101,6 @@ pub fn judge(
 ) -> Verdict {
     let Some(record) = record.filter(|record| !record.expired(now)) else {
         return match request.age {
-            Age::Future => Verdict::Future,
             Age::TooOld { .. } => Verdict::Expired,
             Age::Lost { .. } => Verdict::Unknown,
             Age::Undated | Age::Fresh(_) => FIRST_CLAIM,
@@ -185,26 +181,9 @@ pub fn strict_error(verdict: Verdict, identity: &Identity<'_>) -> Option<Error> 
                 "If it is wanted after all, send it with a new key: SELECT \
                 idempotent_new_key().",
             ),
-        Verdict::Claim { .. } | Verdict::Held | Verdict::Replay { .. } | Verdict::Future => {
-            return None;
-        }
+        Verdict::Claim { .. } | Verdict::Held | Verdict::Replay { .. } => return None,
     };
     Some(error)
-}
-
-/// The refusal of a key from the future, which is raised with and without `strict`: `ID006`.
-#[must_use]
-pub fn future_error(identity: &Identity<'_>) -> Error {
-    Error::new(Code::BadKey, "the key is dated in the future")
-        .detail(format!(
-            "By first_sent, or by the date in the key itself, {} is sent later than now on \
-                the database's clock.",
-            identity.describe()
-        ))
-        .hint(
-            "Correct the clock of the machine that makes the keys, or raise \
-            idempotent.clock_skew by as much as it is off.",
-        )
 }
 
 /// Whole seconds are enough to say when to come back, and never too early.

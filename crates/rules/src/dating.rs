@@ -3,12 +3,11 @@
 //! A date lets a key be refused that is older than anything kept about it, instead of being run
 //! again. Layout: RFC 9562, section 5.7.
 
+use crate::policy::KeyDates;
 use crate::{Micros, Timestamp};
 
 /// 1970-01-01 00:00 UTC.
 const UNIX_EPOCH: Timestamp = -946_684_800_000_000;
-/// How far ahead the date of a key is still taken for a wrong clock: ten years of 365.25 days.
-const FURTHEST: Micros = 10 * 365_250 * 24 * 3600 * 1000;
 /// The highest millisecond that fits a `UUIDv7`, in the year 10889.
 const LAST_MILLISECOND: i64 = (1 << 48) - 1;
 /// The length of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
@@ -32,9 +31,6 @@ pub enum Age {
         /// When it was first sent.
         since: Timestamp,
     },
-    /// Said to be sent later than now. Refused, since such a key would pass for fresh long after
-    /// everything about it was swept.
-    Future,
 }
 
 /// The date that a key carries: that of a `UUIDv7`, in milliseconds, when it is written with
@@ -90,58 +86,74 @@ pub fn new_key(unix_micros: i64, random: [u8; 10]) -> String {
     )
 }
 
-/// When a key was first sent, if anybody says: `first_sent`, or else the key itself.
-#[must_use]
-pub fn sent(first_sent: Option<Timestamp>, key: &[u8], now: Timestamp) -> Option<Timestamp> {
-    let plausible = |date: &Timestamp| *date <= now.saturating_add(FURTHEST);
-    first_sent.or_else(|| key_date(key).filter(plausible))
-}
-
-/// Until when the answer of a key is kept that was `sent` then: for the retention, and for a key
-/// with a date until that alone refuses it, so that it never runs in between.
-#[must_use]
-pub fn kept_until(
-    sent: Option<Timestamp>,
-    now: Timestamp,
-    retention: Micros,
-    skew: Micros,
-) -> Timestamp {
-    let retained = now.saturating_add(retention);
-    sent.map_or(retained, |date| {
-        retained.max(date.saturating_add(retention).saturating_add(skew).saturating_add(1))
-    })
-}
-
-/// How old a key is at `now`. `first_sent` wins over the key's own date.
-///
-/// Too old is a date more than `retention + skew` ago; the future is a date more than `skew`
-/// ahead. Infinite timestamps are one or the other. In between, a date before `lost_before` is from
-/// before a loss of records; without a loss that is `Timestamp::MIN`. The skew does not count
-/// there: it would make new keys pass for lost ones for as long after every crash.
-///
-/// A key that dates itself more than ten years ahead counts as undated: that is no clock running
-/// fast but a digest in the clothes of a UUID (`md5(...)::uuid` looks like version 7 once in 64
-/// times, and then nearly always says a year beyond 2100).
-#[must_use]
-pub fn date(
+/// The dates that a key comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dates {
     first_sent: Option<Timestamp>,
-    key: &[u8],
-    now: Timestamp,
-    retention: Micros,
-    skew: Micros,
-    lost_before: Timestamp,
-) -> Age {
-    let Some(date) = sent(first_sent, key, now) else {
-        return Age::Undated;
-    };
-    if date > now.saturating_add(skew) {
-        Age::Future
-    } else if now.saturating_sub(date) > retention.saturating_add(skew) {
-        Age::TooOld { since: date }
-    } else if date < lost_before {
-        Age::Lost { since: date }
-    } else {
-        Age::Fresh(date)
+    own: Option<Timestamp>,
+}
+
+impl Dates {
+    /// The caller's `first_sent`, and the date in the key itself, if that counts.
+    #[must_use]
+    pub fn of(first_sent: Option<Timestamp>, key: &[u8], key_dates: KeyDates) -> Self {
+        let own = match key_dates {
+            KeyDates::Use => key_date(key),
+            KeyDates::Ignore => None,
+        };
+        Self { first_sent, own }
+    }
+
+    /// When the key was first sent, as far as that can be: the earlier of the two dates.
+    ///
+    /// A date further ahead than `skew` is none. It is a wrong clock's, or a digest in the clothes
+    /// of a UUID (`md5(...)::uuid` looks like version 7 once in 64 times): no reason to refuse the
+    /// work, and nothing to refuse it by later.
+    #[must_use]
+    pub fn sent(self, now: Timestamp, skew: Micros) -> Option<Timestamp> {
+        let earlier = self.first_sent.into_iter().chain(self.own).min();
+        earlier.filter(|date| *date <= now.saturating_add(skew))
+    }
+
+    /// How old the key is at `now`.
+    ///
+    /// Too old is a date more than `retention + skew` ago. One that is not, but before
+    /// `lost_before`, is from before a loss of records; without a loss that is `Timestamp::MIN`. The
+    /// skew does not count there: it would make new keys pass for lost ones for as long after every
+    /// crash.
+    #[must_use]
+    pub fn age(
+        self,
+        now: Timestamp,
+        retention: Micros,
+        skew: Micros,
+        lost_before: Timestamp,
+    ) -> Age {
+        let Some(date) = self.sent(now, skew) else {
+            return Age::Undated;
+        };
+        if now.saturating_sub(date) > retention.saturating_add(skew) {
+            Age::TooOld { since: date }
+        } else if date < lost_before {
+            Age::Lost { since: date }
+        } else {
+            Age::Fresh(date)
+        }
+    }
+
+    /// Until when the answer of the key is kept: for the retention, and for a key with a date until
+    /// that alone refuses it, so that it never runs in between.
+    ///
+    /// The later date counts, as the next call may bring it alone; and a date ahead of now by no
+    /// more than the retention, as it will be one before the answer is gone.
+    #[must_use]
+    pub fn kept_until(self, now: Timestamp, retention: Micros, skew: Micros) -> Timestamp {
+        let furthest = now.saturating_add(retention.max(skew));
+        let dates = self.first_sent.into_iter().chain(self.own);
+        let refused =
+            |date: Timestamp| date.saturating_add(retention).saturating_add(skew).saturating_add(1);
+        let dated = dates.filter(|date| *date <= furthest).map(refused).max();
+        now.saturating_add(retention).max(dated.unwrap_or(Timestamp::MIN))
     }
 }
 

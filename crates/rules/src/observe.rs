@@ -54,7 +54,6 @@ impl Observed {
             Verdict::Expired => Self::Expired,
             Verdict::Unknown => Self::Unknown,
             Verdict::Sealed => Self::Sealed,
-            Verdict::Future => Self::BadKey,
         })
     }
 

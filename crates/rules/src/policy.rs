@@ -34,6 +34,15 @@ pub enum AfterReset {
     Execute,
 }
 
+/// Whether the dates that keys carry count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyDates {
+    /// A `UUIDv7` is as old as it says.
+    Use,
+    /// The clocks that make the keys cannot be trusted: every key counts as undated.
+    Ignore,
+}
+
 /// What outcomes are good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -103,6 +112,25 @@ impl AfterReset {
     }
 }
 
+impl KeyDates {
+    /// Reads `use` or `ignore`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("key_dates", text.as_ref(), [Self::Use, Self::Ignore], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Use => "use",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
 impl Mode {
     /// Reads `enforce` or `observe`, in either case.
     ///
@@ -155,6 +183,8 @@ pub struct Policy {
     pub on_lapse: OnLapse,
     /// What becomes of keys from before a loss of records.
     pub after_reset: AfterReset,
+    /// Whether the dates that keys carry count.
+    pub key_dates: KeyDates,
     /// Whether outcomes are binding.
     pub mode: Mode,
     /// When records of the operation were last lost from a table that it no longer keeps them in;
@@ -183,6 +213,7 @@ impl Default for Policy {
             durability: Durability::Unlogged,
             on_lapse: OnLapse::Retry,
             after_reset: AfterReset::Unknown,
+            key_dates: KeyDates::Use,
             mode: Mode::Enforce,
             lost_before: Timestamp::MIN,
             max_response_bytes: 1024 * 1024,

@@ -1,8 +1,9 @@
 //! Every rule about time: until when a record counts, when a sweep looks at it, and what it does then.
 
+use crate::dating::Dates;
 use crate::policy::{OnLapse, Policy};
 use crate::record::{Record, State};
-use crate::{Micros, Timestamp, dating};
+use crate::{Micros, Timestamp};
 
 /// What is due of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +46,20 @@ pub fn after(expires_at: Timestamp, now: Timestamp) -> Timestamp {
 /// When the record of an answer expires that is stored at `now`.
 ///
 /// `given` is the retention that the call names. A failure is kept for a while, so that the key may
-/// run again. The answer of a key that was `sent` at some time is kept until its date alone refuses it.
+/// run again. The answer of a key with `dates` is kept until those alone refuse it.
 #[must_use]
 pub fn answer_expires(
     policy: &Policy,
     failed: bool,
     given: Option<Micros>,
-    sent: Option<Timestamp>,
+    dates: Dates,
     now: Timestamp,
     skew: Micros,
 ) -> Timestamp {
     match given {
         Some(retention) => now.saturating_add(retention),
         None if failed => now.saturating_add(policy.failure_retention),
-        None => dating::kept_until(sent, now, policy.retention, skew),
+        None => dates.kept_until(now, policy.retention, skew),
     }
 }
 

@@ -34,7 +34,8 @@ pub mod column {
     pub const CLAIMED_AT: usize = 18;
     pub const ATTEMPT: usize = 19;
     pub const ATTEMPT_ID: usize = 20;
-    pub const COUNT: usize = 21;
+    pub const FIRST_SENT: usize = 21;
+    pub const COUNT: usize = 22;
 }
 
 /// Whose record: the identity as the server spells it, and the id.
@@ -146,6 +147,11 @@ impl Found {
 
     pub fn status(&self) -> Option<i32> {
         self.row.get(column::STATUS).map(|datum| datum.value() as i32)
+    }
+
+    /// When the holders of the lease say that the key was first sent, at the latest.
+    pub fn first_sent(&self) -> Option<Timestamp> {
+        self.row.int8(column::FIRST_SENT)
     }
 
     /// Whether the body is gone: too large to keep, or past `response_retention` as of `now`, swept

@@ -52,6 +52,17 @@ COMMIT;
 SELECT * FROM idempotent_first_of('billing', ARRAY['é', 'e', 'É', 'e', 'ee']);
 SELECT count(*) FROM idempotent_first_of('billing', ARRAY[repeat('x', 255), repeat('x', 254), repeat('x', 255)], scope => repeat('s', 255));
 
+-- dates: an id older than the retention is not new, as it may have been seen and forgotten
+SELECT age, idempotent_first('billing', idempotent_new_key(now() - age)), idempotent_first('patient', idempotent_new_key(now() - age), retention => '10 days') AS patient
+FROM unnest('{0,23 hours,25 hours,3 days,-10 seconds}'::interval[]) AS age;
+SELECT idempotent_new_key(now() - interval '3 days') AS old, idempotent_new_key(now() + interval '3 seconds') AS ahead \gset
+SELECT id = 'dated 1' AS the_undated_one FROM idempotent_first_of('billing', ARRAY[:'old', 'dated 1', :'old']) AS id;
+SELECT count(*) FROM idempotent.messages WHERE message_id = :'old';
+SELECT idempotent_first('billing', :'ahead');
+SELECT expires_at - seen_at > interval '24 hours 7 seconds' AS until_it_is_refused FROM idempotent.messages WHERE message_id = :'ahead';
+SELECT key_dates FROM idempotent_operation('trusting', key_dates => 'ignore');
+SELECT idempotent_first('trusting', :'old');
+
 -- retention: what is past it counts as new
 SELECT idempotent_first('brief', 'm1', retention => '1 microsecond'), idempotent_first('brief', 'm1', retention => '1 hour') AS past_retention, idempotent_first('brief', 'm1') AS kept;
 SELECT * FROM idempotent_first_of('brief', ARRAY['m2', 'm1', 'm3'], retention => '1 microsecond');
@@ -75,7 +86,7 @@ SELECT idempotent_first('billing', 'm1'), idempotent_first('billing', 'm1', 'ten
 -- names that break the rules: nothing happens
 SELECT idempotent_first(NULL, 'm');
 SELECT idempotent_first('', 'm');
-SELECT idempotent_first(repeat('c', 64), 'm');
+SELECT idempotent_first(repeat('c', 256), 'm');
 SELECT idempotent_first('billing', NULL::text);
 SELECT idempotent_first('billing', '');
 SELECT idempotent_first('billing', repeat('m', 256));

@@ -1,4 +1,4 @@
--- Keys that carry their date: refused when they are older than anything kept, or from the future.
+-- Keys that carry their date: refused when they are older than anything kept. A date further ahead than clocks are off is none.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pg_idempotent;
 RESET client_min_messages;
@@ -15,11 +15,11 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- by the key: a UUIDv7
-SELECT age, pg_temp.claimed(idempotent_new_key(now() - age)) FROM unnest('{0,23 hours,25 hours,10 years,-1 hour,-9 years,-11 years}'::interval[]) AS age;
+SELECT age, pg_temp.claimed(idempotent_new_key(now() - age)) FROM unnest('{0,23 hours,25 hours,10 years,-10 seconds,-1 hour,-9 years,-11 years}'::interval[]) AS age;
 -- by first_sent, for keys without a date
 SELECT age, pg_temp.claimed('k', first_sent => now() - age) FROM unnest('{0,23 hours,25 hours,10 years,-1 hour,-11 years}'::interval[]) AS age;
 SELECT t, pg_temp.claimed('k', first_sent => t) FROM unnest('{-infinity,1970-01-01 00:00:00Z,infinity}'::timestamptz[]) AS t;
--- first_sent has the last word
+-- the earlier date counts, and what is no date does not
 SELECT pg_temp.claimed(idempotent_new_key(now() - interval '25 hours'), first_sent => now()) AS old_key, pg_temp.claimed(idempotent_new_key(now() + interval '1 hour'), first_sent => now()) AS future_key,
        pg_temp.claimed(idempotent_new_key(), first_sent => now() - interval '25 hours') AS old_sending, pg_temp.claimed(idempotent_new_key(), first_sent => now() + interval '1 hour') AS future_sending;
 -- what is a date: version 7 and its variant, with hyphens, in either case; of 2022 and so long expired
@@ -38,12 +38,27 @@ SELECT outcome FROM idempotent_claim('dated_keys', :'old', strict => true);
 \set VERBOSITY default
 SELECT outcome FROM idempotent_claim('dated_keys', 'old', first_sent => now() - interval '25 hours', strict => true);
 \echo :LAST_ERROR_SQLSTATE
--- from the future: an error, strict or not
-SELECT outcome FROM idempotent_claim('dated_keys', 'new', first_sent => now() + interval '1 hour');
-\echo :LAST_ERROR_SQLSTATE
+-- from the future: undated, strict or not
+SELECT outcome FROM idempotent_replay('dated_keys', idempotent_new_key(now() + interval '1 hour'));
+BEGIN;
 SELECT outcome FROM idempotent_claim('dated_keys', 'new', first_sent => now() + interval '1 hour', strict => true);
-\echo :LAST_ERROR_SQLSTATE
-SELECT outcome FROM idempotent_replay('dated_keys', 'new');
+ROLLBACK;
+-- it is known for as long as any other, and until the date that it will have refuses it
+SELECT idempotent_new_key(now() + interval '1 hour') AS ahead \gset
+BEGIN;
+SELECT outcome FROM idempotent_claim('dated_keys', :'ahead');
+SELECT idempotent_complete('dated_keys', :'ahead', '"ahead"');
+COMMIT;
+SELECT outcome, expires_at - now() BETWEEN interval '25 hours' AND interval '25 hours 10 seconds' AS until_it_is_refused FROM idempotent_claim('dated_keys', :'ahead');
+
+-- the dates of keys can be left out of account; first_sent is not the key's
+SELECT key_dates FROM idempotent_operation('dated_keys_ignored', key_dates => 'Ignore');
+SELECT age, pg_temp.claimed(idempotent_new_key(now() - age), 'dated_keys_ignored') FROM unnest('{0,25 hours,10 years,-1 hour}'::interval[]) AS age;
+SELECT pg_temp.claimed(idempotent_new_key(), 'dated_keys_ignored', now() - interval '25 hours') AS old_sending;
+SELECT e ? 'first_sent' AS dated FROM idempotent_explain('dated_keys_ignored', idempotent_new_key()) AS e;
+SELECT key_dates FROM idempotent_operation('dated_keys_ignored', key_dates => 'use');
+SELECT pg_temp.claimed(idempotent_new_key(now() - interval '25 hours'), 'dated_keys_ignored') AS old_key;
+SELECT idempotent_operation('dated_keys_ignored', key_dates => 'sometimes');
 
 -- the retention is the operation's
 SELECT retention FROM idempotent_operation('dated_keys_short', retention => '1 hour');
@@ -61,13 +76,25 @@ RESET idempotent.clock_skew;
 BEGIN;
 SELECT outcome FROM idempotent_claim('dated_keys', 'kept', first_sent => now());
 SELECT idempotent_complete('dated_keys', 'kept', '"kept"', retention => '10 years');
-SELECT outcome FROM idempotent_claim('dated_keys', :'old', first_sent => now());
+SELECT key_dates FROM idempotent_operation('dated_keys', key_dates => 'ignore');
+SELECT outcome FROM idempotent_claim('dated_keys', :'old');
 SELECT idempotent_complete('dated_keys', :'old', '"kept"', retention => '10 years');
+SELECT key_dates FROM idempotent_operation('dated_keys', key_dates => 'use');
 COMMIT;
 SELECT outcome, response FROM idempotent_claim('dated_keys', 'kept', first_sent => now() - interval '9 years');
 SELECT outcome, response FROM idempotent_claim('dated_keys', 'kept', first_sent => now() + interval '1 day');
 SELECT outcome, response FROM idempotent_claim('dated_keys', :'old');
 SELECT outcome FROM idempotent_claim('dated_keys', :'old', '"another request"');
+-- with a lease as well: the answer stays until first_sent refuses the key, whoever of its holders has sent it last
+SET idempotent.clock_skew = '2h';
+SELECT outcome, fence AS leased FROM idempotent_claim('dated_keys', 'leased', lease => '1 hour', first_sent => now() + interval '30 minutes') \gset
+SELECT idempotent_complete('dated_keys', 'leased', fence => :leased);
+SELECT expires_at - now() BETWEEN interval '26 hours 29 minutes' AND interval '26 hours 31 minutes' AS until_it_is_refused FROM idempotent_replay('dated_keys', 'leased');
+SELECT outcome FROM idempotent_claim('dated_keys', 'taken over', lease => '1 microsecond', first_sent => now() + interval '1 hour');
+SELECT outcome, attempt, fence AS leased FROM idempotent_claim('dated_keys', 'taken over', lease => '1 hour', first_sent => now()) \gset
+SELECT idempotent_complete('dated_keys', 'taken over', fence => :leased);
+SELECT expires_at - now() BETWEEN interval '26 hours 59 minutes' AND interval '27 hours 1 minute' AS until_it_is_refused FROM idempotent_replay('dated_keys', 'taken over');
+RESET idempotent.clock_skew;
 -- but an expired one has none: an old key is refused, not executed again
 BEGIN;
 SELECT outcome FROM idempotent_claim('dated_keys', 'swept', first_sent => now());
@@ -92,5 +119,3 @@ CREATE FUNCTION pg_temp.work(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"do
 SELECT outcome, response FROM idempotent_run('dated_keys', idempotent_new_key(now() - interval '25 hours'), '1', 'pg_temp.work(jsonb)');
 SELECT outcome, response FROM idempotent_run('dated_keys', 'run', '1', 'pg_temp.work(jsonb)', first_sent => now() - interval '25 hours');
 SELECT outcome, response FROM idempotent_run('dated_keys', 'run', '1', 'pg_temp.work(jsonb)', first_sent => now() + interval '1 hour');
-\echo :LAST_ERROR_SQLSTATE
-SELECT outcome, response FROM idempotent_run('dated_keys', 'run', '1', 'pg_temp.work(jsonb)', first_sent => now());

@@ -97,7 +97,7 @@ SELECT public.idempotent_explain('hostile', 'k4') OPERATOR(pg_catalog.->>) 'beca
 ROLLBACK;
 SELECT outcome, response FROM public.idempotent_run('hostile', 'k5', '1', 'evil.work(pg_catalog.jsonb)');
 SELECT outcome, response FROM public.idempotent_run('hostile', 'k5', '1', 'evil.work(pg_catalog.jsonb)');
-SELECT * FROM public.idempotent_operation('hostile', '7 days', '1 hour', '1 day', '30 seconds', '5 seconds', 'logged', 'unknown', 2000000, true, '{sent_at,/meta/trace}', '{P0001,23}', 'execute', 'enforce', 'regress_idempotent_victim');
+SELECT * FROM public.idempotent_operation('hostile', '7 days', '1 hour', '1 day', '30 seconds', '5 seconds', 'logged', 'unknown', 2000000, true, '{sent_at,/meta/trace}', '{P0001,23}', 'execute', 'enforce', 'ignore', 'regress_idempotent_victim');
 SELECT outcome, response FROM public.idempotent_replay('hostile', 'k1', 'scope');
 SELECT outcome, failed, response FROM public.idempotent_run('hostile', 'k6', '1', 'evil.raises(pg_catalog.jsonb)', 'scope');
 SELECT durability FROM public.idempotent_operation('hostile', durability => 'unlogged', role => '-');

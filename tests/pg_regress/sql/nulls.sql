@@ -26,7 +26,7 @@ BEGIN
         ('idempotent_checkpoint', 'lease', '{operation,''nulls'',key,''k'',checkpoint,''1'',scope,''s'',fence,FENCE}'),
         ('idempotent_replay', NULL, '{operation,''nulls'',key,''k'',scope,''s''}'),
         ('idempotent_run', NULL, '{operation,''nulls'',key,''k'',request,''1'',handler,''nulls_handler(jsonb)'',scope,''s'',wait,''0'',first_sent,now(),strict,true}'),
-        ('idempotent_operation', NULL, '{name,''nulls'',retention,''1 day'',failure_retention,''1 day'',response_retention,''1 day'',lease,''1 day'',wait,''1 day'',durability,''unlogged'',on_lapse,''retry'',max_response_bytes,1,scope_required,true,fingerprint_exclude,"''{a}''",store_failures,"''{23}''",after_reset,''unknown'',mode,''enforce'',role,''regress_idempotent_nulls''}'),
+        ('idempotent_operation', NULL, '{name,''nulls'',retention,''1 day'',failure_retention,''1 day'',response_retention,''1 day'',lease,''1 day'',wait,''1 day'',durability,''unlogged'',on_lapse,''retry'',max_response_bytes,1,scope_required,true,fingerprint_exclude,"''{a}''",store_failures,"''{23}''",after_reset,''unknown'',mode,''enforce'',key_dates,''use'',role,''regress_idempotent_nulls''}'),
         ('idempotent_explain', NULL, '{operation,''nulls'',key,''k'',scope,''s''}'),
         ('idempotent_new_key', NULL, '{at,now()}'),
         ('idempotent_request_key', NULL, '{request,''1''}'),

@@ -17,7 +17,7 @@ END $$;
 -- the defaults
 SELECT * FROM idempotent_operation('operation');
 -- every setting
-SELECT * FROM idempotent_operation('operation', '7 days', '1 hour', '1 day', '30 seconds', '5 seconds', 'logged', 'unknown', 2000000, true, '{sent_at,/meta/trace}', '{P0001,23}', 'execute', 'enforce', 'regress_idempotent_operation');
+SELECT * FROM idempotent_operation('operation', '7 days', '1 hour', '1 day', '30 seconds', '5 seconds', 'logged', 'unknown', 2000000, true, '{sent_at,/meta/trace}', '{P0001,23}', 'execute', 'enforce', 'ignore', 'regress_idempotent_operation');
 SELECT * FROM idempotent.operation WHERE name = 'operation';
 -- null leaves a setting as it is
 SELECT * FROM idempotent_operation('operation');
@@ -37,7 +37,7 @@ SELECT (idempotent_operation('operation', wait => '4 seconds')).*;
 SELECT a AS arguments, pg_temp.refusal(format('SELECT idempotent_operation(''operation'', %s)', a)) FROM unnest(ARRAY[
     $$retention => '0'$$, $$retention => '-1 day'$$, $$retention => '200 years'$$, $$failure_retention => '0'$$, $$failure_retention => '-1 s'$$, $$response_retention => '-1 s'$$, $$response_retention => '200 years'$$,
     $$lease => '-1 s'$$, $$lease => '200 years'$$, $$wait => '-1 s'$$, $$wait => '200 years'$$, $$durability => 'wooden'$$, $$durability => ''$$, $$on_lapse => 'panic'$$, $$max_response_bytes => -1$$,
-    $$fingerprint_exclude => '{""}'$$, $$fingerprint_exclude => '{/a~2b}'$$, $$fingerprint_exclude => '{/a~}'$$, $$store_failures => '{P}'$$, $$store_failures => '{40001}'$$, $$after_reset => 'pray'$$, $$mode => 'watch'$$, $$mode => ''$$]) AS a;
+    $$fingerprint_exclude => '{""}'$$, $$fingerprint_exclude => '{/a~2b}'$$, $$fingerprint_exclude => '{/a~}'$$, $$store_failures => '{P}'$$, $$store_failures => '{40001}'$$, $$after_reset => 'pray'$$, $$mode => 'watch'$$, $$mode => ''$$, $$key_dates => 'never'$$]) AS a;
 SELECT idempotent_operation('operation', durability => 'wooden');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotent_operation('operation', max_response_bytes => -1);

@@ -13,12 +13,11 @@ const STATES: [(State, &str); 6] = [
 /// An end, and whether it is past: now is.
 const ENDS: [(Timestamp, bool); 4] =
     [(i64::MIN, true), (NOW, true), (NOW + 1, false), (i64::MAX, false)];
-const AGES: [(Age, &str); 5] = [
+const AGES: [(Age, &str); 4] = [
     (Age::Undated, "undated"),
     (Age::Fresh(NOW), "fresh"),
     (Age::TooOld { since: 0 }, "old"),
     (Age::Lost { since: 0 }, "lost"),
-    (Age::Future, "future"),
 ];
 
 fn print(version: i16, byte: u8) -> Fingerprint {
@@ -94,16 +93,13 @@ const RULES: &str = "
     -       *        *           *        *             undated|fresh  *         claim
     -       *        *           *        *             old            *         expired
     -       *        *           *        *             lost           *         unknown
-    -       *        *           *        *             future         *         future
     c|f|s|a past     *           *        *             undated|fresh  *         claim
     c|f|s|a past     *           *        *             old            *         expired
     c|f|s|a past     *           *        *             lost           *         unknown
-    c|f|s|a past     *           *        *             future         *         future
     a       ahead    *           *        *             *              *         claim
     p       past     lapsed      *        *             undated|fresh  *         claim
     p       past     lapsed      *        *             old            *         expired
     p       past     lapsed      *        *             lost           *         unknown
-    p       past     lapsed      *        *             future         *         future
     c       ahead    *           same     *             *              *         replay
     f       ahead    *           same     *             *              *         failure
     c|f     ahead    *           other    *             *              *         mismatch
@@ -131,7 +127,6 @@ fn outcome(verdict: Verdict) -> &'static str {
         Verdict::Expired => "expired",
         Verdict::Unknown => "unknown",
         Verdict::Sealed => "sealed",
-        Verdict::Future => "future",
     }
 }
 
@@ -178,7 +173,7 @@ fn every_case_is_judged_by_the_rules() {
     }
     table.assert_all_used();
     // 6 states, 5 fingerprints, 2 attempts, 5 leases, 4 expiries, mine or not; or no record.
-    assert_eq!(cases, (6 * 5 * 2 * 5 * 4 * 2 + 1) * (5 * 2 * 3) * 2);
+    assert_eq!(cases, (6 * 5 * 2 * 5 * 4 * 2 + 1) * (4 * 2 * 3) * 2);
 }
 
 #[test]
@@ -260,17 +255,9 @@ fn strict_raises_what_is_no_answer() {
         Verdict::Held,
         Verdict::Replay { failed: false },
         Verdict::Replay { failed: true },
-        Verdict::Future,
     ] {
         assert_eq!(strict_error(verdict, &identity()), None);
     }
-}
-
-#[test]
-fn a_key_from_the_future_is_a_bad_key() {
-    let error = future_error(&identity());
-    assert_eq!(error.code, Code::BadKey);
-    assert_well_formed(&error);
 }
 
 #[test]

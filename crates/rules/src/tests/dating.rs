@@ -13,14 +13,18 @@ fn key_at(at: Timestamp) -> String {
     new_key(at - UNIX_EPOCH, [0x5a; 10])
 }
 
+fn dates(first_sent: Option<Timestamp>, key: &str) -> Dates {
+    Dates::of(first_sent, key.as_bytes(), KeyDates::Use)
+}
+
 fn age(first_sent: Option<Timestamp>, key: &str) -> Age {
-    date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW, Timestamp::MIN)
+    dates(first_sent, key).age(NOW, RETENTION, SKEW, Timestamp::MIN)
 }
 
 #[test]
 fn what_was_sent_before_a_loss_may_have_been_lost() {
     let age = |first_sent, key: &str, lost_before| {
-        date(first_sent, key.as_bytes(), NOW, RETENTION, SKEW, lost_before)
+        dates(first_sent, key).age(NOW, RETENTION, SKEW, lost_before)
     };
     let sent = NOW - HOUR;
     assert_eq!(age(Some(sent), "k", sent), Age::Fresh(sent));
@@ -30,7 +34,8 @@ fn what_was_sent_before_a_loss_may_have_been_lost() {
     // What is refused anyway is refused for that.
     let old = NOW - RETENTION - SKEW - 1;
     assert_eq!(age(Some(old), "k", NOW), Age::TooOld { since: old });
-    assert_eq!(age(Some(NOW + SKEW + 1), "k", i64::MAX), Age::Future);
+    // No date, no loss.
+    assert_eq!(age(Some(NOW + SKEW + 1), "k", i64::MAX), Age::Undated);
 }
 
 #[test]
@@ -94,7 +99,7 @@ fn an_age_has_sharp_edges() {
         assert_eq!(age(Some(first_sent), "k"), Age::Fresh(first_sent));
     }
     assert_eq!(age(Some(oldest - 1), "k"), Age::TooOld { since: oldest - 1 });
-    assert_eq!(age(Some(newest + 1), "k"), Age::Future);
+    assert_eq!(age(Some(newest + 1), "k"), Age::Undated);
     assert_eq!(age(None, "k"), Age::Undated);
 }
 
@@ -106,40 +111,75 @@ fn a_key_dates_itself_to_the_millisecond() {
     assert_eq!(age(None, &key_at(oldest)), Age::Fresh(oldest));
     assert_eq!(age(None, &key_at(oldest - 1)), Age::TooOld { since: oldest - 1000 });
     assert_eq!(age(None, &key_at(newest)), Age::Fresh(newest));
-    assert_eq!(age(None, &key_at(newest + 1000)), Age::Future);
+    assert_eq!(age(None, &key_at(newest + 1000)), Age::Undated);
 }
 
 #[test]
 fn a_dated_key_is_known_until_its_date_refuses_it() {
     let done = NOW;
-    let kept = |sent| kept_until(sent, done, RETENTION, SKEW);
+    let kept = |sent| dates(sent, "k").kept_until(done, RETENTION, SKEW);
     assert_eq!(kept(None), done + RETENTION);
     for sent in [NOW, NOW - 1, NOW - SKEW, NOW + SKEW] {
         let until = kept(Some(sent));
         assert!(until >= done + RETENTION);
-        let age = |now| date(Some(sent), b"k", now, RETENTION, SKEW, Timestamp::MIN);
+        let age = |now| dates(Some(sent), "k").age(now, RETENTION, SKEW, Timestamp::MIN);
         assert_eq!(age(until), Age::TooOld { since: sent }, "{sent}");
     }
     // Long worked on: the retention counts from when it was done.
     assert_eq!(kept(Some(NOW - HOUR)), done + RETENTION);
-    assert_eq!(kept(Some(i64::MAX)), i64::MAX);
+    // What is no date keeps nothing.
+    assert_eq!(kept(Some(i64::MAX)), done + RETENTION);
+    assert_eq!(kept(Some(NOW + RETENTION + 1)), done + RETENTION);
 }
 
 #[test]
-fn first_sent_wins_over_the_key() {
+fn a_key_of_a_clock_ahead_is_known_until_its_date_refuses_it() {
+    let ahead = 10 * SKEW;
+    let key = dates(None, &key_at(NOW + ahead));
+    assert_eq!(key.age(NOW, RETENTION, SKEW, Timestamp::MIN), Age::Undated);
+    let until = key.kept_until(NOW, RETENTION, SKEW);
+    let since = NOW + ahead;
+    assert_eq!(key.age(until, RETENTION, SKEW, Timestamp::MIN), Age::TooOld { since });
+    assert_eq!(key.age(until - 1, RETENTION, SKEW, Timestamp::MIN), Age::Fresh(since));
+}
+
+#[test]
+fn whichever_date_comes_with_the_next_call_is_waited_for() {
+    let (early, late) = (NOW - HOUR, NOW + SKEW);
+    for dates in [dates(Some(early), &key_at(late)), dates(Some(late), &key_at(early))] {
+        let until = dates.kept_until(NOW, RETENTION, SKEW);
+        for one in [Some(early), Some(late)] {
+            let age = self::dates(one, "k").age(until, RETENTION, SKEW, Timestamp::MIN);
+            assert!(matches!(age, Age::TooOld { .. }), "{age:?}");
+        }
+    }
+}
+
+#[test]
+fn dates_of_keys_can_be_left_out_of_account() {
+    let old = key_at(NOW - 2 * RETENTION);
+    let ignoring = |first_sent| Dates::of(first_sent, old.as_bytes(), KeyDates::Ignore);
+    assert_eq!(ignoring(None).age(NOW, RETENTION, SKEW, i64::MAX), Age::Undated);
+    assert_eq!(ignoring(None).kept_until(NOW, RETENTION, SKEW), NOW + RETENTION);
+    // What the caller says is not the key's.
+    assert_eq!(ignoring(Some(NOW)).sent(NOW, SKEW), Some(NOW));
+}
+
+#[test]
+fn the_earlier_date_counts() {
     let (old, new) = (key_at(NOW - 2 * RETENTION), key_at(NOW));
-    assert_eq!(age(Some(NOW), &old), Age::Fresh(NOW));
     let since = NOW - 2 * RETENTION;
+    assert_eq!(age(Some(NOW), &old), Age::TooOld { since });
     assert_eq!(age(Some(since), &new), Age::TooOld { since });
-    assert_eq!(age(Some(NOW + HOUR), &new), Age::Future);
+    // One that is no date is not the earlier one.
+    assert_eq!(age(Some(NOW + HOUR), &new), Age::Fresh(NOW));
+    assert_eq!(age(Some(NOW), &key_at(NOW + HOUR)), Age::Fresh(NOW));
 }
 
 #[test]
-fn a_key_from_a_far_future_is_no_date_but_a_first_sent_is() {
-    let limit = NOW + FURTHEST;
-    assert_eq!(age(None, &key_at(limit)), Age::Future);
-    assert_eq!(age(None, &key_at(limit + 1000)), Age::Undated);
-    assert_eq!(age(Some(limit + 1), "k"), Age::Future);
+fn a_date_further_ahead_than_clocks_are_off_is_none() {
+    assert_eq!(age(None, &key_at(NOW + HOUR)), Age::Undated);
+    assert_eq!(age(Some(NOW + HOUR), "k"), Age::Undated);
     // An md5 as a uuid that happens to look like version 7.
     assert_eq!(age(None, "9e107d9d-372b-7b68-9bd8-1d3542a419d6"), Age::Undated);
 }
@@ -147,12 +187,14 @@ fn a_key_from_a_far_future_is_no_date_but_a_first_sent_is() {
 #[test]
 fn infinities_are_ends_and_nothing_overflows() {
     assert_eq!(age(Some(i64::MIN), "k"), Age::TooOld { since: i64::MIN });
-    assert_eq!(age(Some(i64::MAX), "k"), Age::Future);
+    assert_eq!(age(Some(i64::MAX), "k"), Age::Undated);
     for now in [i64::MIN, 0, i64::MAX] {
         for first_sent in [None, Some(i64::MIN), Some(0), Some(i64::MAX)] {
             for length in [0, i64::MAX] {
                 let key = "ffffffff-ffff-7fff-bfff-ffffffffffff";
-                let _ = date(first_sent, key.as_bytes(), now, length, length, now);
+                let dates = dates(first_sent, key);
+                let _ = dates.age(now, length, length, now);
+                let _ = dates.kept_until(now, length, length);
             }
         }
     }

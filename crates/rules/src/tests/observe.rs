@@ -22,7 +22,6 @@ fn what_would_have_been_answered_is_told_apart() {
         (Verdict::Expired, Some(Observed::Expired)),
         (Verdict::Unknown, Some(Observed::Unknown)),
         (Verdict::Sealed, Some(Observed::Sealed)),
-        (Verdict::Future, Some(Observed::BadKey)),
     ];
     for (verdict, observed) in cases {
         assert_eq!(Observed::of(verdict), observed, "{verdict:?}");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::KeyDates;
 use crate::table::Table;
 
 const NOW: Timestamp = 789_004_800_000_000;
@@ -77,7 +78,10 @@ const SKEW: Micros = 5_000_000;
 #[test]
 fn an_answer_is_kept_as_the_call_says_or_as_its_operation() {
     let policy = Policy::default();
-    let at = |failed, given, sent| answer_expires(&policy, failed, given, sent, NOW, SKEW) - NOW;
+    let at = |failed, given, sent| {
+        let dates = Dates::of(sent, b"k", KeyDates::Use);
+        answer_expires(&policy, failed, given, dates, NOW, SKEW) - NOW
+    };
     assert_eq!(at(false, None, None), DAY);
     assert_eq!(at(true, None, None), policy.failure_retention);
     assert_eq!(at(false, Some(7), None), 7);

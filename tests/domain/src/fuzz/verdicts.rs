@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::budget::hold;
 use rules::Timestamp;
-use rules::claim::{Request, Verdict, future_error, judge, strict_error};
+use rules::claim::{Request, Verdict, judge, strict_error};
 use rules::dating::Age;
 use rules::finish::{FenceVerdict, check_fence, fence_error};
 use rules::identity::Identity;
@@ -66,7 +66,6 @@ fn ages() -> BoxedStrategy<Age> {
         times().prop_map(Age::Fresh),
         times().prop_map(|since| Age::TooOld { since }),
         times().prop_map(|since| Age::Lost { since }),
-        Just(Age::Future),
     ]
     .boxed()
 }
@@ -113,7 +112,7 @@ fn a_claim_is_given_only_where_nothing_stands_in_its_way() {
                 prop_assert!(retry_after > 0);
             }
             let identity = Identity::new(Some(b"op"), Some(b""), Some(b"k")).unwrap();
-            let _ = (strict_error(verdict, &identity), future_error(&identity));
+            let _ = strict_error(verdict, &identity);
             Ok(())
         },
     );

@@ -158,6 +158,7 @@ fn text(rng: &mut Rng, name: &str) -> String {
             "on_lapse" => &["'retry'", "'unknown'"],
             "after_reset" => &["'unknown'", "'execute'"],
             "mode" => &["'enforce'", "'observe'"],
+            "key_dates" => &["'use'", "'ignore'"],
             "consumer" => &["'op'", "'op'", "'theirs'", "'strict'", "'short'", "'watched'"],
             "message_id" => KEYS,
             "resource" | "partition" => &["'r1'", "'r1'", "'r2'"],
