@@ -39,7 +39,7 @@ COMMENT ON COLUMN idempotent.operation.durability IS 'where records live: unlogg
 COMMENT ON COLUMN idempotent.operation.on_lapse IS 'what a lapsed lease leads to: retry (the next caller takes over) or unknown';
 COMMENT ON COLUMN idempotent.operation.max_response_bytes IS 'a larger answer is recorded without its body';
 COMMENT ON COLUMN idempotent.operation.scope_required IS 'refuse calls without a scope';
-COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers; a change makes the keys already stored answer mismatch';
+COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers, with * for every element of an array; a change makes the keys already stored answer mismatch';
 COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes of a handler''s errors that idempotent_run stores as failures';
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';

@@ -11,10 +11,9 @@
 use pgrx::pg_sys::{
     Buffer, CatalogIndexState, CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck,
     ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG,
-    List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Numeric, Oid,
-    RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId,
-    SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper,
-    varlena,
+    List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure,
+    Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc,
+    TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -117,7 +116,7 @@ unsafe extern "C-unwind" {
     ) -> TM_Result::Type;
     // storage/bufmgr.h
     pub fn ReleaseBuffer(buffer: Buffer);
-    // fmgr.h, utils/jsonb.h, utils/numeric.h
+    // fmgr.h, utils/jsonb.h
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     pub fn JsonbIteratorInit(container: *mut JsonbContainer) -> *mut JsonbIterator;
     pub fn JsonbIteratorNext(
@@ -125,7 +124,6 @@ unsafe extern "C-unwind" {
         value: *mut JsonbValue,
         skip_nested: bool,
     ) -> JsonbIteratorToken::Type;
-    pub fn numeric_normalize(number: Numeric) -> *mut c_char;
     // mb/pg_wchar.h
     pub fn pg_server_to_any(text: *const c_char, length: c_int, encoding: c_int) -> *mut c_char;
     // utils/palloc.h, utils/memutils.h

@@ -1,6 +1,7 @@
 //! jsonb, read by its iterator and never as text.
 
 use crate::pg::datum::encoding::{to_server, to_utf8_uncaught};
+use crate::pg::datum::numeric;
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, JsonbIteratorToken, jbvType};
@@ -8,7 +9,6 @@ use rules::error::{Code, Error, Result};
 use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Canonical;
 use rules::request::token::Token;
-use std::ffi::CStr;
 
 /// SHA-256 over the canonical form of a jsonb value, without the excluded members.
 ///
@@ -49,6 +49,7 @@ impl Reading<'_> {
             // A scalar is stored as an array of one that says so; its brackets are not part of it.
             let mut is_scalar = false;
             loop {
+                subtransaction::serve_interrupts();
                 match raw::JsonbIteratorNext(&mut iterator, &mut value, false) {
                     JsonbIteratorToken::WJB_DONE => break,
                     JsonbIteratorToken::WJB_BEGIN_OBJECT => canonical.token(Token::BeginObject),
@@ -80,11 +81,11 @@ impl Reading<'_> {
             let canonical = &mut *self.canonical;
             match value.type_ {
                 jbvType::jbvString => canonical.token(Token::String(string(value))),
-                jbvType::jbvNumeric => {
-                    let digits = raw::numeric_normalize(value.val.numeric);
-                    canonical.token(Token::Number(CStr::from_ptr(digits).to_bytes()));
-                    raw::pfree(digits.cast());
-                }
+                jbvType::jbvNumeric => match numeric::digits(value.val.numeric) {
+                    Some(digits) => canonical.token(Token::Digits(digits)),
+                    // No JSON says so, but somebody may have built it.
+                    None => canonical.token(Token::Number(b"NaN")),
+                },
                 jbvType::jbvBool => canonical.token(Token::Bool(value.val.boolean)),
                 _ => canonical.token(Token::Null),
             }

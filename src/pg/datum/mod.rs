@@ -4,6 +4,7 @@ pub mod array;
 pub mod encoding;
 pub mod jsonb;
 pub mod make;
+pub mod numeric;
 pub mod row;
 pub mod text;
 pub mod varlena;

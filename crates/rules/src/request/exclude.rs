@@ -7,8 +7,10 @@ use crate::request::token::Token;
 /// The members that a fingerprint leaves out.
 ///
 /// Each entry is the name of a top-level member, or, when it starts with `/`, a JSON Pointer (RFC
-/// 6901) to a member at any depth. A pointer leads through objects only: arrays are not entered,
-/// so `/items/0` names the member `0` of an object `items` and nothing in an array of that name.
+/// 6901) to a member at any depth. A pointer leads through objects and, where it says `*`, through
+/// every element of an array: `/items/*/seen_at`. One element alone cannot be named, so `/items/0`
+/// names the member `0` of an object `items` and nothing in an array of that name; `*` in an object
+/// is the member of that name.
 /// A top-level member whose name starts with `/` is named by a pointer (`/~1name`).
 #[derive(Default, Clone, Debug, PartialEq, Eq)]
 pub struct Exclusions {
@@ -82,8 +84,8 @@ fn parse_entry(entry: &[u8]) -> Result<Vec<Vec<u8>>> {
     let refuse = |problem: &str| {
         Error::new(Code::InvalidParameter, format!("fingerprint_exclude has {problem}")).hint(
             "Name a top-level member, such as 'sent_at', or a member further down by a \
-            JSON Pointer, such as '/meta/sent_at'; in a pointer '~' is written '~0' and '/' \
-            is written '~1'.",
+            JSON Pointer, such as '/meta/sent_at', or '/items/*/sent_at' in every element of \
+            an array; in a pointer '~' is written '~0' and '/' is written '~1'.",
         )
     };
     let Some((&first, rest)) = entry.split_first() else {
@@ -115,12 +117,24 @@ fn unescape(name: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
+/// What stands for every element of an array.
+const EVERY: &[u8] = b"*";
+
+/// An object or array that is open, and that the tree leads through.
+#[derive(Clone, Copy)]
+enum Open {
+    /// An object, and its node.
+    Members(usize),
+    /// An array, and the node of each of its elements.
+    Elements(usize),
+}
+
 /// Follows a document along the tree of names and says which tokens count.
 pub(crate) struct Tracker<'e> {
     exclusions: &'e Exclusions,
-    /// The nodes of the open objects that the tree leads through, outermost first: never more than
-    /// the longest entry has names.
-    path: Vec<usize>,
+    /// The open objects and arrays that the tree leads through, outermost first: never more than the
+    /// longest entry has names.
+    path: Vec<Open>,
     /// The node that the last name led to: that of the value right behind it.
     next: Option<usize>,
     /// How many objects and arrays are open below the path, where nothing can be excluded.
@@ -146,6 +160,13 @@ impl<'e> Tracker<'e> {
             }
             return false;
         }
+        let ends = matches!(token, Token::EndObject | Token::EndArray);
+        if self.aside == 0
+            && !ends
+            && let Some(Open::Elements(node)) = self.path.last()
+        {
+            self.lead_to(Some(*node));
+        }
         if self.omit {
             self.omit = false;
             self.omitting = usize::from(matches!(token, Token::BeginObject | Token::BeginArray));
@@ -153,11 +174,11 @@ impl<'e> Tracker<'e> {
         }
         match token {
             Token::Member(name) => return self.enter(name),
-            Token::BeginObject => match self.next {
-                Some(node) if self.aside == 0 => self.path.push(node),
-                _ => self.aside += 1,
-            },
-            Token::BeginArray => self.aside += 1,
+            Token::BeginObject => self.open(self.next.map(Open::Members)),
+            Token::BeginArray => {
+                let every = self.next.and_then(|node| self.exclusions.child(node, EVERY));
+                self.open(every.map(Open::Elements));
+            }
             Token::EndObject | Token::EndArray => {
                 if self.aside > 0 {
                     self.aside -= 1;
@@ -170,13 +191,26 @@ impl<'e> Tracker<'e> {
         true
     }
 
+    fn open(&mut self, led_through: Option<Open>) {
+        match led_through {
+            Some(open) if self.aside == 0 => self.path.push(open),
+            _ => self.aside += 1,
+        }
+    }
+
     fn enter(&mut self, name: &[u8]) -> bool {
-        self.next = match self.path.last() {
-            Some(&parent) if self.aside == 0 => self.exclusions.child(parent, name),
+        let node = match self.path.last() {
+            Some(Open::Members(parent)) if self.aside == 0 => self.exclusions.child(*parent, name),
             _ => None,
         };
-        self.omit = self.next.is_some_and(|node| self.exclusions.nodes[node].excluded);
+        self.lead_to(node);
         !self.omit
+    }
+
+    /// The value that comes next is that of a node, or of none.
+    fn lead_to(&mut self, node: Option<usize>) {
+        self.next = node;
+        self.omit = node.is_some_and(|node| self.exclusions.nodes[node].excluded);
     }
 }
 

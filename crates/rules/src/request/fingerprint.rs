@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::request::exclude::{Exclusions, Tracker};
-use crate::request::number::Number;
+use crate::request::number::{Digits, Number};
 use crate::request::token::Token;
 
 /// Canonical `jsonb`, as [`Canonical`] reads it.
@@ -109,6 +109,7 @@ impl<'e> Canonical<'e> {
             Token::Member(name) => self.text(b'k', name),
             Token::String(text) => self.text(b'"', text),
             Token::Number(text) => self.number(text),
+            Token::Digits(digits) => self.digits(digits),
             Token::Bool(true) => self.write(b"t"),
             Token::Bool(false) => self.write(b"f"),
             Token::Null => self.write(b"n"),
@@ -132,10 +133,24 @@ impl<'e> Canonical<'e> {
                 for piece in digits.split(|&byte| byte == b'.') {
                     self.write(piece);
                 }
-                self.varint(((exponent << 1) ^ (exponent >> 63)).cast_unsigned());
+                self.exponent(exponent);
             }
             None => self.text(b'r', text),
         }
+    }
+
+    fn digits(&mut self, digits: Digits<'_>) {
+        let Some(significant) = digits.significant() else {
+            return self.write(b"0");
+        };
+        self.write(if digits.negative { b"-" } else { b"+" });
+        self.varint(significant.count() as u64);
+        significant.write(|decimals| self.write(decimals));
+        self.exponent(significant.exponent);
+    }
+
+    fn exponent(&mut self, exponent: i64) {
+        self.varint(((exponent << 1) ^ (exponent >> 63)).cast_unsigned());
     }
 
     fn text(&mut self, tag: u8, text: &[u8]) {

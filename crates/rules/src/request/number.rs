@@ -60,6 +60,66 @@ impl<'a> Number<'a> {
     }
 }
 
+/// A number as Postgres stores it: digits to the base of 10,000, the highest first, and the power of
+/// 10,000 that the first of them counts. So `1e131071` is one digit, and nobody writes its zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits<'a> {
+    pub negative: bool,
+    /// Each of 0 to 9999.
+    pub digits: &'a [i16],
+    pub weight: i16,
+}
+
+/// What counts of [`Digits`], as [`Number::Decimal`] has it.
+pub(crate) struct Significant<'a> {
+    /// From the first digit that is not zero to the last.
+    pub digits: &'a [i16],
+    /// How many decimal zeros the first of them begins with, and the last ends with.
+    pub leading: usize,
+    pub trailing: usize,
+    /// The power of ten that the last decimal digit that counts counts.
+    pub exponent: i64,
+}
+
+impl<'a> Digits<'a> {
+    /// Decimal digits of one to the base of 10,000.
+    pub(crate) const DECIMALS: usize = 4;
+
+    /// `None` for zero.
+    pub(crate) fn significant(self) -> Option<Significant<'a>> {
+        let first = self.digits.iter().position(|digit| *digit != 0)?;
+        let last = self.digits.iter().rposition(|digit| *digit != 0)?;
+        let (highest, lowest) = (self.digits[first], self.digits[last]);
+        let leading = [1000, 100, 10].iter().filter(|power| highest < **power).count();
+        let trailing = [10, 100, 1000].iter().filter(|power| lowest % **power == 0).count();
+        let power = i64::from(self.weight) - i64::try_from(last).ok()?;
+        Some(Significant {
+            digits: &self.digits[first..=last],
+            leading,
+            trailing,
+            exponent: power * 4 + i64::try_from(trailing).ok()?,
+        })
+    }
+}
+
+impl Significant<'_> {
+    /// How many decimal digits count.
+    pub(crate) fn count(&self) -> usize {
+        self.digits.len() * Digits::DECIMALS - self.leading - self.trailing
+    }
+
+    /// Calls `write` with the decimal digits that count, a few at a time.
+    pub(crate) fn write(&self, mut write: impl FnMut(&[u8])) {
+        let last = self.digits.len() - 1;
+        for (at, digit) in self.digits.iter().enumerate() {
+            let decimals = [1000, 100, 10, 1].map(|power| b'0' + (digit / power % 10) as u8);
+            let begin = if at == 0 { self.leading } else { 0 };
+            let end = Digits::DECIMALS - if at == last { self.trailing } else { 0 };
+            write(&decimals[begin..end]);
+        }
+    }
+}
+
 fn sign(text: &[u8]) -> (bool, &[u8]) {
     match text.split_first() {
         Some((b'-', rest)) => (true, rest),

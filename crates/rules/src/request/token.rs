@@ -1,5 +1,7 @@
 //! A piece of a JSON document, in the order in which it is read.
 
+use crate::request::number::Digits;
+
 /// A piece of a JSON document, in the order of the text.
 #[derive(Debug, Clone, Copy)]
 pub enum Token<'a> {
@@ -17,6 +19,8 @@ pub enum Token<'a> {
     String(&'a [u8]),
     /// A number in any decimal spelling, with or without an exponent.
     Number(&'a [u8]),
+    /// A number as its digits, however long it would be written out.
+    Digits(Digits<'a>),
     /// `true` or `false`
     Bool(bool),
     /// `null`

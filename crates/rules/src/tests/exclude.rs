@@ -50,7 +50,29 @@ fn only_what_is_named_vanishes() {
 }
 
 #[test]
-fn arrays_are_not_entered_and_scalars_have_no_members() {
+fn every_element_of_an_array_can_be_meant() {
+    let json = r#"{"items":[{"id":1,"at":1},{"at":{"b":[2]},"id":2},[{"at":3}],4,{}],"at":5}"#;
+    assert_eq!(
+        without(json, &["/items/*/at"]),
+        whole(r#"{"items":[{"id":1},{"id":2},[{"at":3}],4,{}],"at":5}"#)
+    );
+    assert_eq!(
+        without(json, &["/items/*/*/at", "/items/*/at/b"]),
+        whole(r#"{"items":[{"id":1,"at":1},{"at":{},"id":2},[{}],4,{}],"at":5}"#)
+    );
+    assert_eq!(without(json, &["/items/*"]), whole(r#"{"items":[],"at":5}"#));
+    assert_eq!(without(json, &["/items/*/id/*", "/*", "/at/*", "*"]), whole(json));
+    assert_eq!(without(r#"[{"at":1},[{"at":2}]]"#, &["/*/at"]), whole(r#"[{},[{"at":2}]]"#));
+    assert_eq!(without(r#"[[1],[{"at":2}]]"#, &["/*/*/at"]), whole("[[1],[{}]]"));
+    // In an object it is a member's name.
+    assert_eq!(
+        without(r#"{"items":{"*":{"at":1}}}"#, &["/items/*/at"]),
+        whole(r#"{"items":{"*":{}}}"#)
+    );
+}
+
+#[test]
+fn arrays_are_not_entered_otherwise_and_scalars_have_no_members() {
     for json in [
         r#"[{"a":1}]"#,
         r#"[[{"a":1}],{"a":1}]"#,
@@ -117,12 +139,16 @@ fn a_pointer_may_be_as_deep_as_it_likes() {
 
 /// What excluding should leave, worked out on the document itself.
 fn prune(value: &mut Value, path: &[String]) {
-    if let (Value::Object(members), Some((name, rest))) = (value, path.split_first()) {
-        if rest.is_empty() {
-            members.remove(name);
-        } else if let Some(member) = members.get_mut(name) {
-            prune(member, rest);
+    match (value, path.split_first()) {
+        (Value::Object(members), Some((name, []))) => drop(members.remove(name)),
+        (Value::Object(members), Some((name, rest))) => {
+            members.get_mut(name).into_iter().for_each(|member| prune(member, rest));
         }
+        (Value::Array(elements), Some((every, []))) if every == "*" => elements.clear(),
+        (Value::Array(elements), Some((every, rest))) if every == "*" => {
+            elements.iter_mut().for_each(|element| prune(element, rest));
+        }
+        _ => {}
     }
 }
 
@@ -135,7 +161,10 @@ proptest! {
     #[test]
     fn excluding_is_removing(
         value in prop::collection::btree_map(names(), documents(), 0..5),
-        paths in prop::collection::vec(prop::collection::vec(names(), 1..4), 0..5),
+        paths in prop::collection::vec(
+            prop::collection::vec(prop_oneof![3 => names(), 1 => Just("*".to_owned())], 1..4),
+            0..5,
+        ),
     ) {
         let value = Value::Object(value.into_iter().collect());
         let exclude = Exclusions::parse(paths.iter().map(|path| pointer(path))).unwrap();
