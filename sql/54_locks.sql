@@ -39,12 +39,12 @@ COMMENT ON FUNCTION idempotent_lock(text, text, interval, text) IS
 CREATE FUNCTION idempotent_unlock(
     resource text,
     key      text,
-    fence    bigint,
-    scope    text = ''
+    scope    text = '',
+    fence    bigint = NULL
 ) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_unlock';
-COMMENT ON FUNCTION idempotent_unlock(text, text, bigint, text) IS
+COMMENT ON FUNCTION idempotent_unlock(text, text, text, bigint) IS
 'give a resource back; false if it is no longer held with this key and fence';
 
-REVOKE ALL ON FUNCTION idempotent_lock(text, text, interval, text), idempotent_unlock(text, text, bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotent_lock(text, text, interval, text), idempotent_unlock(text, text, text, bigint) FROM PUBLIC;
 GRANT SELECT ON idempotent.locks TO pg_monitor;

@@ -63,12 +63,12 @@ SELECT demo_lock.expect('B writes', demo_lock.write('by B', :b_fence));
 \echo
 \echo '3. A wakes up and goes on where it was. Its fence gives it away, here and at the report.'
 \set ECHO queries
-SELECT idempotent_unlock(:'resource', 'worker-A', :a_fence) AS unlocked
+SELECT idempotent_unlock(:'resource', 'worker-A', fence => :a_fence) AS unlocked
 \gset
 SELECT demo_lock.write('by A, late', :a_fence) AS written
 \gset
 \set ECHO none
 \echo '   => unlocked:' :unlocked', written:' :written
 SELECT demo_lock.expect('A gives back nothing of B''s, and writes nothing', :'unlocked' = 'f' AND :'written' = 'f');
-SELECT demo_lock.expect('B gives it back', idempotent_unlock(:'resource', 'worker-B', :b_fence));
+SELECT demo_lock.expect('B gives it back', idempotent_unlock(:'resource', 'worker-B', fence => :b_fence));
 \echo

@@ -15,7 +15,7 @@ arguments! {
         resource: Text, key: Text, ttl: Interval, scope: Text,
     }
     UNLOCK: Unlock = "idempotent_unlock" {
-        resource: Text, key: Text, fence: Int8, scope: Text,
+        resource: Text, key: Text, scope: Text, fence: Int8,
     }
 }
 

@@ -36,7 +36,7 @@ fn a_lock_that_was_granted_survives_a_crash() -> Result<()> {
     let mut wire = cluster.server().wire();
     let kept = wire.run("SELECT expires_at FROM idempotent.locks").value().to_owned();
     assert_eq!(kept, until, "an extension, too");
-    wire.run(&format!("SELECT idempotent_unlock('report', 'one', {fence})"));
+    wire.run(&format!("SELECT idempotent_unlock('report', 'one', fence => {fence})"));
     let (acquired, next) = lock(&mut wire, "two", "1 hour");
     assert!(acquired && next > fence, "{next} after {fence}");
     Ok(())
@@ -71,7 +71,8 @@ fn many_who_want_a_resource_have_it_one_at_a_time_and_fences_grow() {
                     // Asking again is no other grant.
                     assert_eq!(lock(&mut wire, &key, "1 hour"), (true, fence));
                     inside.lock().unwrap().0 = None;
-                    let unlock = format!("SELECT idempotent_unlock('report', '{key}', {fence})");
+                    let unlock =
+                        format!("SELECT idempotent_unlock('report', '{key}', fence => {fence})");
                     assert_eq!(wire.run(&unlock).value(), "t");
                 }
             });
@@ -102,7 +103,9 @@ fn who_waited_gets_a_fence_as_of_the_grant() {
                     assert!(acquired, "whoever had it has given it back, or rolled back");
                     granted.lock().unwrap().push(fence);
                     if fence % 2 == 0 {
-                        wire.run(&format!("SELECT idempotent_unlock('report', '{key}', {fence})"));
+                        wire.run(&format!(
+                            "SELECT idempotent_unlock('report', '{key}', fence => {fence})"
+                        ));
                         wire.run("COMMIT");
                     } else {
                         wire.run("ROLLBACK");

@@ -16,15 +16,15 @@ SELECT acquired FROM idempotent_lock('report', 'WORKER-1', '1 hour');
 SELECT (idempotent_lock('invoice', 'worker-2', '1 hour')).acquired, (idempotent_lock('report', 'worker-2', '1 hour', scope => 'tenant-7')).acquired;
 SELECT resource, scope, holder FROM idempotent.locks ORDER BY resource, scope;
 -- unlocking takes the key and the fence
-SELECT idempotent_unlock('report', 'worker-2', :first_fence), idempotent_unlock('report', 'worker-1', :first_fence - 1), idempotent_unlock('report', 'worker-1', :first_fence, scope => 'tenant-7'), idempotent_unlock('nothing', 'worker-1', :first_fence);
-SELECT idempotent_unlock('report', 'worker-1', :first_fence), idempotent_unlock('report', 'worker-1', :first_fence) AS again;
+SELECT idempotent_unlock('report', 'worker-2', fence => :first_fence), idempotent_unlock('report', 'worker-1', fence => :first_fence - 1), idempotent_unlock('report', 'worker-1', fence => :first_fence, scope => 'tenant-7'), idempotent_unlock('nothing', 'worker-1', fence => :first_fence);
+SELECT idempotent_unlock('report', 'worker-1', fence => :first_fence), idempotent_unlock('report', 'worker-1', fence => :first_fence) AS again;
 -- then it is anybody's, with a higher fence; who held it before is a stranger
 SELECT acquired, fence > :first_fence AS higher, holder FROM idempotent_lock('report', 'worker-2', '1 hour');
 SELECT acquired, holder FROM idempotent_lock('report', 'worker-1', '1 hour');
-SELECT idempotent_unlock('report', 'worker-1', :first_fence);
+SELECT idempotent_unlock('report', 'worker-1', fence => :first_fence);
 -- what has lapsed is nobody's: not its holder's, who gets a new fence
 SELECT fence AS lapsed_fence FROM idempotent_lock('brief', 'worker-1', '1 microsecond') \gset
-SELECT idempotent_unlock('brief', 'worker-1', :lapsed_fence) AS too_late;
+SELECT idempotent_unlock('brief', 'worker-1', fence => :lapsed_fence) AS too_late;
 SELECT acquired, fence > :lapsed_fence AS higher, holder FROM idempotent_lock('brief', 'worker-1', '1 microsecond');
 SELECT acquired, fence > :lapsed_fence + 1 AS higher, holder FROM idempotent_lock('brief', 'worker-2', '1 microsecond');
 -- and is swept, unlike one that lasts
@@ -38,7 +38,7 @@ BEGIN;
 SELECT acquired FROM idempotent_lock('undone', 'worker-1', '1 hour');
 SELECT acquired FROM idempotent_lock('undone', 'worker-1', '2 hours');
 SAVEPOINT s;
-SELECT idempotent_unlock('undone', 'worker-1', (idempotent_lock('undone', 'worker-1', '1 hour')).fence);
+SELECT idempotent_unlock('undone', 'worker-1', fence => (idempotent_lock('undone', 'worker-1', '1 hour')).fence);
 SELECT acquired, holder FROM idempotent_lock('undone', 'worker-2', '1 hour');
 ROLLBACK TO s;
 SELECT acquired, holder FROM idempotent_lock('undone', 'worker-2', '1 hour');
@@ -55,8 +55,8 @@ SELECT idempotent_lock('r', 'k', NULL);
 SELECT idempotent_lock('r', 'k', '0');
 SELECT idempotent_lock('r', 'k', '200 years');
 SELECT idempotent_lock('r', 'k', '1 hour', NULL);
-SELECT idempotent_unlock('r', 'k', NULL);
-SELECT idempotent_unlock('', 'k', 1);
+SELECT idempotent_unlock('r', 'k', fence => NULL);
+SELECT idempotent_unlock('', 'k', fence => 1);
 BEGIN READ ONLY;
 SELECT idempotent_lock('r', 'k', '1 hour');
 ROLLBACK;
@@ -66,7 +66,7 @@ CREATE ROLE regress_idempotent_locker;
 SELECT idempotent_grant('regress_idempotent_locker');
 SET ROLE regress_idempotent_locker;
 SELECT acquired, fence AS role_fence FROM idempotent_lock('granted', 'k', '1 hour') \gset role_
-SELECT :'role_acquired' AS acquired, idempotent_unlock('granted', 'k', :role_role_fence);
+SELECT :'role_acquired' AS acquired, idempotent_unlock('granted', 'k', fence => :role_role_fence);
 SELECT count(*) FROM idempotent.locks;
 RESET ROLE;
 SELECT idempotent_revoke('regress_idempotent_locker');

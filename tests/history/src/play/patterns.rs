@@ -121,7 +121,7 @@ pub fn statement(pattern: &Pattern, operations: &[Operation]) -> String {
              FROM idempotent_lock('{resource}', '{holder}', '{ttl_ms} ms')"
         ),
         Pattern::Unlock { resource, holder, fence } => {
-            format!("SELECT idempotent_unlock('{resource}', '{holder}', {fence})")
+            format!("SELECT idempotent_unlock('{resource}', '{holder}', fence => {fence})")
         }
         Pattern::Watched { key, how } => watched(*key, *how),
     }
