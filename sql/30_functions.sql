@@ -67,6 +67,17 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_extend';
 COMMENT ON FUNCTION idempotent_extend(text, text, interval, text, bigint) IS
 'heartbeat: the lease lasts for this long from now; returns its new end';
 
+CREATE FUNCTION idempotent_extend_all(
+    operation text,
+    keys      text[],
+    fences    bigint[],
+    lease     interval,
+    scope     text = ''
+) RETURNS SETOF text
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'idempotent_extend_all';
+COMMENT ON FUNCTION idempotent_extend_all(text, text[], bigint[], interval, text) IS
+'heartbeat for many leases; returns the keys whose leases are lost';
+
 CREATE FUNCTION idempotent_checkpoint(
     operation  text,
     key        text,
@@ -77,6 +88,11 @@ CREATE FUNCTION idempotent_checkpoint(
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_checkpoint';
 COMMENT ON FUNCTION idempotent_checkpoint(text, text, jsonb, text, bigint) IS
 'leave word for whoever takes the key over';
+
+CREATE FUNCTION idempotent_check() RETURNS void
+LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'idempotent_check';
+COMMENT ON FUNCTION idempotent_check() IS
+'what COMMIT would say of claims that are still open, now: ID009';
 
 CREATE FUNCTION idempotent_replay(
     operation text,
@@ -196,6 +212,12 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_forget';
 COMMENT ON FUNCTION idempotent_forget(text, text, text) IS
 'delete what is known of a key, which can then run again';
 
+CREATE FUNCTION idempotent_forget_all(operation text) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'idempotent_forget_all';
+COMMENT ON FUNCTION idempotent_forget_all(text) IS
+'delete all records of an operation, between tests or to start over; returns their number';
+
 CREATE FUNCTION idempotent_sweep(max_rows integer = NULL) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_sweep';
@@ -233,6 +255,8 @@ REVOKE ALL ON FUNCTION
     idempotent_fail(text, text, jsonb, integer, text, bigint, jsonb, bytea, interval),
     idempotent_release(text, text, text, bigint),
     idempotent_extend(text, text, interval, text, bigint),
+    idempotent_extend_all(text, text[], bigint[], interval, text),
+    idempotent_check(),
     idempotent_checkpoint(text, text, jsonb, text, bigint),
     idempotent_replay(text, text, text),
     idempotent_run(text, text, jsonb, text, text, interval, timestamptz, boolean),
@@ -245,6 +269,7 @@ REVOKE ALL ON FUNCTION
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
     idempotent_forget(text, text, text),
+    idempotent_forget_all(text),
     idempotent_sweep(integer),
     idempotent_grant(regrole),
     idempotent_revoke(regrole),

@@ -6,16 +6,20 @@ use crate::keys::mode;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::varlena;
 use crate::pg::declaration::arguments;
-use crate::pg::{clock, snapshot};
+use crate::pg::{clock, memory, snapshot};
 use crate::tables::records::row::{Row, column};
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::retention::lease_expires;
+use rules::{Micros, Timestamp};
 use std::rc::Rc;
 
 arguments! {
     EXTEND: Extend = "idempotent_extend" {
         operation: Text, key: Text, lease: Interval, scope: Text, fence: Int8,
+    }
+    EXTEND_ALL: ExtendAll = "idempotent_extend_all" {
+        operation: Text, keys: Texts, fences: Int8s, lease: Interval, scope: Text,
     }
     CHECKPOINT: Checkpoint = "idempotent_checkpoint" {
         operation: Text, key: Text, checkpoint: Jsonb, scope: Text, fence: Int8,
@@ -29,23 +33,71 @@ pub fn idempotent_extend(args: &Args) -> Returned {
             Ok(call) => Some(call),
             Err(error) => Keyless::instead_of(error, args.get(EXTEND.operation)).map(|_| None)?,
         };
-    let lease = args.duration(EXTEND.lease, 1)?.ok_or_else(|| {
+    let lease = lease(args.duration(EXTEND.lease, 1)?)?;
+    let Some(mut call) = call else { return Ok(Some(Datum::from(from_now(lease)))) };
+    Ok(Some(Datum::from(extend(&mut call, args.get(EXTEND.fence), lease)?)))
+}
+
+fn lease(given: Option<Micros>) -> Result<Micros> {
+    given.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "lease must not be null")
             .hint("Say how long the lease lasts from now, e.g. lease => '30 seconds'.")
-    })?;
-    let until = || clock::now().saturating_add(lease);
-    let Some(mut call) = call else { return Ok(Some(Datum::from(until()))) };
+    })
+}
+
+fn from_now(lease: Micros) -> Timestamp {
+    clock::now().saturating_add(lease)
+}
+
+/// The new end of the lease.
+fn extend(call: &mut Call<'_>, fence: Option<i64>, lease: Micros) -> Result<Timestamp> {
     let policy = Rc::clone(&call.policy);
     let extend = |row: &mut Row| {
-        let lease_until = until();
+        let lease_until = from_now(lease);
         let expires_at = lease_expires(&policy, lease_until);
         row.set_time(column::LEASE_UNTIL, lease_until);
         row.set_time(column::EXPIRES_AT, expires_at);
         row.set_time(column::SWEEP_AT, expires_at);
         lease_until
     };
-    let extended = mode::change(&mut call, args.get(EXTEND.fence), extend, until)?;
-    Ok(Some(Datum::from(extended)))
+    mode::change(call, fence, extend, || from_now(lease))
+}
+
+/// Returns the keys whose leases are lost, in the order given; the others last for as long from now.
+pub fn idempotent_extend_all(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_extend_all()");
+    let lease = lease(args.duration(EXTEND_ALL.lease, 1)?)?;
+    let keys_and_fences = (args.texts(EXTEND_ALL.keys)?, args.int8s(EXTEND_ALL.fences)?);
+    let (Some(keys), Some(fences)) = keys_and_fences else {
+        return Err(Error::new(Code::InvalidParameter, "keys and fences must not be null")
+            .hint("Pass the keys and, in the same order, the fences that idempotent_claim returned: ARRAY['k1', 'k2'], ARRAY[1, 2]."));
+    };
+    if keys.len() != fences.len() {
+        return Err(Error::new(Code::InvalidParameter, "there must be as many fences as keys")
+            .detail(format!("There are {} keys and {} fences.", keys.len(), fences.len()))
+            .hint("Pass the fences in the order of the keys."));
+    }
+    memory::expect(keys.len().saturating_mul(2 * size_of::<Call<'_>>()))?;
+    let (operation, scope) = (args.get(EXTEND_ALL.operation), args.get(EXTEND_ALL.scope));
+    let mut leases = Vec::with_capacity(keys.len());
+    for (at, (key, fence)) in keys.iter().zip(fences).enumerate() {
+        match Call::new(operation, *key, scope) {
+            Ok(call) => leases.push((at, call, fence)),
+            // Where it is only observed, it goes on as a lease that lasts.
+            Err(error) => drop(Keyless::instead_of(error, operation)?),
+        }
+    }
+    // In one order, as every caller goes through them: two calls wait for each other in one direction only.
+    leases.sort_by_key(|(_, call, _)| call.owner.id);
+    let mut lost = vec![false; keys.len()];
+    for (at, call, fence) in &mut leases {
+        match extend(call, *fence, lease) {
+            Err(error) if matches!(error.code, Code::Fence | Code::NoClaim) => lost[*at] = true,
+            extended => drop(extended?),
+        }
+    }
+    let lost = keys.into_iter().zip(lost).filter(|(_, lost)| *lost);
+    args.return_rows(lost.filter_map(|(key, _)| key).map(|key| key.datum))
 }
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {

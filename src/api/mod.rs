@@ -1,8 +1,10 @@
 //! The SQL functions: arguments in, row out. A file per concern; the decisions are the domain's.
 
+mod check;
 mod claim;
 mod consumer;
 mod finish;
+mod forget_all;
 mod grants;
 mod keys;
 mod lease;
@@ -29,6 +31,7 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     keys::DeriveKey::DECLARED,
     keys::Shard::DECLARED,
     lease::Extend::DECLARED,
+    lease::ExtendAll::DECLARED,
     lease::Checkpoint::DECLARED,
     named_lock::Lock::DECLARED,
     named_lock::Unlock::DECLARED,
@@ -39,6 +42,7 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     settle::Seal::DECLARED,
     settle::Resolve::DECLARED,
     settle::Forget::DECLARED,
+    forget_all::ForgetAll::DECLARED,
     sweep::Sweep::DECLARED,
     grants::Grant::DECLARED,
     grants::Revoke::DECLARED,
@@ -51,6 +55,8 @@ crate::pg::function::sql_functions! {
     idempotent_fail => finish::idempotent_fail,
     idempotent_release => finish::idempotent_release,
     idempotent_extend => lease::idempotent_extend,
+    idempotent_extend_all => lease::idempotent_extend_all,
+    idempotent_check => check::idempotent_check,
     idempotent_checkpoint => lease::idempotent_checkpoint,
     idempotent_replay => replay::idempotent_replay,
     idempotent_run => run::idempotent_run,
@@ -69,6 +75,7 @@ crate::pg::function::sql_functions! {
     idempotent_seal => settle::idempotent_seal,
     idempotent_resolve => settle::idempotent_resolve,
     idempotent_forget => settle::idempotent_forget,
+    idempotent_forget_all => forget_all::idempotent_forget_all,
     idempotent_sweep => sweep::idempotent_sweep,
     idempotent_grant => grants::idempotent_grant,
     idempotent_revoke => grants::idempotent_revoke,

@@ -3,7 +3,7 @@
 use crate::pg::datum::array;
 use crate::pg::datum::row::{self, Columns};
 use crate::pg::datum::text::Text;
-use crate::pg::declaration::{Argument, Bool, Interval, Kind, Texts};
+use crate::pg::declaration::{Argument, Bool, Int8s, Interval, Kind, Texts};
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -52,6 +52,15 @@ impl Args {
     pub fn texts(&self, argument: Argument<Texts>) -> Result<Option<Vec<Option<Text<'_>>>>, Error> {
         // SAFETY: a text[], which outlives the call.
         self.get(argument).map(|datum| unsafe { array::texts(datum) }).transpose()
+    }
+
+    /// The elements of a bigint array, in order; `None` for those that are null.
+    ///
+    /// # Errors
+    /// 53200 if there is not enough memory for them.
+    pub fn int8s(&self, argument: Argument<Int8s>) -> Result<Option<Vec<Option<i64>>>, Error> {
+        // SAFETY: a bigint[].
+        self.get(argument).map(|datum| unsafe { array::int8s(datum) }).transpose()
     }
 
     /// A duration in microseconds, at least `min` and at most 100 years.

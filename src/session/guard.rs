@@ -24,6 +24,18 @@ pub fn check() -> Result<()> {
     })
 }
 
+/// Refuses a transaction that could not commit now.
+///
+/// # Errors
+/// As `check`. Nothing is noted of operations that are only observed: their commit does that.
+pub fn refuse_open() -> Result<()> {
+    claims::with_open(|open| {
+        let mut forgotten = Forgotten::default();
+        open.filter(|(claim, _)| claim.guarded).for_each(|(_, name)| forgotten.add(name));
+        forgotten.refuse()
+    })
+}
+
 /// A claim that would be refused, were its operation not only observed.
 fn note_unfinished(name: &Name) {
     let parts = name.parts();

@@ -47,7 +47,7 @@ FAULTS = [
           ("take", "let lapsed = before.filter(|_| attempt > 1);", "let lapsed = before.filter(|_| attempt > 2);"),
           "regress/claim_lease isolation/takeover client/lease::a_checkpoint_is_handed_to_whoever_takes_over history/leases"),
     fault("heartbeat-does-nothing", "A heartbeat keeps the lease",
-          ("idempotent_extend", "        row.set_time(column::LEASE_UNTIL, lease_until);\n", ""),
+          ("extend", "        row.set_time(column::LEASE_UNTIL, lease_until);\n", ""),
           "regress/claim_lease client/lease::a_heartbeat_keeps_the_lease"),
     fault("release-keeps-the-lease", "A released key is free at once",
           ("release", "        Held::Leased(..) => {\n            keep_settlement(call, records, true)?;\n",

@@ -62,7 +62,7 @@ CREATE VIEW smith.refused AS SELECT n.key, smith.failed(n.key, a.response, a.sta
 CREATE VIEW smith.received AS SELECT n.operation, n.key, idempotent_first(n.operation, n.key) AS is_new, idempotent_advance(n.operation, n.key, a.fence) AS advanced
     FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.received_all AS SELECT n.operation, m.message_id FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_first_of(n.operation, a.names || n.key) AS m (message_id);
-CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, l.fence) AS unlocked
+CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, fence => l.fence) AS unlocked
     FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_lock(n.operation, n.key, a.lease) AS l WHERE l.acquired;
 CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
 CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;

@@ -15,12 +15,13 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_checkpoint('charge', 'k', '1', fence => 1)", "SELECT idempotent_replay('charge', 'k')",
                "SELECT idempotent_run('charge', 'k', '{}', 'work(jsonb)')", "SELECT idempotent_explain('charge', 'k')",
                "SELECT idempotent_operation('charge', durability => 'logged')", "SELECT idempotent_seal('charge', 'k')",
-               "SELECT idempotent_resolve('charge', 'k', 'absent')", "SELECT idempotent_forget('charge', 'k')", "SELECT idempotent_sweep()",
+               "SELECT idempotent_resolve('charge', 'k', 'absent')", "SELECT idempotent_forget('charge', 'k')", "SELECT idempotent_forget_all('charge')",
+               "SELECT idempotent_extend_all('charge', '{k}', '{1}', '1 s')", "SELECT idempotent_sweep()",
                "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
-NEED_NONE = {"idempotent_new_key", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard", "idempotent_grant",
+NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard", "idempotent_grant",
              "idempotent_revoke", "idempotent_stats_reset", "counters", "samples", "library", "refuse_transaction_block"}
 
 OF_THE_LIBRARY = """SELECT DISTINCT proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid

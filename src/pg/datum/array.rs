@@ -1,4 +1,4 @@
-//! Arrays of text.
+//! Arrays of text and of numbers.
 
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
@@ -38,6 +38,38 @@ pub unsafe fn texts<'a>(datum: Datum) -> Result<Vec<Option<Text<'a>>>> {
                 let is_null = *nulls.add(index);
                 (!is_null).then(|| Text::from_datum(*elements.add(index)))
             })
+            .collect())
+    }
+}
+
+/// The elements of a bigint array, in order; `None` for those that are null.
+///
+/// # Errors
+/// 53200 if there is not enough memory for them.
+///
+/// # Safety
+/// `datum` must be a bigint[].
+pub unsafe fn int8s(datum: Datum) -> Result<Vec<Option<i64>>> {
+    let mut elements = std::ptr::null_mut();
+    let mut nulls = std::ptr::null_mut();
+    let mut count = 0;
+    // SAFETY: declared bigint[]. Several times its size, as each element is kept apart.
+    memory::expect(unsafe { varlena::raw_size(datum) }.saturating_mul(4))?;
+    // SAFETY: bigint is of eight bytes, passed by value on the platforms that the extension is built
+    // for, and double-aligned; both results are arrays of `count` elements.
+    unsafe {
+        pg_sys::deconstruct_array(
+            pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+            pg_sys::INT8OID,
+            8,
+            true,
+            pg_sys::TYPALIGN_DOUBLE as std::ffi::c_char,
+            &mut elements,
+            &mut nulls,
+            &mut count,
+        );
+        Ok((0..usize::try_from(count).unwrap_or(0))
+            .map(|index| (!*nulls.add(index)).then(|| (*elements.add(index)).value() as i64))
             .collect())
     }
 }

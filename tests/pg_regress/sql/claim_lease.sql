@@ -121,3 +121,22 @@ SELECT idempotent_extend('claim_lease', 'k9', '1 hour', fence => :fence) IS NOT 
 SELECT idempotent_extend('claim_lease', 'k9', '1 microsecond', fence => :fence) IS NOT NULL AS about_to_lapse;
 SELECT attempt, md5(checkpoint::text) = md5((SELECT jsonb_agg(md5(n::text)) FROM generate_series(1, 10000) AS n)::text) AS same_checkpoint
 FROM idempotent_claim('claim_lease', 'k9', lease => '1 hour');
+
+-- many at once: those that last go on, and the keys of those that do not are named
+SELECT count((idempotent_claim('claim_lease', 'many ' || n, lease => '1 minute')).fence) FROM generate_series(1, 4) AS n;
+SELECT array_agg(fence ORDER BY key) AS fences FROM idempotent.record WHERE operation = 'claim_lease' AND key LIKE 'many %' \gset
+SELECT key FROM idempotent_extend_all('claim_lease', '{many 1,many 2,many 3,many 4}', :'fences', '2 hours') AS key;
+SELECT bool_and(lease_until > now() + interval '110 minutes') AS extended FROM idempotent.record WHERE operation = 'claim_lease' AND key LIKE 'many %';
+SELECT idempotent_complete('claim_lease', 'many 2', fence => (:'fences'::bigint[])[2]);
+SELECT idempotent_extend('claim_lease', 'many 3', '1 microsecond', fence => (:'fences'::bigint[])[3]) IS NOT NULL AS about_to_lapse;
+SELECT key FROM idempotent_extend_all('claim_lease', '{many 4,many 3,nobody''s,many 2,many 1,many 1}', (:'fences'::bigint[])[4:4] || (:'fences'::bigint[])[3:3] || 7::bigint || (:'fences'::bigint[])[2:2] || (:'fences'::bigint[])[1:1] || NULL::bigint, lease => '3 hours') AS key;
+SELECT key, lease_until > now() + interval '170 minutes' AS extended FROM idempotent.record WHERE operation = 'claim_lease' AND key LIKE 'many %' ORDER BY key;
+SELECT count(*) FROM idempotent_extend_all('claim_lease', '{}', '{}', '1 hour');
+SELECT key FROM idempotent_extend_all('claim_lease', '{many 1}', (:'fences'::bigint[])[1:1], '1 hour', scope => 'another') AS key;
+\set VERBOSITY terse
+SELECT idempotent_extend_all('claim_lease', '{many 1}', '{1,2}', '1 hour');
+SELECT idempotent_extend_all('claim_lease', '{many 1}', NULL, '1 hour');
+SELECT idempotent_extend_all('claim_lease', '{many 1}', '{1}', NULL);
+SELECT idempotent_extend_all('claim_lease', '{many 1,NULL}', '{1,2}', '1 hour');
+SELECT idempotent_extend_all('', '{many 1}', '{1}', '1 hour');
+\set VERBOSITY default

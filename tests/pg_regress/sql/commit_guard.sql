@@ -205,3 +205,25 @@ SELECT outcome FROM idempotent_claim('commit "guard"', 'kéy " \ ');
 DROP TABLE commit_guard_work;
 DROP FUNCTION commit_guard_trigger();
 DROP PROCEDURE commit_guard_procedure();
+
+-- what it would say, asked before COMMIT: at the end of a unit of work, and in tests that never commit
+SELECT idempotent_check();
+BEGIN;
+SELECT idempotent_check();
+SELECT outcome FROM idempotent_claim('commit_guard', 'checked');
+SAVEPOINT s;
+SELECT idempotent_check();
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+SELECT idempotent_complete('commit_guard', 'checked');
+SELECT idempotent_check();
+SAVEPOINT s;
+SELECT outcome FROM idempotent_claim('commit_guard', 'undone');
+ROLLBACK TO s;
+SELECT idempotent_check();
+SELECT fence IS NOT NULL AS leased FROM idempotent_claim('commit_guard', 'outlives', lease => '1 hour');
+SELECT idempotent_check();
+COMMIT;
+BEGIN READ ONLY;
+SELECT idempotent_check();
+COMMIT;

@@ -23,6 +23,8 @@ BEGIN
         ('idempotent_release', 'transaction', '{operation,''nulls'',key,''k'',scope,''s''}'),
         ('idempotent_release', 'lease', '{operation,''nulls'',key,''k'',scope,''s'',fence,FENCE}'),
         ('idempotent_extend', 'lease', '{operation,''nulls'',key,''k'',lease,''1 hour'',scope,''s'',fence,FENCE}'),
+        ('idempotent_extend_all', 'lease', '{operation,''nulls'',keys,"''{k,lost}''",fences,"ARRAY[FENCE::bigint, 7]",lease,''1 hour'',scope,''s''}'),
+        ('idempotent_forget_all', NULL, '{operation,''nulls''}'),
         ('idempotent_checkpoint', 'lease', '{operation,''nulls'',key,''k'',checkpoint,''1'',scope,''s'',fence,FENCE}'),
         ('idempotent_replay', NULL, '{operation,''nulls'',key,''k'',scope,''s''}'),
         ('idempotent_run', NULL, '{operation,''nulls'',key,''k'',request,''1'',handler,''nulls_handler(jsonb)'',scope,''s'',wait,''0'',first_sent,now(),strict,true}'),

@@ -81,8 +81,53 @@ SELECT outcome FROM idempotent_replay('settle', 'never');
 SELECT idempotent_forget('settle', 'done');
 SELECT outcome FROM idempotent_replay('settle', 'done');
 
+-- An operation can be emptied, to start over: whatever its keys' state, in both tables, and of no other.
+SELECT retention FROM idempotent_operation('emptied', on_lapse => 'unknown');
+BEGIN;
+SELECT outcome FROM idempotent_claim('emptied', 'done');
+SELECT idempotent_complete('emptied', 'done');
+SELECT outcome FROM idempotent_claim('emptied not', 'done');
+SELECT idempotent_complete('emptied not', 'done', '"kept"');
+COMMIT;
+SELECT outcome FROM idempotent_seal('emptied', 'sealed');
+SELECT outcome FROM idempotent_claim('emptied', 'lost', lease => '1 microsecond');
+SELECT fence AS emptied FROM idempotent_claim('emptied', 'leased', lease => '1 hour') \gset
+SELECT idempotent_forget_all('emptied');
+SELECT idempotent_forget_all('emptied');
+SELECT key, outcome FROM unnest('{done,sealed,lost,leased}'::text[]) AS key, idempotent_replay('emptied', key);
+SELECT outcome, response FROM idempotent_replay('emptied not', 'done');
+-- the holder of a lease finds it lost; no loss of records is noted, so a key from before may run
+SELECT idempotent_complete('emptied', 'leased', fence => :emptied);
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT outcome FROM idempotent_claim('emptied', idempotent_new_key(now() - interval '1 hour'));
+ROLLBACK;
+SELECT durability FROM idempotent_operation('emptied', durability => 'logged');
+SELECT outcome FROM idempotent_seal('emptied', 'sealed');
+SELECT idempotent_forget_all('emptied');
+SELECT idempotent_forget_all('');
+\echo :LAST_ERROR_SQLSTATE
+-- the operation's role is asked, as with any call
+CREATE ROLE regress_idempotent_emptier;
+GRANT EXECUTE ON FUNCTION idempotent_forget_all TO regress_idempotent_emptier;
+SELECT outcome FROM idempotent_seal('emptied', 'sealed');
+SET ROLE regress_idempotent_emptier;
+SELECT idempotent_forget_all('emptied');
+RESET ROLE;
+SELECT outcome FROM idempotent_seal('emptied', 'sealed');
+SELECT role FROM idempotent_operation('emptied', role => 'pg_monitor');
+SET ROLE regress_idempotent_emptier;
+SELECT idempotent_forget_all('emptied');
+RESET ROLE;
+SELECT outcome FROM idempotent_replay('emptied', 'sealed');
+REVOKE EXECUTE ON FUNCTION idempotent_forget_all FROM regress_idempotent_emptier;
+DROP ROLE regress_idempotent_emptier;
+
 -- Under READ ONLY none of them.
 BEGIN READ ONLY;
 SELECT idempotent_seal('settle', 'ro');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT idempotent_forget_all('settle');
 ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE

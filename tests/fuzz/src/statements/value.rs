@@ -101,6 +101,14 @@ impl Scope<'_> {
                 &["'\\x'::bytea", "'\\x00ff'::bytea", "decode(repeat('ab', 200000), 'hex')"],
             ),
             "text[]" => pick(rng, ARRAYS),
+            "bigint[]" => pick(
+                rng,
+                &[
+                    "'{}'::bigint[]",
+                    "'{1,NULL}'::bigint[]",
+                    "ARRAY(SELECT r.fence FROM idempotent.record AS r WHERE r.fence IS NOT NULL LIMIT 5)",
+                ],
+            ),
             "uuid[]" => pick(
                 rng,
                 &[
