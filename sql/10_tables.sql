@@ -90,7 +90,7 @@ COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every
 COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
-COMMENT ON COLUMN idempotent.record.headers IS 'headers of the stored answer';
+COMMENT ON COLUMN idempotent.record.headers IS 'headers of the stored answer; up to 8 KiB outlive the body';
 COMMENT ON COLUMN idempotent.record.body IS 'the stored answer, byte for byte';
 COMMENT ON COLUMN idempotent.record.checkpoint IS 'what the holder leaves to whoever takes over';
 COMMENT ON COLUMN idempotent.record.fence IS 'the fence of the latest lease; null: never leased';

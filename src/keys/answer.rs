@@ -84,7 +84,7 @@ impl Answer {
             attempt: Some(found.record.attempt),
             failed: Some(found.record.state == State::Failed),
             status: found.status(),
-            headers: kept(column::HEADERS),
+            headers: found.headers(evicted),
             response: kept(column::RESPONSE),
             body: kept(column::BODY),
             evicted: Some(evicted),

@@ -5,7 +5,7 @@ use crate::keys::call::Call;
 use crate::pg::{clock, lock};
 use crate::session::claims;
 use crate::tables::hold::Looked;
-use crate::tables::records::row::Found;
+use crate::tables::records::row::{Found, column};
 use crate::tables::records::table::Records;
 use rules::Timestamp;
 use rules::claim::{RETRY_AFTER, Verdict};
@@ -50,23 +50,33 @@ fn nothing(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Outcome
     if matches!(age, Age::Lost { .. }) && !settled { Outcome::Unknown } else { Outcome::Absent }
 }
 
-/// What a live record says; `None` where a claim would be given.
+/// What a live record says; `None` where nothing of the work is known.
 fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
     let now = clock::now();
     if found.record.expired(now) {
         return None;
     }
     match call.judge_same(Some(found), Age::Undated, now) {
+        // A lease that has lapsed is still there, until the next claim takes it over: now, if it is made.
+        Verdict::Claim { takeover: true, .. } => Some(leased(found, now)),
         Verdict::Claim { .. } => None,
         // Of a lease that this transaction has taken: it lasts, as for any other reader.
-        Verdict::Held => Some(in_progress_until(found.record.lease_until, now)),
+        Verdict::Held | Verdict::InProgress { .. } => Some(leased(found, now)),
         verdict => Some(Answer::to(verdict, Some(found))),
     }
 }
 
-fn in_progress_until(lease_until: Option<Timestamp>, now: Timestamp) -> Answer {
-    let remaining = lease_until.map_or(RETRY_AFTER, |until| until.saturating_sub(now));
-    Answer { retry_after: Some(remaining), ..Answer::of(Outcome::InProgress) }
+/// What is told of work in progress: with a lease, how far it is and until when it lasts.
+fn leased(found: &Found, now: Timestamp) -> Answer {
+    let lease_until = found.record.lease_until;
+    let remaining = lease_until.map_or(RETRY_AFTER, |until| until.saturating_sub(now).max(0));
+    Answer {
+        attempt: lease_until.map(|_| found.record.attempt),
+        checkpoint: found.row.get(column::CHECKPOINT),
+        retry_after: Some(remaining),
+        expires_at: lease_until,
+        ..Answer::of(Outcome::InProgress)
+    }
 }
 
 fn in_progress() -> Answer {

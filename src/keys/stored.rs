@@ -5,7 +5,7 @@ use crate::pg::clock;
 use crate::pg::datum::{jsonb, varlena};
 use crate::settings;
 use crate::stats::Counter;
-use crate::tables::records::row::{Found, Row, column};
+use crate::tables::records::row::{Found, Row, column, outlive_the_body};
 use pgrx::pg_sys::Datum;
 use rules::record::State;
 use rules::{Micros, Timestamp, retention};
@@ -57,10 +57,11 @@ pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp
     row.set_time(column::EXPIRES_AT, expires_at);
     row.set_time(column::SWEEP_AT, retention::answer_due(&call.policy, now, expires_at));
     let evicted = is_too_large(call, stored);
+    let headers = stored.headers.filter(|headers| !evicted || outlive_the_body(*headers));
+    row.set(column::HEADERS, headers);
     if evicted {
         row.set(column::EVICTED, Some(Datum::from(true)));
     } else {
-        row.set(column::HEADERS, stored.headers);
         row.set(column::RESPONSE, stored.response);
         row.set(column::BODY, stored.body);
     }

@@ -288,9 +288,10 @@ impl Walk<'_> {
     /// As for `visit`.
     unsafe fn insert_without_body(self, found: &Found) {
         let mut row = found.row.clone();
-        for column in [column::RESPONSE, column::HEADERS, column::BODY] {
+        for column in [column::RESPONSE, column::BODY] {
             row.set(column, None);
         }
+        row.set(column::HEADERS, found.headers(true));
         row.set(column::EVICTED, Some(Datum::from(true)));
         row.set_time(column::SWEEP_AT, found.record.expires_at);
         // SAFETY: the values point into the pinned tuple, and are copied. What the insert leaves

@@ -2,6 +2,7 @@
 
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
+use crate::pg::datum::varlena;
 use crate::pg::raw;
 use crate::pg::table::relation::Relation;
 use pgrx::pg_sys;
@@ -161,6 +162,11 @@ impl Found {
             || retention::body_is_over(self.sweep_at(), self.record.expires_at, now)
     }
 
+    /// The headers, as far as they are kept: small ones outlive the body.
+    pub fn headers(&self, evicted: bool) -> Option<Datum> {
+        self.row.get(column::HEADERS).filter(|headers| !evicted || outlive_the_body(*headers))
+    }
+
     /// Whether the body was left out or cleared.
     pub fn is_marked_evicted(&self) -> bool {
         self.row.get(column::EVICTED).is_some_and(|datum| datum.value() != 0)
@@ -170,6 +176,16 @@ impl Found {
     pub fn sweep_at(&self) -> Timestamp {
         self.row.int8(column::SWEEP_AT).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// Headers of up to so many bytes are kept when the body is not: what Location and `ETag` say is still
+/// true then.
+const LASTING_HEADERS: usize = 8 * 1024;
+
+/// Whether headers are small enough to be kept without the body.
+pub fn outlive_the_body(headers: Datum) -> bool {
+    // SAFETY: declared jsonb.
+    unsafe { varlena::raw_size(headers) <= LASTING_HEADERS }
 }
 
 /// Who inserted the tuple, unless it is so old that nobody remembers.

@@ -24,10 +24,13 @@ COMMIT;
 SELECT outcome, attempt, failed, status, response, evicted FROM idempotent_replay('replay', 'failed');
 -- leased
 SELECT fence FROM idempotent_claim('replay', 'leased', lease => '1 hour') \gset
-SELECT outcome, fence, attempt, failed, checkpoint, retry_after > '0' AS retry_later, expires_at FROM idempotent_replay('replay', 'leased');
--- lapsed, to be retried: a claim would be given
+SELECT idempotent_checkpoint('replay', 'leased', '{"step": 1}', fence => :fence);
+SELECT outcome, fence, attempt, failed, checkpoint, retry_after > '0' AS retry_later, expires_at - now() > interval '59 minutes' AS lasts FROM idempotent_replay('replay', 'leased');
+-- lapsed, to be retried: a claim would take it over at once
 SELECT idempotent_extend('replay', 'leased', '1 microsecond', fence => :fence) IS NOT NULL AS about_to_lapse;
-SELECT outcome FROM idempotent_replay('replay', 'leased');
+SELECT outcome, fence, attempt, checkpoint, retry_after, expires_at < clock_timestamp() AS lapsed FROM idempotent_replay('replay', 'leased');
+SELECT outcome, attempt, checkpoint FROM idempotent_claim('replay', 'leased', lease => '1 hour');
+SELECT outcome, attempt, checkpoint, expires_at - now() > interval '59 minutes' AS lasts FROM idempotent_replay('replay', 'leased');
 -- lapsed, and nobody knows
 SELECT on_lapse FROM idempotent_operation('replay_unknown', on_lapse => 'unknown');
 SELECT outcome FROM idempotent_claim('replay_unknown', 'k', lease => '1 microsecond');
@@ -40,6 +43,21 @@ SELECT outcome FROM idempotent_claim('replay_evicted', 'k');
 SELECT idempotent_complete('replay_evicted', 'k', '"gone"', 200, headers => '{"gone": true}', body => '\x00');
 COMMIT;
 SELECT outcome, failed, status, headers, response, body, evicted FROM idempotent_replay('replay_evicted', 'k');
+-- up to 8 KiB of headers outlive the body, also where a sweep evicts it
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SELECT count(idempotent_claim('replay_evicted', 'of ' || n)) FROM unnest('{8000,9000}'::integer[]) AS n;
+SELECT count(idempotent_complete('replay_evicted', 'of ' || n, '"gone"', 201, headers => jsonb_build_array(repeat('x', n)))) FROM unnest('{8000,9000}'::integer[]) AS n;
+COMMIT;
+SELECT n, status, length(headers ->> 0) AS headers, response, evicted FROM unnest('{8000,9000}'::integer[]) AS n, idempotent_replay('replay_evicted', 'of ' || n);
+SELECT response_retention FROM idempotent_operation('replay_swept', response_retention => '1 microsecond');
+BEGIN;
+SELECT count(idempotent_claim('replay_swept', 'of ' || n)) FROM unnest('{8000,9000}'::integer[]) AS n;
+SELECT count(idempotent_complete('replay_swept', 'of ' || n, '"gone"', 201, headers => jsonb_build_array(repeat('x', n)))) FROM unnest('{8000,9000}'::integer[]) AS n;
+COMMIT;
+SELECT n, status, length(headers ->> 0) AS headers, response, evicted FROM unnest('{8000,9000}'::integer[]) AS n, idempotent_replay('replay_swept', 'of ' || n);
+SELECT idempotent_sweep() > 0 AS swept;
+SELECT n, status, length(headers ->> 0) AS headers, response, evicted FROM unnest('{8000,9000}'::integer[]) AS n, idempotent_replay('replay_swept', 'of ' || n);
 -- expired
 BEGIN;
 SELECT outcome FROM idempotent_claim('replay', 'expired');
