@@ -80,5 +80,5 @@ FAULTS = [
           "regress/saga_keys"),
     fault("saga-runs-where-it-cannot-commit", "A saga is refused before any handler runs where it cannot commit",
           ("idempotent_saga_run", "    COMMIT;  -- where this is refused", "    -- where this is refused"),
-          "regress/saga"),
+          "regress/saga_keys"),
 ]

@@ -6,7 +6,9 @@ RESET client_min_messages;
 \set VERBOSITY terse
 
 CREATE TABLE saga_effect (key text);
-CREATE FUNCTION saga_act(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO saga_effect VALUES (given->>'key') RETURNING '1'::jsonb $$;
+-- what has run is told by the sequence, whether it was undone or not
+CREATE SEQUENCE saga_ran;
+CREATE FUNCTION saga_act(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT nextval('saga_ran'); INSERT INTO saga_effect VALUES (given->>'key') RETURNING '1'::jsonb $$;
 CREATE FUNCTION key_act(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
 SELECT name FROM idempotent_saga('same', '[{"name": "act", "handler": "public.saga_act(jsonb)"}]');
 
@@ -79,8 +81,11 @@ CALL idempotent_saga_run('deferred', 'k');
 SELECT count(*) FROM saga_child;
 
 -- a saga does not run where it cannot commit, and no handler of it does
-TRUNCATE saga_effect;
+ALTER SEQUENCE saga_ran RESTART;
 DO $$ DECLARE o text; f boolean; a jsonb; e jsonb; BEGIN CALL idempotent_saga_run('same', 'inside', NULL, '', NULL, o, f, a, e); EXCEPTION WHEN division_by_zero THEN NULL; END $$;
+\echo :LAST_ERROR_SQLSTATE
+CREATE FUNCTION saga_within() RETURNS void LANGUAGE plpgsql AS $$ DECLARE o text; f boolean; a jsonb; e jsonb; BEGIN CALL idempotent_saga_run('same', 'inside', NULL, '', NULL, o, f, a, e); END $$;
+SELECT saga_within();
 \echo :LAST_ERROR_SQLSTATE
 BEGIN;
 CALL idempotent_saga_run('same', 'inside');
@@ -95,7 +100,7 @@ CREATE FUNCTION saga_itself(given jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BE
 SELECT name FROM idempotent_saga('itself', '[{"name": "a", "handler": "public.saga_itself(jsonb)"}]');
 CALL idempotent_saga_run('itself', 'k');
 \echo :LAST_ERROR_SQLSTATE
-SELECT count(*) AS effects FROM saga_effect;
+SELECT is_called AS ran FROM saga_ran;
 
 -- its lock is out of the reach of pg_advisory_lock, also of its own numbers
 DO $$ BEGIN PERFORM pg_advisory_lock(hashtextextended(concat('pg_idempotent saga', E'\n', 'same', E'\n', '', E'\n', 'locked'), 0)); END $$;
@@ -121,4 +126,5 @@ DELETE FROM idempotent.saga;
 DELETE FROM idempotent.record WHERE operation = 'same';
 DELETE FROM idempotent.operation WHERE name = 'same';
 DROP TABLE saga_effect, saga_child, saga_parent;
-DROP FUNCTION saga_act, key_act, as_key, as_saga, saga_gone, saga_elsewhere, saga_orphan, saga_itself, saga_locks;
+DROP FUNCTION saga_act, key_act, as_key, as_saga, saga_gone, saga_elsewhere, saga_orphan, saga_itself, saga_within, saga_locks;
+DROP SEQUENCE saga_ran;
