@@ -36,8 +36,8 @@ FAULTS = [
           ("done", "before.iter().rposition(|can| *can)", "before.iter().position(|can| *can)"),
           f"domain regress/saga {KILLED}"),
     fault("saga-compensates-twice", "Each compensation runs once",
-          ("go_on", "    let handler = handler(found.handler)?;\n",
-                    "    let handler = handler(found.handler)?;\n"
+          ("go_on", "    let handler = Handler::find(named)?;\n",
+                    "    let handler = Handler::find(named)?;\n"
                     "    if found.place.state == State::Compensating {\n"
                     "        handler.call_judging_constraints(found.argument).unwrap_or_else(|error| error.resume());\n"
                     "    }\n"),

@@ -15,7 +15,7 @@ SELECT name FROM idempotent_saga('same', '[{"name": "act", "handler": "public.sa
 -- What a key and a saga are answered, side by side.
 CREATE FUNCTION as_key(key text, request jsonb, scope text = '') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN (SELECT r.outcome FROM idempotent_run('same', key, request, 'public.key_act(jsonb)'::regprocedure, scope => scope) AS r);
+    RETURN (SELECT r.outcome FROM idempotent_run('same', key, request, 'public.key_act', scope => scope) AS r);
 EXCEPTION WHEN OTHERS THEN RETURN format('%s %s', SQLSTATE, SQLERRM);
 END $$;
 -- A saga does not run in a block with EXCEPTION, so an error of its is raised.
