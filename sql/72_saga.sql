@@ -13,7 +13,15 @@ COMMENT ON COLUMN idempotent.saga.defined_at IS 'when it was defined last';
 -- Part of a dump, as settings are.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.saga', '');
 
--- Errors that say "try again", or that nobody knows what came of the work, are never final: as with store_failures.
+-- The rules are the library's: names are those of operations, and what may be final is what store_failures may hold.
+CREATE FUNCTION idempotent.check_saga_name(name text) RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_check_saga_name';
+COMMENT ON FUNCTION idempotent.check_saga_name(text) IS 'raises ID006 if a saga cannot have this name';
+
+CREATE FUNCTION idempotent.check_saga_step(name text, number bigint, finals text[]) RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_check_saga_step';
+COMMENT ON FUNCTION idempotent.check_saga_step(text, bigint, text[]) IS 'raises ID006 if a step cannot have this name, and 22023 if an error cannot be its final failure';
+
 CREATE FUNCTION idempotent.saga_steps(steps jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -21,7 +29,6 @@ DECLARE
     names   text[] := '{}';
     element jsonb;
     member  text;
-    code    text;
     number  bigint;
     final   jsonb;
 BEGIN
@@ -41,7 +48,7 @@ BEGIN
                     USING ERRCODE = '22023', DETAIL = pg_catalog.format('Its name is %I.', member), HINT = 'A step has name, handler, compensation and final.';
             END IF;
         END LOOP;
-        PERFORM idempotent.check_name('name of a step', element OPERATOR(pg_catalog.->>) 'name', 63);
+        PERFORM idempotent.check_saga_step(element OPERATOR(pg_catalog.->>) 'name', number, '{}');
         IF (element OPERATOR(pg_catalog.->>) 'name') OPERATOR(pg_catalog.=) ANY (names) THEN
             RAISE EXCEPTION 'two steps have the same name'
                 USING ERRCODE = '22023', DETAIL = pg_catalog.format('Both are called "%s".', element OPERATOR(pg_catalog.->>) 'name'),
@@ -53,13 +60,7 @@ BEGIN
             RAISE EXCEPTION 'final of step % must be an array', number
                 USING ERRCODE = '22023', HINT = 'Pass SQLSTATEs or classes of them, e.g. "final": ["P0001", "23"].';
         END IF;
-        FOREACH code IN ARRAY ARRAY(SELECT pg_catalog.jsonb_array_elements_text(final)) LOOP
-            IF COALESCE(code, '') OPERATOR(pg_catalog.!~) '^([0-9A-Z]{2}|[0-9A-Z]{5})$' OR idempotent.never_final(code) THEN
-                RAISE EXCEPTION 'step % cannot have that error as its final failure', number
-                    USING ERRCODE = '22023', DETAIL = pg_catalog.format('It says %L.', code),
-                          HINT = 'Name SQLSTATEs like "P0001" or classes like "23", but none that says "try again" (08, 40, 53, 55P03, 57, 58) or that something is broken (XX, ID, 00).';
-            END IF;
-        END LOOP;
+        PERFORM idempotent.check_saga_step(element OPERATOR(pg_catalog.->>) 'name', number, ARRAY(SELECT pg_catalog.jsonb_array_elements_text(final)));
         found := found OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
             'name', element OPERATOR(pg_catalog.->) 'name',
             'handler', idempotent.saga_handler(element OPERATOR(pg_catalog.->>) 'handler', number),
@@ -70,12 +71,6 @@ BEGIN
     RETURN found;
 END $$;
 COMMENT ON FUNCTION idempotent.saga_steps(jsonb) IS 'the steps of a saga, checked, with the full names of their handlers';
-
-CREATE FUNCTION idempotent.never_final(code text) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT code OPERATOR(pg_catalog.~) '^(00|08|40|53|57|58|ID|XX)' OR code OPERATOR(pg_catalog.=) '55P03'
-$$;
-COMMENT ON FUNCTION idempotent.never_final(text) IS 'whether an error says "try again", or that something is broken';
 
 CREATE FUNCTION idempotent.saga_handler(named text, number bigint) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -110,7 +105,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     defined idempotent.saga;
 BEGIN
-    PERFORM idempotent.check_name('name', name, 63);
+    PERFORM idempotent.check_saga_name(name);
     INSERT INTO idempotent.saga AS s (name, steps, defined_at)
     VALUES (idempotent_saga.name, idempotent.saga_steps(idempotent_saga.steps), pg_catalog.clock_timestamp())
     ON CONFLICT ON CONSTRAINT saga_pkey DO UPDATE SET steps = EXCLUDED.steps, defined_at = EXCLUDED.defined_at
@@ -121,7 +116,8 @@ COMMENT ON FUNCTION idempotent_saga(text, jsonb) IS
 'define a saga, or define it anew; what has started goes on with the steps that it started with';
 
 REVOKE ALL ON FUNCTION
-    idempotent.never_final(text),
+    idempotent.check_saga_name(text),
+    idempotent.check_saga_step(text, bigint, text[]),
     idempotent.saga_handler(text, bigint),
     idempotent.saga_steps(jsonb),
     idempotent_saga(text, jsonb)

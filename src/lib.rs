@@ -29,10 +29,10 @@ extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["st
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
-extension_sql_file!("../sql/60_health.sql", name = "health", requires = ["observe"]);
-extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["health"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["observe"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
+extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

@@ -47,6 +47,9 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     grants::Grant::DECLARED,
     grants::Revoke::DECLARED,
     operation::Operation::DECLARED,
+    saga::Step::DECLARED,
+    saga::CheckName::DECLARED,
+    saga::CheckStep::DECLARED,
 ];
 
 crate::pg::function::sql_functions! {
@@ -83,5 +86,7 @@ crate::pg::function::sql_functions! {
     idempotent_samples => statistics::idempotent_samples,
     idempotent_library => statistics::idempotent_library,
     idempotent_stats_reset => statistics::idempotent_stats_reset,
-    idempotent_refuse_transaction_block => saga::refuse_transaction_block,
+    idempotent_saga_step => saga::idempotent_saga_step,
+    idempotent_check_saga_name => saga::check_saga_name,
+    idempotent_check_saga_step => saga::check_saga_step,
 }

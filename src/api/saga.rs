@@ -1,20 +1,65 @@
-//! What PL/pgSQL cannot see for a saga: whether its procedure may commit.
+//! Sagas: the step that `idempotent_saga_run` loops over, and the checks of a definition.
 
+use crate::keys::call::Call;
+use crate::keys::request;
+use crate::keys::saga::step;
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::make::text;
+use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error};
+use rules::error::{Code, Error, Result};
+use rules::names;
+use rules::outcome::Outcome;
+use rules::store_failures::StoreFailures;
 
-/// A step that commits would commit what the caller has not finished. Postgres refuses that itself,
-/// but only after the first step has run, and without saying what to do.
-pub fn refuse_transaction_block(_args: &Args) -> Returned {
-    if snapshot::in_transaction_block() {
-        return Err(Error::new(
-            Code::InvalidTransactionTermination,
-            "a saga cannot run inside a transaction block",
-        )
-        .detail("Each of its steps commits by itself.")
-        .hint("CALL idempotent_saga_run() outside BEGIN, with the driver's autocommit on."));
+arguments! {
+    STEP: Step = "idempotent_saga_step" { name: Text, key: Text, request: Jsonb, scope: Text, wait: Interval }
+    CHECK_NAME: CheckName = "idempotent_check_saga_name" { name: Text }
+    CHECK_STEP: CheckStep = "idempotent_check_saga_step" { name: Text, number: Int8, finals: Texts }
+}
+
+pub fn idempotent_saga_step(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_saga_step()");
+    names::check(&names::SAGA, args.get(STEP.name).map(|name| name.utf8))?;
+    let call = Call::new(args.get(STEP.name), args.get(STEP.key), args.get(STEP.scope))?;
+    refuse_transaction_block()?;
+    let wait = request::wait(args.duration(STEP.wait, 0)?, &call.policy);
+    let stepped = step(&call, args.get(STEP.request), wait)?;
+    args.return_row(&[
+        Some(Datum::from(stepped.outcome.is_none())),
+        stepped.outcome.map(Outcome::name).map(text),
+        stepped.failed.map(Datum::from),
+        stepped.answers,
+        stepped.failure,
+    ])
+}
+
+/// A step is to commit by itself. Inside a handler, too, which runs in a subtransaction.
+fn refuse_transaction_block() -> Result<()> {
+    if !snapshot::in_transaction_block() {
+        return Ok(());
     }
+    Err(Error::new(
+        Code::InvalidTransactionTermination,
+        "a saga cannot run inside a transaction block",
+    )
+    .detail("Each of its steps commits by itself.")
+    .hint("CALL idempotent_saga_run() outside BEGIN, with the driver's autocommit on."))
+}
+
+pub fn check_saga_name(args: &Args) -> Returned {
+    names::check(&names::SAGA, args.get(CHECK_NAME.name).map(|name| name.utf8))?;
+    Ok(Some(Datum::from(0)))
+}
+
+pub fn check_saga_step(args: &Args) -> Returned {
+    names::check(&names::STEP, args.get(CHECK_STEP.name).map(|name| name.utf8))?;
+    let list = format!("final of step {}", args.get(CHECK_STEP.number).unwrap_or(0));
+    let hint = "Name SQLSTATEs, or classes of them, by which the handler refuses for good, such as \
+        \"final\": [\"P0001\", \"23\"].";
+    let entries = args.texts(CHECK_STEP.finals)?.unwrap_or_default();
+    let entries = entries.iter().map(|entry| entry.map_or(&[][..], |entry| entry.utf8));
+    StoreFailures::parse_as(&list, hint, entries)?;
     Ok(Some(Datum::from(0)))
 }

@@ -70,6 +70,19 @@ impl Handler {
     ) -> std::result::Result<Option<Datum>, Kept> {
         subtransaction::call_undoing_error(|| invoke(self.function, request))
     }
+
+    /// As [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
+    /// that none is left to fail the commit.
+    pub fn call_judging_constraints(
+        self,
+        request: Option<Datum>,
+    ) -> std::result::Result<Option<Datum>, Kept> {
+        subtransaction::call_undoing_error(|| {
+            let answer = invoke(self.function, request);
+            set_constraints_immediate();
+            answer
+        })
+    }
 }
 
 /// # Safety
@@ -143,6 +156,17 @@ unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
     // SAFETY: as the caller says.
     let name = unsafe { crate::pg::datum::encoding::to_utf8(CStr::from_ptr(name).to_bytes()) };
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// `SET CONSTRAINTS ALL IMMEDIATE`. Nothing here has a destructor: an error jumps over this frame.
+fn set_constraints_immediate() {
+    // SAFETY: all-zero is a valid node but for its tag: no list of constraints means all of them,
+    // and `deferred` is false. It is read during the call alone.
+    unsafe {
+        let mut statement: pg_sys::ConstraintsSetStmt = std::mem::zeroed();
+        statement.type_ = pg_sys::NodeTag::T_ConstraintsSetStmt;
+        raw::AfterTriggerSetState(&mut statement);
+    }
 }
 
 /// `FunctionCall1` (fmgr.h) that lets null through both ways. Nothing here has a destructor: an

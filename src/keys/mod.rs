@@ -15,6 +15,7 @@ pub mod place;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod saga;
 pub mod settle;
 pub mod stored;
 pub mod waiting;

@@ -81,7 +81,8 @@ struct Failure<'a> {
     message: &'a str,
 }
 
-fn failure(error: &Kept) -> Result<Option<Datum>> {
+/// A final failure, as it is stored.
+pub fn failure(error: &Kept) -> Result<Option<Datum>> {
     // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
     let message = unsafe {
         let message = (*error.0).message;

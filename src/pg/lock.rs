@@ -18,6 +18,14 @@ pub const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// The same for what is held for a moment alone, and is no claim: see [`Names`].
 const MOMENTARY: u16 = 479;
 
+/// The same for the lock of a saga, which a transaction holds while it does a step.
+const SAGA: u16 = 480;
+
+/// The tag of a saga's lock.
+pub fn saga_tag(id: RecordId) -> pg_sys::LOCKTAG {
+    advisory(id.lock_key(), SAGA)
+}
+
 /// The tag of a record's lock.
 pub fn tag(id: RecordId) -> pg_sys::LOCKTAG {
     advisory(id.lock_key(), CLASS)

@@ -9,11 +9,12 @@
 //! as in the named headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    Buffer, CatalogIndexState, CommandId, Datum, FmgrInfo, HeapTuple, IndexInfo, IndexUniqueCheck,
-    ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG,
-    List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure,
-    Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc,
-    TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, XLTW_Oper, varlena,
+    Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
+    IndexInfo, IndexUniqueCheck, ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken,
+    JsonbValue, LOCKMODE, LOCKTAG, List, LockAcquireResult, LockTupleMode, LockWaitPolicy,
+    MemoryContext, Oid, RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber,
+    SubTransactionId, SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId,
+    TupleDesc, XLTW_Oper, varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -40,6 +41,8 @@ unsafe extern "C-unwind" {
 
 // They may raise an error.
 unsafe extern "C-unwind" {
+    // commands/trigger.h
+    pub fn AfterTriggerSetState(statement: *mut ConstraintsSetStmt);
     // access/genam.h, access/skey.h
     pub fn ScanKeyInit(
         key: ScanKey,

@@ -51,6 +51,35 @@ pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
     })
 }
 
+/// Runs a statement; returns the first `N` columns of its first row, copied into the memory context
+/// of the caller.
+pub fn row<const N: usize>(
+    sql: &str,
+    parameters: &[Parameter],
+) -> Result<Option<[Option<Datum>; N]>> {
+    with_spi(|| {
+        run(sql, parameters, Kept::without_detail)?;
+        // SAFETY: the tuple table of the statement just run, which has `N` columns, read before SPI
+        // is left; each value is copied by the length of its type into the context that SPI was
+        // entered from.
+        unsafe {
+            if pg_sys::SPI_processed == 0 {
+                return Ok(None);
+            }
+            let (tuple, descriptor) =
+                (*(*pg_sys::SPI_tuptable).vals, (*pg_sys::SPI_tuptable).tupdesc);
+            Ok(Some(std::array::from_fn(|column| {
+                let (number, mut is_null) = (column as i32 + 1, false);
+                let datum = pg_sys::SPI_getbinval(tuple, descriptor, number, &mut is_null);
+                let (mut length, mut by_value) = (0, false);
+                let of_type = pg_sys::SPI_gettypeid(descriptor, number);
+                pg_sys::get_typlenbyval(of_type, &mut length, &mut by_value);
+                (!is_null).then(|| pg_sys::SPI_datumTransfer(datum, by_value, i32::from(length)))
+            })))
+        }
+    })
+}
+
 /// Runs what uses SPI.
 pub fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: connected and finished in pairs; an error leaves SPI to the end of the transaction.

@@ -21,6 +21,7 @@ pub struct Catalog {
     pub messages: pg_sys::Oid,
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
+    pub sagas: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -40,6 +41,7 @@ impl Catalog {
             || relation == self.messages
             || relation == self.offsets
             || relation == self.locks
+            || relation == self.sagas
     }
 }
 
@@ -108,6 +110,7 @@ fn look_up() -> Result<Catalog> {
         messages: relation(c"messages")?,
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,
+        sagas: relation(c"saga_run")?,
     })
 }
 

@@ -10,5 +10,6 @@ pub mod open;
 pub mod operations;
 pub mod records;
 pub mod resets;
+pub mod sagas;
 pub mod sweep;
 pub mod sweepable;

@@ -2,7 +2,7 @@
 
 use crate::tables::catalog::Catalog;
 use crate::tables::records::row::column;
-use crate::tables::{locks, messages};
+use crate::tables::{locks, messages, sagas};
 use pgrx::pg_sys;
 use rules::policy::Durability;
 
@@ -15,14 +15,17 @@ pub enum Sweepable {
     Messages,
     /// Locks with a key, likewise.
     Locks,
+    /// Sagas that are finished, likewise.
+    Sagas,
 }
 
 impl Sweepable {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Records(Durability::Unlogged),
         Self::Records(Durability::Logged),
         Self::Messages,
         Self::Locks,
+        Self::Sagas,
     ];
 
     pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
@@ -30,6 +33,7 @@ impl Sweepable {
             Self::Records(durability) => catalog.records(durability),
             Self::Messages => catalog.messages,
             Self::Locks => catalog.locks,
+            Self::Sagas => catalog.sagas,
         }
     }
 
@@ -40,6 +44,7 @@ impl Sweepable {
             Self::Records(Durability::Logged) => "record_logged",
             Self::Messages => "messages",
             Self::Locks => "locks",
+            Self::Sagas => "saga_run",
         }
     }
 
@@ -49,6 +54,7 @@ impl Sweepable {
             Self::Records(_) => column::COUNT,
             Self::Messages => messages::column::COUNT,
             Self::Locks => locks::column::COUNT,
+            Self::Sagas => sagas::column::COUNT,
         }
     }
 
@@ -58,6 +64,7 @@ impl Sweepable {
             Self::Records(_) => (column::SWEEP_AT, "sweep_at"),
             Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
             Self::Locks => (locks::column::EXPIRES_AT, "expires_at"),
+            Self::Sagas => (sagas::column::EXPIRES_AT, "expires_at"),
         }
     }
 
@@ -67,6 +74,7 @@ impl Sweepable {
             Self::Records(_) => Some(column::OPERATION),
             Self::Messages => Some(messages::column::CONSUMER),
             Self::Locks => None,
+            Self::Sagas => Some(sagas::column::SAGA),
         }
     }
 }

@@ -1,7 +1,7 @@
 """Where a fault belongs: in the function of a name, whichever file of the source holds it.
 
 The source is read as far as names and ends need it: comments and quotes are blanked, brackets are counted. The name is that of
-a Rust item (`judge`, `Claims::check`, `LEAP`) or of what an SQL statement creates (`idempotent_saga_next`); an SQL statement
+a Rust item (`judge`, `Claims::check`, `LEAP`) or of what an SQL statement creates (`idempotent_saga_step`); an SQL statement
 that creates nothing goes by its first word (`REVOKE`).
 """
 

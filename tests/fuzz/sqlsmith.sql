@@ -72,21 +72,9 @@ CREATE VIEW smith.delivered AS SELECT t.message_id, idempotent_outbox_ack('mail'
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
 CREATE VIEW smith.given_back AS SELECT t.payload, idempotent_outbox_release('mail', ARRAY[t.message_id], t.fence) AS free
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
--- A saga does not begin in a transaction, which is where sqlsmith is: its row is put there.
-CREATE FUNCTION smith.stepped(key text, request jsonb) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO idempotent.saga_run (started_at, changed_at, step, state, saga, scope, key, steps, request, answers)
-    SELECT now(), now(), 1, 'running', s.name, '', coalesce(stepped.key, 'k'), s.steps, stepped.request, '{}' FROM idempotent.saga AS s WHERE s.name = 'saga'
-    ON CONFLICT DO NOTHING;
-    PERFORM idempotent_saga_done('saga', coalesce(key, 'k'), '', 'running', 1, request, NULL);
-    RETURN (SELECT s.state FROM idempotent.sagas AS s WHERE s.saga = 'saga' AND s.key = coalesce(stepped.key, 'k'));
-EXCEPTION WHEN SQLSTATE 'ID007' THEN
-    RETURN NULL;
-END $$;
-CREATE VIEW smith.saga AS SELECT n.key, smith.stepped(n.key, a.request) AS state FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_name('key', n.key, 255)::text AS name, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
-    idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.saga_lock('saga', n.key, '', a.wait) AS locked FROM smith.named AS n, smith.argument AS a;
-CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler, idempotent.never_final('40001') AS never;
+    idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.check_saga_name(n.key)::text AS saga, idempotent.check_saga_step(n.key, a.fence, '{P0001}')::text AS step FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler;
 
 CREATE VIEW smith.pg_proc AS
 SELECT p.* FROM pg_catalog.pg_proc AS p

@@ -43,6 +43,8 @@ pub enum Code {
     ObjectInUse,
     /// `42883`: no such function.
     UndefinedFunction,
+    /// `42704`: no such saga.
+    UndefinedObject,
     /// `42P01`: a table of the extension is missing.
     UndefinedTable,
     /// `0A000`: not supported here.
@@ -78,6 +80,7 @@ impl Code {
             Self::ObjectNotReady => "55000",
             Self::ObjectInUse => "55006",
             Self::UndefinedFunction => "42883",
+            Self::UndefinedObject => "42704",
             Self::UndefinedTable => "42P01",
             Self::FeatureNotSupported => "0A000",
             Self::LimitExceeded => "54000",

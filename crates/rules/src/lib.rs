@@ -22,6 +22,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 pub mod retention;
+pub mod saga;
 pub mod slot;
 pub mod store_failures;
 pub mod version;

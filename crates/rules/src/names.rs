@@ -70,6 +70,22 @@ pub const HOLDER: Part = Part {
     hint: "Pass what names this holder and no other, such as 'worker-1', or idempotent_new_key().",
 };
 
+/// A saga: an operation, as far as its settings go.
+pub const SAGA: Part = Part {
+    name: "name",
+    least: 1,
+    most: MAX_OPERATION,
+    hint: "Pass the name of a saga, such as 'order'.",
+};
+
+/// A step of a saga.
+pub const STEP: Part = Part {
+    name: "name of a step",
+    least: 1,
+    most: MAX_OPERATION,
+    hint: "Name each step, such as {\"name\": \"payment\", ...}.",
+};
+
 /// What is locked.
 pub const RESOURCE: Part = Part {
     name: "resource",

@@ -32,9 +32,23 @@ impl StoreFailures {
     /// and the code 55P03, which say "try again"; XX, which says that nobody knows; ID, this
     /// extension's own; 00, which is no error.
     pub fn parse<E: AsRef<[u8]>>(entries: impl IntoIterator<Item = E>) -> Result<Self> {
+        let hint = "Name the SQLSTATEs, or classes of them, by which your handler refuses for \
+            good, such as store_failures => '{P0001,23}'.";
+        Self::parse_as("store_failures", hint, entries)
+    }
+
+    /// As [`Self::parse`], for a list of another name.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_as<E: AsRef<[u8]>>(
+        list: &str,
+        hint: &str,
+        entries: impl IntoIterator<Item = E>,
+    ) -> Result<Self> {
         let mut parsed = entries
             .into_iter()
-            .map(|entry| parse_entry(entry.as_ref()))
+            .map(|entry| parse_entry(list, hint, entry.as_ref()))
             .collect::<Result<Vec<_>>>()?;
         parsed.sort();
         parsed.dedup();
@@ -66,17 +80,11 @@ fn never(sqlstate: &str) -> Option<&'static str> {
     found.map(|(_, reason)| *reason)
 }
 
-fn parse_entry(entry: &[u8]) -> Result<String> {
+fn parse_entry(list: &str, hint: &str, entry: &[u8]) -> Result<String> {
     let refuse = |problem: &str| {
-        Error::new(
-            Code::InvalidParameter,
-            format!("store_failures cannot hold \"{}\"", printable(entry)),
-        )
-        .detail(problem)
-        .hint(
-            "Name the SQLSTATEs, or classes of them, by which your handler refuses for \
-            good, such as store_failures => '{P0001,23}'.",
-        )
+        Error::new(Code::InvalidParameter, format!("{list} cannot hold \"{}\"", printable(entry)))
+            .detail(problem)
+            .hint(hint)
     };
     let sound = matches!(entry.len(), 2 | 5) && entry.iter().all(u8::is_ascii_alphanumeric);
     let Some(text) = std::str::from_utf8(entry).ok().filter(|_| sound) else {

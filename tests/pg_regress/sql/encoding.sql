@@ -2,8 +2,10 @@
 SET client_encoding = 'UTF8';
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotent_latin1;
+DROP DATABASE IF EXISTS regress_idempotent_win1252;
 DROP DATABASE IF EXISTS regress_idempotent_ascii;
 CREATE DATABASE regress_idempotent_latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';
+CREATE DATABASE regress_idempotent_win1252 TEMPLATE template0 ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE DATABASE regress_idempotent_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE EXTENSION IF NOT EXISTS pg_idempotent;
 RESET client_min_messages;
@@ -68,7 +70,21 @@ SET client_encoding = 'LATIN1';
 SELECT idempotent_derive_key('encoding', convert_from('\xe9', 'LATIN1'), convert_from('\xf6', 'LATIN1'), convert_from('\xe4', 'LATIN1'));
 RESET client_encoding;
 
--- 3. a database in SQL_ASCII, where a key is its bytes
+-- 3. a saga in WIN1252, where letters are single bytes that are control characters in other encodings
+\c regress_idempotent_win1252
+SET client_encoding = 'UTF8';
+CREATE EXTENSION pg_idempotent;
+CREATE FUNCTION same(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1->'request' $$;
+SELECT name FROM idempotent_saga('größe', '[{"name": "für €", "handler": "public.same(jsonb)"}]');
+CALL idempotent_saga_run('größe', '5 – 7 €', '{"größe": "ß"}', 'mäzen');
+CALL idempotent_saga_run('größe', '5 – 7 €', '{"größe": "ß"}', 'mäzen');
+CALL idempotent_saga_run('größe', '5 – 7 €', '{"größe": "ss"}', 'mäzen');
+CALL idempotent_saga_run('größe', repeat('€', 85), '1');
+CALL idempotent_saga_run('größe', repeat('€', 86), '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT saga, scope, length(key) AS letters, state FROM idempotent.sagas ORDER BY letters;
+
+-- 4. a database in SQL_ASCII, where a key is its bytes
 \c regress_idempotent_ascii
 CREATE EXTENSION pg_idempotent;
 SELECT idempotent_derive_key('encoding', 'é', 'ö', 'ä'), idempotent_shard('encoding', 'é', 1024, 'ä');
@@ -84,4 +100,5 @@ SELECT outcome FROM idempotent_replay('encoding', E'k\xe9\x01');
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_idempotent_latin1;
+DROP DATABASE regress_idempotent_win1252;
 DROP DATABASE regress_idempotent_ascii;

@@ -93,7 +93,7 @@ SELECT key, state, expires_at - changed_at AS kept FROM idempotent.sagas WHERE s
 -- what has expired counts as absent, and goes
 UPDATE idempotent.saga_run SET expires_at = clock_timestamp() WHERE saga = 'short';
 CALL idempotent_saga_run('short', 'one', '1');
-CALL idempotent_saga_run('short', 'two', '1');
+SELECT idempotent_sweep() > 0 AS swept;
 SELECT key FROM idempotent.sagas WHERE saga = 'short' ORDER BY key;
 -- a saga that is defined anew: what has started goes on as it started
 CREATE OR REPLACE FUNCTION saga_ship(given jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no truck' USING ERRCODE = '55000'; END $$;
@@ -154,8 +154,6 @@ CALL idempotent_saga_run('order', '');
 CALL idempotent_saga_run('order', 'k', scope => NULL);
 CALL idempotent_saga_run(NULL, 'k');
 CALL idempotent_saga_run('order', 'k', wait => '-1 second');
-SELECT idempotent_saga_done('order', 'o-9', '', 'running', 1, '"forged"', NULL);
-\echo :LAST_ERROR_SQLSTATE
 
 -- handlers run with the caller's rights
 CREATE ROLE regress_idempotent_orderer;
@@ -180,14 +178,35 @@ SELECT name FROM idempotent_operation('who', role => 'regress_idempotent_clerk')
 SET ROLE regress_idempotent_orderer;
 CALL idempotent_saga_run('who', 'k');
 \echo :LAST_ERROR_SQLSTATE
-SELECT idempotent_saga_next('who', 'k', NULL, '', NULL);
+SELECT idempotent_saga_step('who', 'k');
 \echo :LAST_ERROR_SQLSTATE
-SELECT idempotent_saga_done('who', 'k', '', 'running', 1, '"forged"', NULL);
-\echo :LAST_ERROR_SQLSTATE
+-- an outsider's function does not come in with the member that calls it: the right is that of the call
+CREATE FUNCTION pg_temp.saga_of_an_outsider() RETURNS record LANGUAGE sql SECURITY DEFINER AS $$ SELECT public.idempotent_saga_step('who', 'k') $$;
 RESET ROLE;
+CREATE ROLE regress_idempotent_member IN ROLE regress_idempotent_clerk;
+SELECT idempotent_grant('regress_idempotent_member');
+SET ROLE regress_idempotent_member;
+SELECT pg_temp.saga_of_an_outsider();
+\echo :LAST_ERROR_SQLSTATE
+CALL idempotent_saga_run('who', 'member');
+-- a member's function lets an outsider in, as any function with its owner's rights does
+CREATE FUNCTION pg_temp.saga_of_a_member() RETURNS record LANGUAGE sql SECURITY DEFINER AS $$ SELECT public.idempotent_saga_step('who', 'of a member') $$;
+RESET ROLE;
+SET ROLE regress_idempotent_orderer;
+SELECT pg_temp.saga_of_a_member();
+RESET ROLE;
+SELECT idempotent_revoke('regress_idempotent_member');
 GRANT regress_idempotent_clerk TO regress_idempotent_orderer;
 SET ROLE regress_idempotent_orderer;
 CALL idempotent_saga_run('who', 'k');
+-- one step by hand, with what it may and no more
+SELECT * FROM idempotent_saga_step('who', 'by hand');
+SELECT * FROM idempotent_saga_step('who', 'by hand');
+SELECT * FROM idempotent_saga_step('who', 'by hand', '1');
+-- no function writes what no handler did
+SELECT p.proname FROM pg_proc AS p WHERE p.proname LIKE '%saga%' AND p.proname LIKE 'idempotent%' AND p.pronamespace = 'public'::regnamespace AND has_function_privilege(p.oid, 'EXECUTE') ORDER BY 1;
+UPDATE idempotent.saga_run SET step = 2;
+\echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 SELECT name FROM idempotent_operation('who', role => '-', scope_required => true);
 CALL idempotent_saga_run('who', 'k');
@@ -196,7 +215,8 @@ CALL idempotent_saga_run('who', 'k', scope => 'tenant-7');
 SELECT idempotent_revoke('regress_idempotent_orderer');
 SELECT has_function_privilege('regress_idempotent_orderer', 'idempotent_saga_run(text, text, jsonb, text, interval, text, boolean, jsonb, jsonb)', 'EXECUTE');
 DROP OWNED BY regress_idempotent_orderer;
-DROP ROLE regress_idempotent_orderer, regress_idempotent_clerk;
+DROP OWNED BY regress_idempotent_member;
+DROP ROLE regress_idempotent_orderer, regress_idempotent_member, regress_idempotent_clerk;
 SET client_min_messages = warning;
 DELETE FROM idempotent.saga_run;
 DELETE FROM idempotent.saga;

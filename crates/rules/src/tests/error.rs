@@ -18,6 +18,7 @@ fn every_code_has_the_sqlstate_of_the_contract() {
         (Code::InsufficientPrivilege, "42501"),
         (Code::ObjectInUse, "55006"),
         (Code::UndefinedFunction, "42883"),
+        (Code::UndefinedObject, "42704"),
         (Code::FeatureNotSupported, "0A000"),
         (Code::LimitExceeded, "54000"),
         (Code::Collision, "23505"),

@@ -56,16 +56,13 @@ const CALLS: &[Call] = &[
     call("idempotent_outbox_take", &[("topic", "'mail'")]),
     call("idempotent_outbox_ack", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
     call("idempotent_outbox_release", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
-    call("refuse_transaction_block", &[]),
-    call("never_final", &[("code", "'P0001'")]),
+    call("check_saga_name", &[("name", "'saga'")]),
+    call("check_saga_step", &[("name", "'a'"), ("number", "1"), ("finals", "'{P0001}'")]),
     call("saga_handler", &[("named", "'public.handle(pg_catalog.jsonb)'"), ("number", "1")]),
     call("saga_steps", &[("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
-    call("saga_check", &[("name", "'saga'"), ("scope", "''")]),
-    call("saga_lock", &[("name", "'saga'"), ("key", "'k'"), ("scope", "''"), ("wait", "'0'")]),
     call("idempotent_saga", &[("name", "'saga'"), ("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
-    // Refused in the transaction that everything is tried in; whoever may not call them hears so before that.
-    call("idempotent_saga_next", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'"), ("scope", "''"), ("wait", "'0'")]),
-    call("idempotent_saga_done", &[("name", "{op}"), ("key", "'k'"), ("scope", "''"), ("state", "'running'"), ("step", "1"), ("answer", "'1'"), ("failure", "NULL")]),
+    // Refused in the transaction that everything is tried in. A role that may not call the step hears so before that.
+    call("idempotent_saga_step", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'")]),
     call("idempotent_saga_run", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'")]),
 ];
 

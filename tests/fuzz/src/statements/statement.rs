@@ -177,10 +177,7 @@ fn life(rng: &mut Rng, functions: &[Function]) -> String {
 
 /// A step of a saga by hand, outside a transaction block, as only there it is not refused.
 fn saga(rng: &mut Rng) -> String {
-    let key = format!("'saga{}'", rng.u8(..100));
-    format!(
-        "DO $d$ BEGIN PERFORM idempotent_saga_next('op', {key}, '1', '', '0'); PERFORM idempotent_saga_done('op', {key}, '', 'running', 1, '1', NULL); END $d$"
-    )
+    format!("SELECT idempotent_saga_step('op', 'saga{}', '1', wait => '0')", rng.u8(..100))
 }
 
 /// Messages put and taken, and acknowledged or given back.
