@@ -24,41 +24,42 @@ pub fn look(call: &mut Call<'_>) -> Result<Answer> {
         if is_claimed(call) {
             return Ok(in_progress());
         }
-        match records.find_locked(&call.owner)? {
+        let latest = match records.find_locked(&call.owner)? {
             Looked::BeingWritten(_) => return Ok(in_progress()),
-            // Replaced while we looked for the first time.
-            Looked::Settled(found) => {
-                if let Some(answer) = known(call, &found) {
-                    return Ok(answer);
-                }
-            }
-            Looked::Nothing => {}
+            // Perhaps replaced while we looked for the first time.
+            Looked::Settled(found) => Some(*found),
+            Looked::Nothing => found,
+        };
+        if let Some(answer) = latest.as_ref().and_then(|found| known(call, found)) {
+            return Ok(answer);
         }
         // The records may just have been moved to the other table.
         if call.is_current()? {
-            return Ok(Answer::of(nothing(call, &records, found.as_ref())));
+            return Ok(free(call, &records, latest.as_ref()));
         }
     }
 }
 
-/// What is said of a key without a live record: nothing is known of it, or its record may have been
+/// What is said of a key that nobody holds. A lease that has lapsed is still there, until a claim takes
+/// it over, at once if it is made. Without one nothing is known of the key, or its record may have been
 /// lost.
-fn nothing(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Outcome {
+fn free(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Answer {
     let now = clock::now();
-    let age = call.age(records, None, now);
-    let settled = found.is_some_and(|found| !found.record.expired(now));
-    if matches!(age, Age::Lost { .. }) && !settled { Outcome::Unknown } else { Outcome::Absent }
+    let live = found.filter(|found| !found.record.expired(now));
+    match (live, call.age(records, None, now)) {
+        (Some(found), _) if found.record.lapsed(now) => leased(found, now),
+        (None, Age::Lost { .. }) => Answer::of(Outcome::Unknown),
+        _ => Answer::of(Outcome::Absent),
+    }
 }
 
-/// What a live record says; `None` where nothing of the work is known.
+/// What a live record says; `None` where a claim would be given.
 fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
     let now = clock::now();
     if found.record.expired(now) {
         return None;
     }
     match call.judge_same(Some(found), Age::Undated, now) {
-        // A lease that has lapsed is still there, until the next claim takes it over: now, if it is made.
-        Verdict::Claim { takeover: true, .. } => Some(leased(found, now)),
         Verdict::Claim { .. } => None,
         // Of a lease that this transaction has taken: it lasts, as for any other reader.
         Verdict::Held | Verdict::InProgress { .. } => Some(leased(found, now)),
