@@ -76,7 +76,7 @@ def another_schema_is_refused(server):
 
 def the_worker_leaves_another_schema_alone(server):
     """And says so, once; other databases are none the worse for it."""
-    other, mine, began = server.database(OLD), server.database(), server.position()
+    began, other, mine = server.position(), server.database(OLD), server.database()
     for database in (other, mine):
         expire(server, database, "brief")
     said = lambda: [line for line in server.complaints(began) if f'"{other}"' in line]
