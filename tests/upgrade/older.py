@@ -91,7 +91,11 @@ def install_older(major, current):
 
 
 def numbered_tree():
-    """The checkout once more, by links, with the older number in place of the current one."""
+    """The checkout once more, by links, with the older number in place of the current one.
+
+    The builds share a target directory, and cargo names a library there after nothing but its crate: this one has another name, or
+    either build could be taken for the other.
+    """
     tree = target_dir() / "upgrade" / "tree"
     shutil.rmtree(str(tree), ignore_errors=True)
     tree.mkdir(parents=True)
@@ -100,7 +104,7 @@ def numbered_tree():
         if path.name in ("Cargo.toml", "Cargo.lock"):
             text, found = number.subn(rf'\1"{VERSION}"', path.read_text())
             assert found == 1, path
-            (tree / path.name).write_text(text)
+            (tree / path.name).write_text(text.replace("[lib]\n", f'[lib]\nname = "{EXTENSION}_older"\n'))
         elif path != target_dir() and path.name != ".git":
             (tree / path.name).symlink_to(path)
     return tree
