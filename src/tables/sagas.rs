@@ -16,11 +16,12 @@ use rules::error::{Code, Error, Result};
 use rules::request::fingerprint::Fingerprint;
 use rules::saga::{Known, Place, State};
 
-/// Columns of the table, in order (sql/74_saga_run.sql), as far as a sweep reads them.
+/// Columns of the table, in order (sql/74_saga_run.sql), as far as a sweep reads them: by position, past
+/// the executor. All others are read by name.
 pub mod column {
     pub const EXPIRES_AT: usize = 2;
     pub const SAGA: usize = 5;
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = SAGA + 1;
 }
 
 /// The row of a saga, and the step at which it stands.

@@ -17,7 +17,7 @@ from toolchain import cargo_env, cargo_pgrx
 
 VERSION = "0.9.0"
 FUNCTION = "idempotent_unlock"
-# Of a table that the library itself does not read: it would not do without a column that it knows.
+# One that the library does not read by its position: it would not do without such a column.
 TABLE, COLUMN = "idempotent.saga_run", "request"
 
 # As every update script must: tells all sessions, and fails in a session whose library is another version's.
