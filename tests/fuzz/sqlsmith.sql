@@ -19,7 +19,7 @@ SELECT idempotent_claim('unsure', 'k3', '1');
 CREATE TABLE smith.named AS SELECT n AS operation, n AS key, n AS scope FROM unnest('{charge,logged,lease,k1,k2,k3,sealed}'::text[]) AS n;
 CREATE TABLE smith.argument AS SELECT '{"n": 1}'::jsonb AS request, '{}'::jsonb AS response, interval '30 s' AS lease, interval '0' AS wait,
     now() - interval '1 hour' AS first_sent, 'c0ffee00-0000-4000-8000-000000000000'::uuid AS attempt_id, '\x01'::bytea AS body, 1::bigint AS fence,
-    200 AS status, false AS strict, 'smith.same' AS handler, 'pg_monitor'::regrole AS role, '{a}'::text[] AS names;
+    200 AS status, false AS strict, 'smith.same' AS handler, 'pg_monitor'::regrole AS role, '{a}'::text[] AS names, '{1}'::bigint[] AS fences;
 
 -- Calls that mostly succeed, wherever it puts them.
 CREATE VIEW smith.claimed AS SELECT n.operation, n.key, r.outcome, r.fence, r.response, r.expires_at FROM smith.named AS n, LATERAL idempotent_claim(n.operation, n.key) AS r;
@@ -62,6 +62,7 @@ CREATE VIEW smith.refused AS SELECT n.key, smith.failed(n.key, a.response, a.sta
 CREATE VIEW smith.received AS SELECT n.operation, n.key, idempotent_first(n.operation, n.key) AS is_new, idempotent_advance(n.operation, n.key, a.fence) AS advanced
     FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.received_all AS SELECT n.operation, m.message_id FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_first_of(n.operation, a.names || n.key) AS m (message_id);
+CREATE VIEW smith.extended AS SELECT n.operation, l.lost FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_extend_all(n.operation, a.names, a.fences, a.lease) AS l (lost);
 CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, fence => l.fence) AS unlocked
     FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_lock(n.operation, n.key, a.lease) AS l WHERE l.acquired;
 CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;

@@ -20,7 +20,15 @@ Puts random input before a Postgres of its own (PGBIN: the directory of its prog
 requests against jsonb's own equality, names in three encodings, statements over the extension's functions. KEEP_LOGS
 keeps the server's log, for others to look through.";
 
+/// Enough to walk the deepest documents that `requests` makes, one frame a level.
+const STACK: usize = 512 * 1024 * 1024;
+
 fn main() -> ExitCode {
+    let fuzzing = std::thread::Builder::new().stack_size(STACK).spawn(fuzz);
+    fuzzing.ok().and_then(|thread| thread.join().ok()).unwrap_or(ExitCode::FAILURE)
+}
+
+fn fuzz() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
         Ok(said) => {
             println!("{said}");

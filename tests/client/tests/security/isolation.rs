@@ -29,7 +29,11 @@ fn a_refusal_does_not_tell_whether_there_is_such_a_key() {
     let before = house.admin().run(RECORDS).value().to_owned();
     let mut compared = 0;
     for (function, call) in calls::of(&functions) {
-        let has_key = call.has_operation() && call.arguments.iter().any(|(name, _)| *name == "key");
+        // In the transaction that everything is tried in, a CALL that commits is refused before it looks
+        // at anything; its step is tried by itself.
+        let has_key = call.has_operation()
+            && call.function != "idempotent_saga_run"
+            && call.arguments.iter().any(|(name, _)| *name == "key");
         for wire in [&mut right, &mut operator] {
             let own = house.on("left", &call.sql(function, None));
             if !has_key || try_it(wire, &own) == "ok" {
