@@ -42,4 +42,13 @@ FAULTS = [
     fault("loss-dated-too-early", "A key finished after the table's file was made is known to be lost with its row",
           ("emptied_at", "born_at(table).filter(|born| *born > noted);", "born_at(table).filter(|_| true);"),
           "regress/reset"),
+    fault("later-date-counts", "Of first_sent and the key's own date the earlier one counts",
+          ("Dates::sent", "chain(self.own).min();", "chain(self.own).max();"),
+          "domain regress/dated_keys"),
+    fault("lease-forgets-its-date", "The answer of a lease stays until first_sent refuses its key",
+          ("store", "answer_row(call, stored, found.first_sent());", "answer_row(call, stored, None);"),
+          "regress/dated_keys"),
+    fault("message-without-a-date", "A message older than the retention is not new",
+          ("first", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
+          "regress/consumer"),
 ]
