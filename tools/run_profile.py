@@ -27,7 +27,7 @@ PARTS = {
     "idempotent_replay": r"api::replay::idempotent_replay$",
     "the handler": r"plpgsql_call_handler'2$",
     "record id": r"Identity::record_id$",
-    "fingerprint of the request": r"^pg_idempotent::pg::datum::jsonb::canonical_digest$",
+    "fingerprint of the request": r"^pg_idempotent::(keys::request::fingerprint|pg::datum::jsonb::canonical_digest)$",
     "locks, of keys and of tables": r"LockAcquireExtended$",
     "opening tables and indexes": r"relation_open$",
     "look-up in the index": r"index_getnext_tid$",
