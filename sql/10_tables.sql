@@ -44,7 +44,7 @@ COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes o
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
-COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: everybody with EXECUTE';
+COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: every caller with EXECUTE';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
 -- left out of the row (src/store/insert.rs).
@@ -92,7 +92,7 @@ COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
 COMMENT ON COLUMN idempotent.record.headers IS 'headers of the stored answer; up to 8 KiB outlive the body';
 COMMENT ON COLUMN idempotent.record.body IS 'the stored answer, byte for byte';
-COMMENT ON COLUMN idempotent.record.checkpoint IS 'what the holder leaves to whoever takes over';
+COMMENT ON COLUMN idempotent.record.checkpoint IS 'what the holder leaves to the next one';
 COMMENT ON COLUMN idempotent.record.fence IS 'the fence of the latest lease; null: never leased';
 COMMENT ON COLUMN idempotent.record.lease_until IS 'end of the lease; null once finished';
 COMMENT ON COLUMN idempotent.record.claimed_at IS 'when the latest lease was granted';

@@ -22,7 +22,7 @@ COMMENT ON COLUMN idempotent_result.headers IS 'the stored headers';
 COMMENT ON COLUMN idempotent_result.response IS 'the stored answer, or that of the handler that ran now';
 COMMENT ON COLUMN idempotent_result.body IS 'the stored body, byte for byte';
 COMMENT ON COLUMN idempotent_result.evicted IS 'whether response, headers and body were too large to keep, or are past response_retention';
-COMMENT ON COLUMN idempotent_result.checkpoint IS 'what the holder before left to whoever takes over';
+COMMENT ON COLUMN idempotent_result.checkpoint IS 'what the holder before left to the next one';
 COMMENT ON COLUMN idempotent_result.retry_after IS 'with in_progress: when to ask again';
 COMMENT ON COLUMN idempotent_result.expires_at IS 'until when the answer is kept; with claimed, the end of the lease';
 REVOKE ALL ON TYPE idempotent_result FROM PUBLIC;

@@ -87,7 +87,7 @@ CREATE FUNCTION idempotent_checkpoint(
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_checkpoint';
 COMMENT ON FUNCTION idempotent_checkpoint(text, text, jsonb, text, bigint) IS
-'leave word for whoever takes the key over';
+'leave word for the next holder';
 
 CREATE FUNCTION idempotent_check() RETURNS void
 LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'idempotent_check';
@@ -156,7 +156,7 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_shard';
 COMMENT ON FUNCTION idempotent_shard(text, text, integer, text) IS
 'the shard of a key, 0 to shards - 1; growing from n to n+1 shards moves about 1/(n+1) of the keys';
 
--- Administration. SECURITY DEFINER, because whoever is granted EXECUTE needs no rights on the tables.
+-- Administration. SECURITY DEFINER, because a role that is granted EXECUTE needs no rights on the tables.
 
 CREATE FUNCTION idempotent_operation(
     name                text,

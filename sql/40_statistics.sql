@@ -1,4 +1,4 @@
--- What one can see. pg_monitor may, and nobody else unless it is granted.
+-- What one can see. Only pg_monitor may, unless it is granted.
 
 CREATE FUNCTION idempotent.counters() RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_counters';
@@ -66,7 +66,7 @@ WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND k.locktype OPERATOR(pg_catalog.=) 'advisory' AND k.objsubid OPERATOR(pg_catalog.=) 478::smallint
 GROUP BY k.classid, k.objid
 HAVING pg_catalog.bool_or(k.granted);
-COMMENT ON VIEW idempotent.in_flight IS 'who holds keys now: leases, and transactions';
+COMMENT ON VIEW idempotent.in_flight IS 'the holders of keys now: leases, and transactions';
 COMMENT ON COLUMN idempotent.in_flight.operation IS 'the operation; null for a transaction, as a lock has no name';
 COMMENT ON COLUMN idempotent.in_flight.scope IS 'whose key it is; null for a transaction';
 COMMENT ON COLUMN idempotent.in_flight.key IS 'the caller''s key; null for a transaction';

@@ -15,7 +15,7 @@ COMMENT ON TABLE idempotent.messages IS 'messages that consumers have seen, for 
 COMMENT ON INDEX idempotent.messages_expires_at_idx IS 'what the sweeper has to look at next';
 COMMENT ON COLUMN idempotent.messages.expires_at IS 'from then on the message counts as new';
 COMMENT ON COLUMN idempotent.messages.seen_at IS 'when it was seen first';
-COMMENT ON COLUMN idempotent.messages.consumer IS 'who received it';
+COMMENT ON COLUMN idempotent.messages.consumer IS 'the receiver';
 COMMENT ON COLUMN idempotent.messages.scope IS 'whose message it is';
 COMMENT ON COLUMN idempotent.messages.message_id IS 'the sender''s name for the message';
 

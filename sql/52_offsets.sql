@@ -10,7 +10,7 @@ CREATE TABLE idempotent.offsets (
     CONSTRAINT offsets_pkey PRIMARY KEY (consumer, scope, partition)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE idempotent.offsets IS 'how far each consumer has come: see idempotent_advance()';
-COMMENT ON COLUMN idempotent.offsets.consumer IS 'who reads';
+COMMENT ON COLUMN idempotent.offsets.consumer IS 'the reader';
 COMMENT ON COLUMN idempotent.offsets.scope IS 'for whom';
 COMMENT ON COLUMN idempotent.offsets.partition IS 'the part of the log that has an order';
 COMMENT ON COLUMN idempotent.offsets."offset" IS 'the last one that was processed';

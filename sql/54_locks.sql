@@ -1,4 +1,4 @@
--- Locks with a key: held beyond a transaction and a connection, by whoever knows the key, for a time. Always logged: a
+-- Locks with a key: held beyond a transaction and a connection, by the holder of the key, for a time. Always logged: a
 -- crash must not leave two holders.
 CREATE TABLE idempotent.locks (
     expires_at  timestamptz NOT NULL,
@@ -12,14 +12,14 @@ CREATE TABLE idempotent.locks (
 CREATE INDEX locks_expires_at_idx ON idempotent.locks (expires_at);
 COMMENT ON TABLE idempotent.locks IS 'locks that are held, or have lapsed and are not yet swept: see idempotent_lock()';
 COMMENT ON INDEX idempotent.locks_expires_at_idx IS 'what the sweeper has to look at next';
-COMMENT ON COLUMN idempotent.locks.expires_at IS 'from then on anybody may take it';
+COMMENT ON COLUMN idempotent.locks.expires_at IS 'from then on any caller may take it';
 COMMENT ON COLUMN idempotent.locks.acquired_at IS 'since when its holder has it';
 COMMENT ON COLUMN idempotent.locks.fence IS 'the number by which a holder that has lost it is recognised';
 COMMENT ON COLUMN idempotent.locks.resource IS 'what is locked';
 COMMENT ON COLUMN idempotent.locks.scope IS 'whose resource it is';
 COMMENT ON COLUMN idempotent.locks.holder IS 'the key with which it was taken';
 
--- Part of a dump: who was granted a lock believes in it until it ends.
+-- Part of a dump: a holder that was granted a lock relies on it until it ends.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.locks', '');
 
 CREATE FUNCTION idempotent_lock(

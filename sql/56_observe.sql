@@ -35,7 +35,7 @@ COMMENT ON COLUMN idempotent.observed.duplicates IS 'would have been answered wi
 COMMENT ON COLUMN idempotent.observed.mismatches IS 'came with a key that was used with another request';
 COMMENT ON COLUMN idempotent.observed.concurrent IS 'came while another call with the key was at work: would have waited for it';
 COMMENT ON COLUMN idempotent.observed.expired IS 'came with a key that is dated longer ago than the retention';
-COMMENT ON COLUMN idempotent.observed.unknown IS 'nobody could have told whether the work was done';
+COMMENT ON COLUMN idempotent.observed.unknown IS 'it was unknown whether the work was done';
 COMMENT ON COLUMN idempotent.observed.sealed IS 'came with a key of which it was decided that it never runs';
 COMMENT ON COLUMN idempotent.observed.missing_keys IS 'came without a key: ID006 once the mode is enforce';
 COMMENT ON COLUMN idempotent.observed.bad_keys IS 'came with a key or scope that breaks the rules: ID006 once the mode is enforce';

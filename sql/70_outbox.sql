@@ -4,10 +4,10 @@
 -- Per topic and key they are taken in the order in which their transactions committed. A sequence alone does not give that:
 -- who draws 1 may commit after 2 was taken, and 1 would come late. Nor would waiting for all older transactions: they would
 -- all wait for the slowest one, and who draws the lower number may yet be the one that saw the other's rows. So a put holds
--- an advisory lock on topic and key until its transaction ends, and draws the position under it. Within a key, then, whoever
--- sees a message sees all that come before it. Postgres lets go of such a lock after the commit is visible.
+-- an advisory lock on topic and key until its transaction ends, and draws the position under it. Within a key, then, a relay
+-- that sees a message sees all that come before it. Postgres lets go of such a lock after the commit is visible.
 --
--- Advisory locks share a table with everybody's, so a transaction that puts thousands of keys takes one on the topic instead.
+-- Advisory locks share a table with all others, so a transaction that puts thousands of keys takes one on the topic instead.
 
 CREATE SEQUENCE idempotent.outbox_position;
 COMMENT ON SEQUENCE idempotent.outbox_position IS 'positions of messages in the outbox; they grow with every put';
@@ -35,9 +35,9 @@ COMMENT ON COLUMN idempotent.outbox_message.position IS 'where it stands: within
 COMMENT ON COLUMN idempotent.outbox_message.message_id IS 'the same in every delivery: what receivers recognise it by';
 COMMENT ON COLUMN idempotent.outbox_message.put_at IS 'when it was put';
 COMMENT ON COLUMN idempotent.outbox_message.fence IS 'of the latest take; null: never taken, or given back';
-COMMENT ON COLUMN idempotent.outbox_message.lease_until IS 'until then nobody else takes it; null: whoever comes';
+COMMENT ON COLUMN idempotent.outbox_message.lease_until IS 'until then no other relay takes it; null: any relay may';
 COMMENT ON COLUMN idempotent.outbox_message.attempt IS 'how often it was taken';
-COMMENT ON COLUMN idempotent.outbox_message.topic IS 'who takes it';
+COMMENT ON COLUMN idempotent.outbox_message.topic IS 'what the message is about, and so the relays that take it';
 COMMENT ON COLUMN idempotent.outbox_message.key IS 'messages of one key are taken in order; null: in any';
 COMMENT ON COLUMN idempotent.outbox_message.payload IS 'what is to be sent';
 
@@ -104,7 +104,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION idempotent.outbox_lock(text, text) IS 'lets one transaction at a time put messages of a topic and key';
 
--- SECURITY DEFINER, as all that follow: whoever is granted EXECUTE needs no rights on the table.
+-- SECURITY DEFINER, as all that follow: a role that is granted EXECUTE needs no rights on the table.
 -- COLLATE "C", as the columns have it: arguments may come from a column with a collation of its own.
 CREATE FUNCTION idempotent_outbox_put(
     topic      text,
@@ -175,7 +175,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 ROWS 100 AS $$
 DECLARE
     missing integer := batch;
-    busy    text[] := '{}';  -- keys of which somebody else is just taking or acknowledging an earlier message
+    busy    text[] := '{}';  -- keys of which another relay is just taking or acknowledging an earlier message
     moment  timestamptz;
     granted bigint;
     locked  bigint[];
@@ -191,7 +191,7 @@ BEGIN
     END IF;
     WHILE missing OPERATOR(pg_catalog.>) 0 LOOP
         moment := pg_catalog.clock_timestamp();
-        -- Waits for nobody: a message that another relay is just taking is skipped. Of a key whose first message is leased
+        -- Waits for no relay: a message that another relay is just taking is skipped. Of a key whose first message is leased
         -- nothing is locked. That looks at one message for each, and not at all before it, and past what is acknowledged
         -- and not yet vacuumed.
         SELECT pg_catalog.array_agg(c.position) INTO locked
@@ -333,7 +333,7 @@ SELECT m.topic, pg_catalog.count(*) AS messages,
 FROM idempotent.outbox_message AS m
 GROUP BY m.topic;
 COMMENT ON VIEW idempotent.outbox IS 'what is in the outbox, per topic';
-COMMENT ON COLUMN idempotent.outbox.topic IS 'who takes the messages';
+COMMENT ON COLUMN idempotent.outbox.topic IS 'the topic';
 COMMENT ON COLUMN idempotent.outbox.messages IS 'put and not acknowledged';
 COMMENT ON COLUMN idempotent.outbox.waiting IS 'of these, not taken or given back';
 COMMENT ON COLUMN idempotent.outbox.leased IS 'of these, with a relay';

@@ -27,7 +27,7 @@ arguments! {
     }
 }
 
-/// Who receives messages. Its settings and counters are those of the operation of its name.
+/// The receiver of messages. Its settings and counters are those of the operation of its name.
 pub struct Consumer<'a> {
     pub name: Text<'a>,
     pub scope: Text<'a>,
@@ -39,7 +39,7 @@ impl<'a> Consumer<'a> {
     /// Checks the names and that the caller may, before anything is looked up.
     ///
     /// # Errors
-    /// ID006 for a bad consumer or scope; 42501 for who is no member of the operation's role.
+    /// ID006 for a bad consumer or scope; 42501 if the caller is no member of the operation's role.
     pub fn new(name: Option<Text<'a>>, scope: Option<Text<'a>>) -> Result<Self> {
         let name = checked(&CONSUMER, name)?;
         let scope = checked(&SCOPE, scope)?;
@@ -100,7 +100,7 @@ fn first(
     // For the order, the sorted ones, and the answers, each of which is some words long.
     memory::expect(messages.len().saturating_mul(4 * size_of::<Arriving<'_>>()))?;
     let mut order: Vec<usize> = (0..messages.len()).collect();
-    // By their bytes, as everybody goes through them: see `messages`. Stable, so that the first of
+    // By their bytes, as every caller goes through them: see `messages`. Stable, so that the first of
     // equal ones stays the first.
     order.sort_by_key(|index| messages[*index].server);
     order.dedup_by_key(|index| messages[*index].server);
@@ -108,7 +108,7 @@ fn first(
     let (retention, skew) =
         (retention.unwrap_or(consumer.policy.retention), settings::clock_skew());
     let dates = |index: &usize| Dates::of(None, messages[*index].utf8, consumer.policy.key_dates);
-    // Older than what is kept of it: nobody knows whether it was seen, so it is not new.
+    // Older than what is kept of it: whether it was seen is unknown, so it is not new.
     let sorted = order.len();
     let age = |index: &usize| dates(index).age(now, retention, skew, Timestamp::MIN);
     order.retain(|index| !matches!(age(index), Age::TooOld { .. }));

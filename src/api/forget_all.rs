@@ -21,7 +21,7 @@ arguments! {
 }
 
 /// Deletes all records of the operation, in both tables; how many there were. No loss is noted: it is
-/// wanted. Whoever holds a lease finds it lost; what a transaction has not yet stored stays.
+/// wanted. The holder of a lease finds it lost; what a transaction has not yet stored stays.
 pub fn idempotent_forget_all(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget_all()");
     let name = checked(&OPERATION, args.get(FORGET_ALL.operation))?;

@@ -52,7 +52,7 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'";
 
 /// One grant or revocation at a time: two that write the same catalog rows at once end in Postgres'
-/// "tuple concurrently updated". Whoever uses the operations, or changes their settings, waits for
+/// "tuple concurrently updated". A session that uses the operations, or changes their settings, waits for
 /// nothing.
 const ONE_AT_A_TIME: &str = "LOCK TABLE idempotent.operation IN SHARE UPDATE EXCLUSIVE MODE";
 

@@ -139,7 +139,7 @@ fn key_dates(args: &Args) -> Result<Option<KeyDates>> {
 
 /// Records follow their operation into the other table, in this transaction.
 ///
-/// Whoever holds a claim has a lock on the table it began with until its transaction ends, and
+/// A transaction that holds a claim has a lock on the table it began with until it ends, and
 /// SHARE ROW EXCLUSIVE waits for those and lets no new ones begin: none finishes in the old table.
 fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     let (source, from, to) = match durability {
@@ -169,7 +169,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
-    // leapt (`leap::once`), and nobody who has the other one wants the logged table.
+    // leapt (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],

@@ -73,7 +73,7 @@ pub fn idempotent_library(_: &Args) -> Returned {
     })
 }
 
-/// Also for databases that are gone: nobody else gives their rows back.
+/// Also for databases that are gone: nothing else gives their rows back.
 pub fn idempotent_stats_reset(_: &Args) -> Returned {
     if !shared_memory::preloaded() {
         return Err(Error::new(Code::ObjectNotReady, "no statistics are kept")

@@ -32,7 +32,7 @@ pub struct Terms {
 /// Claims the key, or says why not.
 ///
 /// Most keys that are claimed are new, so the lock comes first: one look under it decides. Where
-/// somebody else has the lock, a look without it tells whether there is something to wait for.
+/// another session has the lock, a look without it tells whether there is something to wait for.
 pub fn claim(
     call: &Call<'_>,
     records: &Records,
@@ -79,11 +79,11 @@ pub fn claim(
                 None => return Ok(Decision::in_progress()),
             }
         }
-        // Somebody was faster; the next look answers.
+        // Another session was faster; the next look answers.
     }
 }
 
-/// The wait is over and the key still somebody else's, who may have finished since the last look.
+/// The wait is over and the key still another caller's, which may have finished since the last look.
 fn told_without_lock(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     let found = records.find(&call.owner)?;
     Ok(match call.judge(records, found.as_ref(), request) {

@@ -29,7 +29,7 @@ impl Decision {
         Self { verdict: Verdict::Held, answer, passed: false }
     }
 
-    /// Held by a transaction, whose end nobody can tell.
+    /// Held by a transaction, whose end is unknown.
     pub fn in_progress() -> Self {
         Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
     }

@@ -105,7 +105,7 @@ pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Tak
     })
 }
 
-/// A key whose record was lost was claimed because somebody had found out that it may run. Its row
+/// A key whose record was lost was claimed because an administrator had found out that it may run. Its row
 /// stood in the place of that settlement, and with the row gone the key would be unknown again.
 fn keep_settlement(call: &Call<'_>, records: &Records, row_is_gone: bool) -> Result<()> {
     let is_lost = || matches!(call.age(records, None, clock::now()), Age::Lost { .. });
@@ -115,7 +115,7 @@ fn keep_settlement(call: &Call<'_>, records: &Records, row_is_gone: bool) -> Res
     Ok(())
 }
 
-/// A claim held by the transaction has no fence; whoever brings one means another claim.
+/// A claim held by the transaction has no fence; a caller that brings one means another claim.
 fn refuse_fence(call: &Call<'_>, fence: Option<i64>) -> Result<()> {
     match fence {
         None => Ok(()),
@@ -136,7 +136,7 @@ fn delete_placeholder(call: &Call<'_>, records: &Records) -> Result<()> {
 }
 
 /// The record that counted as absent when the key was claimed, unless a sweep was faster. One that
-/// somebody has made count since, past the lock, stays: the insert will run into it.
+/// another session has made count since, past the lock, stays: the insert will run into it.
 fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
     let absent =
         |found: &Found| found.record.expired(clock::now()) || found.record.state == State::Absent;
@@ -146,7 +146,7 @@ fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
     Ok(())
 }
 
-/// What a caller holds who is not the transaction that claimed.
+/// What a caller holds that is not the transaction that claimed.
 pub enum Held {
     /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
     ///
@@ -178,7 +178,7 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
         match (check_fence(record, fence, clock::now()), found, lock) {
             (FenceVerdict::Valid, Some(found), Some(lock)) => {
                 if !records.delete(&found) {
-                    // Deleted meanwhile by somebody without the lock: what is there now decides.
+                    // Deleted meanwhile by a session without the lock: what is there now decides.
                     continue;
                 }
                 if found.record.lapsed(clock::now()) {

@@ -18,8 +18,8 @@ pub struct Handler {
 
 impl Handler {
     /// Looks a handler up as its caller names it: in the schema named, or in the caller's
-    /// search_path. Nothing is remembered of it from call to call: a look-up takes less than a
-    /// microsecond, and is right whatever has changed.
+    /// search_path. Nothing is remembered of it from call to call, so that a look-up is right whatever has
+    /// changed.
     ///
     /// # Errors
     /// 22023 for null and for another signature, 42883 if there is no such function, 42501 without

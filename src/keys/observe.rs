@@ -57,7 +57,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
     let at_once = Request { wait: 0, ..*request };
     let decision = match claim::claim(call, records, &at_once, TERMS) {
         Ok(decision) => decision,
-        // Somebody was faster, and the transaction's snapshot does not show it.
+        // Another session was faster, and the transaction's snapshot does not show it.
         Err(error) if error.code == Code::SerializationFailure => {
             return pass(call, request, Observed::Concurrent);
         }
@@ -192,7 +192,7 @@ pub fn change<T>(
 
 /// What `idempotent_run` still has to do with the answer of its handler.
 pub enum Left {
-    /// The handler's answer is another call's to store, or nobody's.
+    /// The handler's answer is another call's to store, or not stored at all.
     Nothing,
     /// An answer is stored already: that is the one.
     Stored,
@@ -249,7 +249,7 @@ fn is_free(records: &Records, found: Option<&Found>) -> bool {
 /// deletes nothing that it does not take.
 ///
 /// # Errors
-/// As `take_by_fence`; a stale fence also where somebody is at the key.
+/// As `take_by_fence`; a stale fence also where another session is at the key.
 fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
     let judge = |found: Option<&Found>| {
         let record = found.map(|found| &found.record);
@@ -258,7 +258,7 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
             verdict => verdict,
         }
     };
-    // Without the lock this is only a glance, but whoever sees another fence there has lost.
+    // Without the lock this is only a glance, but a caller that sees another fence there has lost.
     let glance = newest(records.find(&call.owner))?;
     match (judge(glance.as_ref()), glance) {
         (FenceVerdict::Valid, _) => {}

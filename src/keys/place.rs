@@ -63,8 +63,8 @@ impl Place {
     }
 }
 
-/// Deletes the record that has expired or lapsed. `Some(false)`: somebody else did, so look again;
-/// `None`: somebody still may, and the wait is over.
+/// Deletes the record that has expired or lapsed. `Some(false)`: another session did, so look
+/// again; `None`: another session still may, and the wait is over.
 pub fn make_room(records: &Records, before: Option<&Found>, waiting: &Waiting<'_>) -> Option<bool> {
     before.map_or(Some(true), |before| records.delete_within(before, waiting.for_a_sweep()))
 }

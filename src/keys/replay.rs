@@ -40,7 +40,7 @@ pub fn look(call: &mut Call<'_>) -> Result<Answer> {
     }
 }
 
-/// What is said of a key that nobody holds. A lease that has lapsed is still there, until a claim takes
+/// What is said of a key that is not held. A lease that has lapsed is still there, until a claim takes
 /// it over, at once if it is made. Without one nothing is known of the key, or its record may have been
 /// lost.
 fn free(call: &Call<'_>, records: &Records, found: Option<&Found>) -> Answer {

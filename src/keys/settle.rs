@@ -102,7 +102,7 @@ pub fn resolve(
     let retention = Some(call.policy.retention);
     let stored = Stored { failed, response, retention, ..Stored::default() };
     let (mut row, _) = answer_row(call, &stored, None);
-    // Without the fence: whoever held it comes too late now. What was asked is lost with a record.
+    // Without the fence: its holder comes too late now. What was asked is lost with a record.
     let fingerprint = before.as_ref().map_or(Some(Fingerprint::ANY), |it| it.record.fingerprint);
     row.set_fingerprint(fingerprint.as_ref());
     row.set(column::ATTEMPT, before.as_ref().and_then(|before| before.row.get(column::ATTEMPT)));
@@ -121,7 +121,7 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
                 let now = clock::now();
                 call.judge_same(Some(found), Age::Undated, now) == Verdict::Unknown
             }
-            // Whoever saw the key before a reset knows more than we do, dated or not.
+            // A person who saw the key before a reset knows more than the store, dated or not.
             None => call.lost_before(records) > Timestamp::MIN,
         };
         if !is_unknown {
@@ -146,7 +146,7 @@ fn take(
         let Some(found) = found.filter(|found| wanted(found)) else {
             return Ok(None);
         };
-        // If somebody without the lock was faster (a sweep that evicts), what is there now decides.
+        // If a session without the lock was faster (a sweep that evicts), what is there now decides.
         if records.delete(&found) {
             return Ok(Some((found, lock)));
         }

@@ -31,7 +31,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The answer of who holds nothing is not stored.
+    /// The answer of a caller that holds nothing is not stored.
     pub fn nothing() -> Self {
         Self { expires_at: clock::now(), evicted: false }
     }

@@ -24,7 +24,7 @@ unsafe extern "C-unwind" {
 }
 
 /// What Postgres says to the second of two who write one row of a catalog at once: never
-/// translated, and no bug of anybody's.
+/// translated, and no bug.
 const LOST_RACES: [&CStr; 2] = [c"tuple concurrently updated", c"tuple concurrently deleted"];
 
 /// An error of Postgres or of a user's function, kept whole while Rust unwinds.

@@ -44,7 +44,7 @@ fn advisory((high, low): (u32, u32), class: u16) -> pg_sys::LOCKTAG {
 }
 
 /// Tags of locks by name, for rows that are looked up and written in one go. Two names with one tag
-/// wait for each other a little: nobody waits for anything else while he holds one.
+/// wait for each other a little: no backend waits for anything else while it holds one.
 #[derive(Clone, Copy)]
 pub struct Names(u64);
 
@@ -93,7 +93,7 @@ impl Drop for TransactionOwner {
 pub struct KeyLock(pg_sys::LOCKTAG);
 
 impl KeyLock {
-    /// Takes the lock if nobody else holds it.
+    /// Takes the lock if no other transaction holds it.
     pub fn try_acquire(tag: pg_sys::LOCKTAG) -> Option<Self> {
         let _owner = TransactionOwner::set();
         // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
@@ -186,7 +186,7 @@ pub fn is_held_by_another(id: RecordId) -> bool {
     count > 0
 }
 
-/// Whether somebody holds this database's lock against those who connect, and so waits for us to
+/// Whether a session holds this database's lock against new connections, and so waits for us to
 /// leave: DROP DATABASE, or CREATE DATABASE with this one as its template.
 pub fn database_is_wanted() -> bool {
     // SAFETY: a global, constant for the backend.
@@ -201,7 +201,7 @@ pub fn database_is_wanted() -> bool {
     )
 }
 
-/// Keeps an extension from being dropped until the transaction ends; false if somebody is at it.
+/// Keeps an extension from being dropped until the transaction ends; false if another session is doing that.
 pub fn keep_extension(extension: pg_sys::Oid) -> bool {
     // SAFETY: as above.
     let database = unsafe { pg_sys::MyDatabaseId };

@@ -1,7 +1,7 @@
 //! Rust's memory, and what happens when there is no more of it.
 //!
 //! Where an allocation fails Rust ends the process, and when a backend ends like that Postgres
-//! restarts all of them, which empties the unlogged table: one greedy session would cost everybody
+//! restarts all of them, which empties the unlogged table: one greedy session would cost all of them
 //! their records. So there is a **reserve**. When the system has no memory left, small pieces come
 //! out of that, and the call that borrowed fails with 53200 as soon as it is over (`error::catch`),
 //! as it would have in Postgres' own allocator. What grows with the number of claims or the size of
@@ -26,11 +26,11 @@ struct Reserve {
     next: AtomicUsize,
     /// Pieces that are not freed yet.
     lent: AtomicUsize,
-    /// Whether anything was lent since somebody last asked.
+    /// Whether anything was lent since this was last asked.
     borrowed: AtomicBool,
 }
 
-// SAFETY: pieces do not overlap, so whoever got one has it for himself; the rest is atomic.
+// SAFETY: pieces do not overlap, so each has one user; the rest is atomic.
 unsafe impl Sync for Reserve {}
 
 static RESERVE: Reserve = Reserve {

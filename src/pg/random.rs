@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use rules::error::{Code, Error, Result};
 
-/// Bytes that nobody can guess.
+/// Bytes that cannot be guessed.
 pub fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: writes `N` bytes.

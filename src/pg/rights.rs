@@ -1,4 +1,4 @@
-//! The rights of somebody else, for a moment.
+//! The rights of a relation's owner, for a moment.
 
 use pgrx::pg_sys;
 
@@ -14,7 +14,7 @@ impl OwnerRights {
     /// The relation must be open.
     pub unsafe fn of(relation: pg_sys::Relation) -> Self {
         let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
-        // SAFETY: as the caller says; plain reads and writes of this backend's identity, restored on
+        // SAFETY: the relation is open, the caller promises; plain reads and writes of this backend's identity, restored on
         // drop; Postgres' abort restores it too.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);

@@ -1,6 +1,6 @@
 //! Memory that all processes of the server share, set aside when it starts.
 //!
-//! Only where the library is in `shared_preload_libraries`; elsewhere there is none, and whoever
+//! Only where the library is in `shared_preload_libraries`; elsewhere there is none, and a caller that
 //! uses it does without ([`Region::get`] is `None`).
 //!
 //! pgrx has `PgAtomic` and `PgLwLock` for this. They do not fit: neither can be asked whether the
@@ -48,7 +48,7 @@ pub trait Piece: Sync {
     /// Asks for the memory.
     fn request(&self);
 
-    /// Finds the memory that was asked for, and fills it with zeros if nobody else has.
+    /// Finds the memory that was asked for, and fills it with zeros if no other process has.
     ///
     /// # Safety
     /// The caller must hold AddinShmemInitLock.
@@ -66,7 +66,7 @@ impl<T: Shareable> Piece for Region<T> {
         const { assert!(align_of::<T>() <= 64) };
         let mut found = false;
         // SAFETY: the size that was asked for; zeros are a valid T, says `Shareable`, and until
-        // the lock is given back nobody else has a reference.
+        // the lock is given back no other process has a reference.
         unsafe {
             let memory: *mut T =
                 pg_sys::ShmemInitStruct(self.name.as_ptr(), size_of::<T>(), &mut found).cast();

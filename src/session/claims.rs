@@ -21,7 +21,7 @@ pub enum Status {
     /// Only observed: the key is not held, and the work is done all the same.
     Passed,
     /// Only observed: another request came with the key, in the same transaction. Whose answer is
-    /// given after that nobody can tell, so none is stored.
+    /// given after that cannot be told, so none is stored.
     Ambiguous,
     /// The key was given back; the lock stays until the transaction ends.
     Released,

@@ -2,8 +2,8 @@
 //! transaction rolls back is an example, too.
 //!
 //! Each database, operation and kind has a bucket for its latest few (those whose hashes meet share
-//! one), so that a flood of one kind leaves the examples of others alone. Nobody waits: whoever finds
-//! a slot being written leaves his example out, and a reader passes it over.
+//! one), so that a flood of one kind leaves the examples of others alone. No backend waits: one that finds
+//! a slot being written leaves its example out, and a reader passes it over.
 
 use super::{TABLE, this_database};
 use crate::pg::shared_memory::{Region, Shareable};
@@ -145,7 +145,7 @@ fn bucket(database: u32, observed: Observed, operation: &[u8]) -> usize {
 fn whole_letters(part: &[u8], longest: usize) -> usize {
     let is_within_letter = |end: usize| part.get(end).is_some_and(|byte| byte & 0xc0 == 0x80);
     let end = part.len().min(longest);
-    // Where nobody knows what the bytes mean (SQL_ASCII), they need not end in a letter.
+    // Where the meaning of the bytes is unknown (SQL_ASCII), they need not end in a letter.
     (end.saturating_sub(3)..=end).rev().find(|end| !is_within_letter(*end)).unwrap_or(end)
 }
 

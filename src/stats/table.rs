@@ -100,7 +100,7 @@ struct Row {
 #[repr(C)]
 pub struct Table {
     locked: AtomicBool,
-    /// Counts how often rows were freed: who remembers a row looks for it anew.
+    /// Counts how often rows were freed: a backend that remembers a row looks for it anew.
     epoch: AtomicU32,
     /// Whose each row is; 0 for a free one. Set when the rest of the row is in place.
     tags: [AtomicU64; ROWS + OTHERS],
@@ -146,13 +146,13 @@ impl Table {
     }
 
     fn find_or_take(&self, database: u32, name: &Name) -> Option<usize> {
-        // Without the lock: callers who invent names must not queue for it.
+        // Without the lock: callers that invent names must not queue for it.
         let look = self.look(database, name);
         if look.found.is_some() || look.free.is_none() {
             return look.found;
         }
         let _lock = self.lock();
-        // Somebody may have been faster.
+        // Another backend may have been faster.
         let look = self.look(database, name);
         if look.found.is_some() {
             return look.found;
@@ -212,7 +212,7 @@ impl Table {
 }
 
 impl Row {
-    /// Zeros what was counted for whoever had the row before, some of it after it was freed.
+    /// Zeros what was counted for the operation that had the row before, some of it after it was freed.
     fn begin(&self, name: &Name) {
         for count in &self.counts {
             count.store(0, Ordering::Relaxed);

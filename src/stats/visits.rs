@@ -41,7 +41,7 @@ pub struct Visit {
     last_success: AtomicI64,
     /// When the last visit was over; 0: there was none.
     ended: AtomicI64,
-    /// 1: somebody has used the extension since the last visit began.
+    /// 1: a session has used the extension since the last visit began.
     used: AtomicU32,
 }
 

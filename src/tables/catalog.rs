@@ -58,7 +58,7 @@ pub fn init() {
     }
 }
 
-/// Counts invalidations: who reads it before and after knows whether what it read still holds.
+/// Counts invalidations: a caller that reads it before and after knows whether what it read still holds.
 pub fn generation() -> u64 {
     GENERATION.get()
 }

@@ -37,7 +37,7 @@ pub struct Resource<'a> {
     pub scope: Text<'a>,
 }
 
-/// Who has a resource. The fence is told to whoever asks with the holder's key, and to nobody else.
+/// The holder of a resource. The fence is told only to a caller with the holder's key.
 #[derive(Clone, Copy)]
 pub struct Grant {
     pub acquired: bool,
@@ -63,7 +63,7 @@ impl Found {
     }
 }
 
-/// Takes or extends the resource, unless somebody else has it. The answer is that of this moment: it is
+/// Takes or extends the resource, unless another holder has it. The answer is that of this moment: it is
 /// not held against the transaction's snapshot, as a lock that was given back leaves no row by which
 /// to tell what the snapshot does not show.
 pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
@@ -164,9 +164,9 @@ fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
     }
 }
 
-/// Deletes the row, if one was found, and goes on holding its lock. `None`: look again, as somebody
-/// who takes no such lock (a sweep, an administrator) was faster, or has locked the row. For who has
-/// locked it this waits, without the lock, so that others are told at once who has the resource.
+/// Deletes the row, if one was found, and goes on holding its lock. `None`: look again, as a
+/// transaction that takes no such lock (a sweep, an administrator's) was faster, or has locked the row.
+/// For the end of that one this waits, without the lock, so that others are told the holder at once.
 fn remove(
     table: &Relation,
     row_lock: KeyLock,
@@ -184,13 +184,13 @@ fn remove(
     }
     drop(row_lock);
     pgrx::check_for_interrupts!();
-    // SAFETY: as above: what this statement found stays, if only as somebody's delete, until its
+    // SAFETY: what this statement found stays, if only as another transaction's delete, until its
     // snapshot is gone.
     *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
     None
 }
 
-/// Who was told that he has the resource believes it, so a crash must not take the commit back,
+/// The caller relies on the grant, so the commit must survive a crash,
 /// whatever synchronous_commit says.
 fn keep_promise() {
     // SAFETY: sets a flag of the current transaction.

@@ -48,7 +48,7 @@ pub struct Batch<'a> {
 /// Marks the messages as seen; whether each is seen for the first time.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above for a message that somebody has seen since the
+/// 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
 /// transaction's snapshot: the transaction does not see what came of it.
 pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
     let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
@@ -101,7 +101,7 @@ fn too_new(batch: &Batch<'_>, why: &str) -> Error {
 #[derive(Clone, Copy)]
 enum Mark {
     First,
-    /// `by` whom, unless it was this transaction, or so long ago that nobody remembers.
+    /// `by` whom, unless it was this transaction, or the row is frozen.
     Seen {
         by: Option<pg_sys::TransactionId>,
     },
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 Kind::Nothing => Next::Insert,
                 // SAFETY: a copy of a tuple of the table.
                 Kind::Settled => unsafe { self.settled(&seen, is_locked) },
-                // Whoever is writing it may yet roll back. Also who deletes: the row may come back.
+                // The transaction that is writing it may yet roll back; a deleted row then comes back.
                 Kind::Arriving | Kind::Leaving => Next::WaitFor(seen.writer),
             };
             if matches!(next, Next::Insert) {
@@ -222,7 +222,7 @@ impl Walk<'_> {
             let tid = (*seen.tuple).t_self;
             match self.table.delete_uncaught(tid, is_locked) {
                 pg_sys::TM_Result::TM_Ok => Next::Insert,
-                // Somebody has locked it, or began to write it after the look.
+                // Another transaction has locked it, or began to write it after the look.
                 pg_sys::TM_Result::TM_BeingModified => Next::LockRow(tid),
                 // A sweep is at it, or was.
                 _ => Next::LookAgain,

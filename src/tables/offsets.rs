@@ -34,7 +34,7 @@ thread_local! {
 /// stays.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above if somebody has moved it since the transaction's snapshot.
+/// 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
 pub fn advance(
     consumer: &Text<'_>,
     scope: &Text<'_>,

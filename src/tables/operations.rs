@@ -98,13 +98,13 @@ pub fn tell_others() -> Result<()> {
     Ok(())
 }
 
-/// Whether the current user is a member of a role; of one that was dropped nobody is.
+/// Whether the current user is a member of a role; a role that was dropped has no members.
 pub fn is_member(role: u32) -> bool {
     // SAFETY: syscache look-ups.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) }
 }
 
-/// An operation, with its own policy, or the defaults if nobody configured it.
+/// An operation, with its own policy, or the defaults if it is not configured.
 pub fn get(name: &Text<'_>) -> Result<Operation> {
     if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server)) {
         return Ok(operation);

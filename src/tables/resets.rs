@@ -25,7 +25,7 @@ mod column {
     pub const COUNT: usize = 4;
 }
 
-/// Whether nobody holds a lock on the log that keeps writers out; it stays so until the transaction
+/// Whether no session holds a lock on the log that keeps writers out; it stays so until the transaction
 /// ends.
 pub fn is_free() -> bool {
     let opened = open::to_write_if_free(column::COUNT, |catalog| catalog.reset);
@@ -132,7 +132,7 @@ const TICK: Micros = 10_000;
 ///
 /// Postgres makes a new file when it empties a table (storage/file/reinit.c; TRUNCATE does, too), so
 /// a file that is younger than the latest note was born of the loss. In an older one the rows were
-/// deleted, at a time that nobody knows: then, and where the file cannot be asked, now. Too late is
+/// deleted, at an unknown time: then, and where the file cannot be asked, now. Too late is
 /// safe, too early is not.
 pub fn emptied_at(table: &Relation, noted: Timestamp) -> Timestamp {
     let now = clock::now();

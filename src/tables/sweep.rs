@@ -1,8 +1,8 @@
 //! Sweeping a table: deleting records that have expired, clearing bodies past `response_retention`.
 //!
 //! Past the executor, as look-ups and inserts are, and in the order of the index on `sweep_at`. A
-//! row that somebody is writing, and a table that somebody has locked (DROP EXTENSION, TRUNCATE),
-//! is left for the next time: a sweep waits for nobody.
+//! row that another transaction is writing, and a table that is locked (DROP EXTENSION, TRUNCATE),
+//! is left for the next time: a sweep waits for no transaction.
 
 use crate::pg::datum::encoding::to_utf8;
 use crate::pg::datum::row::Columns;
@@ -94,7 +94,7 @@ impl Swept {
     }
 }
 
-/// Sweeps a portion; `None` if somebody holds a lock on the table that keeps writers out.
+/// Sweeps a portion; `None` if another session holds a lock on the table that keeps writers out.
 ///
 /// # Errors
 /// 55000 without an index by which to find what is due, which an administrator must have dropped.
@@ -218,7 +218,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Does what is due of a row, unless somebody else is writing it; when it was due.
+    /// Does what is due of a row, unless another transaction is writing it; when it was due.
     ///
     /// # Safety
     /// The tuple must be of the table, and pinned.
@@ -274,15 +274,15 @@ impl Walk<'_> {
     unsafe fn count(self, row: &Columns, done: Option<Counts>) {
         let Some((deleted, evicted)) = done else { return };
         let name = self.portion.what.counted_as().and_then(|column| row.get(column));
-        // SAFETY: as the caller says; names are texts that are short enough never to be compressed
-        // or stored out of line. The counts are the walk's own.
+        // SAFETY: the column is a text of the row, whose tuple is pinned; `slice` detoasts it if need be. The
+        // counts are the walk's own.
         unsafe { (*self.swept).count(name.map(|name| varlena::slice(name)), deleted, evicted) };
     }
 
     /// # Safety
     /// As for `visit`.
     unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
-        // SAFETY: the tuple is there, if only as somebody else's delete.
+        // SAFETY: the tuple is there, if only as another transaction's delete.
         unsafe { self.table.delete_uncaught((*tuple).t_self, false) == pg_sys::TM_Result::TM_Ok }
     }
 

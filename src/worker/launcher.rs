@@ -102,7 +102,7 @@ fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoR
         .filter_map(|database| Some((visits.of(database.oid)?, database)))
         .filter(|(visit, _)| visit.is_due(clock::now(), interval))
         .collect();
-    // Who has waited longest comes first, or a few busy databases would take all the turns.
+    // The database that has waited longest comes first, or a few busy databases would take all the turns.
     due.sort_by_key(|(visit, _)| visit.ended());
     let room = settings::sweeper_max_workers().saturating_sub(running.len());
     for (visit, database) in due.into_iter().take(room) {

@@ -21,7 +21,7 @@ const RESTART_AFTER: Duration = Duration::from_secs(5);
 
 /// Registers the launcher; called once, from `_PG_init`.
 pub fn init() {
-    // SAFETY: globals of the postmaster. pg_upgrade wants nobody beside it.
+    // SAFETY: globals of the postmaster. pg_upgrade wants no process beside it.
     let wanted =
         unsafe { pg_sys::process_shared_preload_libraries_in_progress && !pg_sys::IsBinaryUpgrade };
     if wanted {

@@ -31,13 +31,13 @@ unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(c_int)) {
     }
 }
 
-/// Whether somebody asked the process to leave.
+/// Whether the process was asked to leave.
 pub fn is_told_to_leave() -> bool {
     // SAFETY: a flag that a signal handler sets.
     unsafe { (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
 }
 
-/// Reads the configuration anew if somebody asked for it.
+/// Reads the configuration anew if that was asked for.
 pub fn reload() {
     // SAFETY: a flag that a signal handler sets; the file is read outside of any transaction.
     unsafe {

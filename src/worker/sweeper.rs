@@ -13,7 +13,7 @@ use rules::error::Result;
 use rules::{Micros, Timestamp};
 use std::ffi::CString;
 
-/// A transaction of a sweep takes no longer than this: who waits for it waits for no longer.
+/// A transaction of a sweep takes no longer than this: a session that waits for it waits no longer.
 const TRANSACTION: Micros = 10_000;
 /// How much longer a sweeper rests than it works: it takes a thirteenth of one core at most. At about a
 /// microsecond a row a backlog of five million is gone within a minute all the same.
@@ -55,7 +55,7 @@ fn configure() {
         ("synchronous_commit", "off"),
         ("default_transaction_read_only", "off"),
         ("default_transaction_isolation", "read committed"),
-        // Nothing is waited for that others hold for long; who asks us to leave is heard after it.
+        // Nothing is waited for that others hold for long; a request to leave is heard after it.
         ("lock_timeout", "1s"),
     ] {
         let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { continue };
@@ -97,13 +97,13 @@ fn visit() -> Result<Report> {
     Ok(Report::Done)
 }
 
-/// One portion; `None` without the extension, or while somebody is creating or dropping it.
+/// One portion; `None` without the extension, or while a session is creating or dropping it.
 fn step(what: Sweepable, from: Timestamp) -> Result<Option<Swept>> {
     if !is_installed() {
         return Ok(None);
     }
     let portion = Portion { what, from, rows: settings::sweep_batch(), time: TRANSACTION };
-    // A table that somebody has locked is left alone.
+    // A locked table is left alone.
     let mut swept = sweep(&portion)?.unwrap_or_default();
     swept.report();
     Ok(Some(swept))
@@ -145,7 +145,7 @@ fn rest(worked: Micros) {
     clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }
 
-/// Whether the sweeper was told to leave or switched off, or somebody wants the database for himself.
+/// Whether the sweeper was told to leave or switched off, or a session wants the database for itself.
 fn is_to_leave() -> Result<bool> {
     signals::reload();
     Ok(signals::is_told_to_leave()

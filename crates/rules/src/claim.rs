@@ -10,7 +10,7 @@ use crate::record::{Record, State};
 use crate::request::fingerprint::Fingerprint;
 use crate::{Micros, Timestamp};
 
-/// When to ask again while nobody knows when the holder will be done: a claim that is held by a
+/// When to ask again while it is unknown when the holder will be done: a claim that is held by a
 /// transaction has no end that could be told.
 pub const RETRY_AFTER: Micros = 1_000_000;
 
@@ -43,7 +43,7 @@ pub enum Verdict {
     Claim {
         /// 1 for a new key, one more than the record's for a takeover.
         attempt: i32,
-        /// Whether somebody's lease lapsed before.
+        /// Whether another holder's lease lapsed before.
         takeover: bool,
     },
     /// The caller's own claim: claimed again, with the same fence.
@@ -53,7 +53,7 @@ pub enum Verdict {
         /// Whether the answer is a failure.
         failed: bool,
     },
-    /// Somebody else holds it.
+    /// Another caller holds it.
     InProgress {
         /// When to ask again.
         retry_after: Micros,
@@ -108,7 +108,7 @@ pub fn judge(
     };
     match record.state {
         State::Sealed => return Verdict::Sealed,
-        // Somebody knows better than the age of the key.
+        // An administrator knows better than the age of the key.
         State::Absent => return FIRST_CLAIM,
         _ if !record.is_for(request.fingerprint) => return Verdict::Mismatch,
         _ => {}

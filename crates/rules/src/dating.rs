@@ -16,7 +16,7 @@ const UUID_LENGTH: usize = 36;
 /// How old a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// Nobody says.
+    /// No date is known.
     Undated,
     /// First sent then, within the retention.
     Fresh(Timestamp),
@@ -37,7 +37,7 @@ pub enum Age {
 /// hyphens, in either case.
 ///
 /// Thirty-two digits without hyphens are not read as one. They are more often the digest or the
-/// random token of somebody who knows nothing of UUIDs, and one in 64 of those would look like
+/// random token of a program that knows nothing of UUIDs, and one in 64 of those would look like
 /// version 7 and be refused for a date that it never meant.
 #[must_use]
 pub fn key_date(key: &[u8]) -> Option<Timestamp> {

@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why something was refused. Each has one SQLSTATE; class `ID` is this extension's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// `ID001`: somebody else holds the key.
+    /// `ID001`: another caller holds the key.
     InProgress,
     /// `ID002`: the key was used with another request.
     Mismatch,
@@ -16,7 +16,7 @@ pub enum Code {
     Fence,
     /// `ID004`: the key was first sent longer ago than the retention.
     Expired,
-    /// `ID005`: it may have happened, and nobody can tell.
+    /// `ID005`: it may have happened, and the store cannot tell.
     Unknown,
     /// `ID006`: a bad key, scope or operation.
     BadKey,
@@ -29,7 +29,7 @@ pub enum Code {
     /// `40001`: retry the transaction.
     SerializationFailure,
     /// `40001`, too, when a unique constraint has refused a row. The row is there already, without all
-    /// of its index entries: only a rollback ends that, so nobody may go on instead.
+    /// of its index entries: only a rollback ends that, so no other call may go on instead.
     LostInsert,
     /// `25006`: a standby cannot do this.
     ReadOnly,

@@ -1,4 +1,4 @@
-//! Whether whoever wants to finish (complete, fail, release, extend, checkpoint) still may.
+//! Whether a caller that wants to finish (complete, fail, release, extend, checkpoint) still may.
 
 use crate::Timestamp;
 use crate::error::{Code, Error};
@@ -22,7 +22,7 @@ pub enum FenceVerdict {
     },
     /// `ID003`: the fence was right, but its lease has ended.
     Lapsed,
-    /// `ID007`: nothing is claimed, or somebody has finished it, and no fence was given.
+    /// `ID007`: nothing is claimed, or another caller has finished it, and no fence was given.
     NoClaim,
     /// `ID003`: it was decided that this never runs.
     Sealed,
@@ -30,7 +30,7 @@ pub enum FenceVerdict {
 
 /// Judges a fence (`None` is null) against the record of the key, under the record's lock.
 ///
-/// A lease is valid while it lasts: once lapsed, its holder is refused, whether or not somebody
+/// A lease is valid while it lasts: once lapsed, its holder is refused, whether or not another caller
 /// has taken over. An expired record counts as none ([`Record::expired`]).
 #[must_use]
 pub fn check_fence(record: Option<&Record>, given: Option<i64>, now: Timestamp) -> FenceVerdict {
@@ -52,7 +52,7 @@ pub fn check_fence(record: Option<&Record>, given: Option<i64>, now: Timestamp) 
             None if record.mine && record.fence.is_none() => FenceVerdict::AlreadyFinished,
             None => FenceVerdict::NoClaim,
         },
-        // Nobody holds it, but whoever lost it to a lapse is told that.
+        // It is not held, but a caller that lost it to a lapse is told that.
         State::Unknown => match given {
             Some(_) if given == record.fence => FenceVerdict::Lapsed,
             Some(_) => FenceVerdict::Stale { current: record.fence },
@@ -119,7 +119,7 @@ pub fn fence_error(
 
 /// The refusal of an answer to a key that an earlier transaction has finished: `ID007`.
 ///
-/// Also when it is the same answer. Whoever repeats a transaction because COMMIT went unanswered
+/// Also when it is the same answer. A caller that repeats a transaction because COMMIT went unanswered
 /// repeats the business rows with it, and they would be there twice.
 #[must_use]
 pub fn finished_before_error(identity: &Identity<'_>) -> Error {

@@ -1,7 +1,7 @@
-//! Who is meant: (operation, scope, key), and the one digest with four uses.
+//! The identity of a key: (operation, scope, key), and the one digest with four uses.
 //!
 //! All three are bytes: UTF-8, whatever the server's encoding, or raw bytes in an `SQL_ASCII`
-//! database, where nobody knows what they spell. So validity is never assumed.
+//! database, where what they spell is unknown. So validity is never assumed.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ impl RecordId {
     }
 }
 
-/// A checked identity: whoever holds one knows that its parts are within the rules.
+/// A checked identity: its parts are within the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
     operation: &'a [u8],
@@ -84,7 +84,7 @@ impl<'a> Identity<'a> {
         self.operation
     }
 
-    /// Whose key it is; empty when nobody's in particular.
+    /// Whose key it is; empty where keys have no owner.
     #[must_use]
     pub fn scope(&self) -> &'a [u8] {
         self.scope

@@ -1,36 +1,37 @@
-//! Locks with a key: who may have a resource.
+//! Locks with a key: the holder of a resource.
 
 use crate::{Micros, Timestamp};
 
 /// What is known of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock<'a> {
-    /// The key of who took it.
+    /// The key of its holder.
     pub holder: &'a [u8],
     /// What recognises the holder.
     pub fence: i64,
-    /// From then on it is nobody's.
+    /// From then on it has no holder.
     pub expires_at: Timestamp,
 }
 
-/// What who asks for a resource is answered.
+/// What a caller that asks for a resource is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It was nobody's: it is the asker's, with a new fence.
+    /// It had no holder: it is the caller's, with a new fence.
     Granted {
         /// Until when.
         until: Timestamp,
     },
-    /// It is the asker's already, with the same fence.
+    /// It is the caller's already, with the same fence.
     Extended {
         /// Until when: later than before, or as before. Asking again never shortens.
         until: Timestamp,
     },
-    /// It is somebody else's, until then.
+    /// It is another holder's, until then.
     Refused,
 }
 
-/// Decides who gets a resource: whoever comes first, until that ends, and again with the same key.
+/// Decides whether a caller gets a resource: the first one, until its lock ends, and again with the same
+/// key.
 #[must_use]
 pub fn ask(lock: Option<&Lock<'_>>, key: &[u8], ttl: Micros, now: Timestamp) -> Answer {
     let until = now.saturating_add(ttl);
@@ -41,7 +42,7 @@ pub fn ask(lock: Option<&Lock<'_>>, key: &[u8], ttl: Micros, now: Timestamp) -> 
     }
 }
 
-/// Whether who asks holds the resource: with this key and this fence, and still.
+/// Whether the caller holds the resource: with this key and this fence, and still.
 #[must_use]
 pub fn is_held(lock: Option<&Lock<'_>>, key: &[u8], fence: i64, now: Timestamp) -> bool {
     lock.is_some_and(|lock| lock.expires_at > now && lock.holder == key && lock.fence == fence)

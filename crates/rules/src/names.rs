@@ -39,7 +39,7 @@ pub const KEY: Part = Part {
     hint: "Pass the key that the client sent, or make one with SELECT idempotent_new_key().",
 };
 
-/// Who receives messages: an operation, as far as its settings go.
+/// The receiver of messages: an operation, as far as its settings go.
 pub const CONSUMER: Part = Part {
     name: "consumer",
     least: 1,

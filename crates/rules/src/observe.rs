@@ -11,11 +11,11 @@ pub enum Observed {
     Duplicate,
     /// The key came with another request.
     Mismatch,
-    /// Somebody was at it: it would have waited, and been refused or answered after that.
+    /// Another caller was at it: it would have waited, and been refused or answered after that.
     Concurrent,
     /// The key is dated longer ago than the retention.
     Expired,
-    /// It may have happened, and nobody can tell.
+    /// It may have happened, and the store cannot tell.
     Unknown,
     /// It was decided that this never runs.
     Sealed,
@@ -42,7 +42,7 @@ impl Observed {
         (Self::Unfinished, "unfinished"),
     ];
 
-    /// What a verdict is to who only observes; `None` for asking again for one's own claim.
+    /// What a verdict is to an operation that is only observed; `None` for asking again for one's own claim.
     #[must_use]
     pub fn of(verdict: Verdict) -> Option<Self> {
         Some(match verdict {

@@ -1,4 +1,4 @@
-//! What an operation's owner decided, and the defaults of an operation nobody configured.
+//! What an operation's owner decided, and the defaults of an operation that is not configured.
 
 use crate::error::{Code, Error, Result};
 use crate::identity::printable;
@@ -21,14 +21,14 @@ pub enum Durability {
 pub enum OnLapse {
     /// The next caller takes over.
     Retry,
-    /// The work may have happened: somebody must say.
+    /// The work may have happened: an administrator must say.
     Unknown,
 }
 
 /// What becomes of a dated key without a record, when records were lost since that date.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AfterReset {
-    /// The work may have happened: somebody must say.
+    /// The work may have happened: an administrator must say.
     Unknown,
     /// Run it, perhaps again.
     Execute,

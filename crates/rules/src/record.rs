@@ -6,7 +6,7 @@ use crate::request::fingerprint::Fingerprint;
 /// What a record says of its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// `p`: somebody holds a lease, or held one.
+    /// `p`: a caller holds a lease, or held one.
     InProgress,
     /// `c`: done, with an answer.
     Completed,
@@ -84,7 +84,7 @@ impl Record {
     }
 
     /// Whether the record counts as absent, swept or not. A lease that lasts keeps its record,
-    /// whatever `expires_at` says, and what is unknown stays so until somebody resolves it.
+    /// whatever `expires_at` says, and what is unknown stays so until it is resolved.
     #[must_use]
     pub fn expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now

@@ -29,7 +29,7 @@ impl StoreFailures {
     ///
     /// # Errors
     /// `22023` for anything else, and for what must never be stored: classes 08, 40, 53, 57, 58
-    /// and the code 55P03, which say "try again"; XX, which says that nobody knows; ID, this
+    /// and the code 55P03, which say "try again"; XX, which says that the outcome is unknown; ID, this
     /// extension's own; 00, which is no error.
     pub fn parse<E: AsRef<[u8]>>(entries: impl IntoIterator<Item = E>) -> Result<Self> {
         let hint = "Name the SQLSTATEs, or classes of them, by which your handler refuses for \

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const UTF8: i32 = pg_sys::pg_enc::PG_UTF8 as i32;
 const SQL_ASCII: i32 = pg_sys::pg_enc::PG_SQL_ASCII as i32;
 
-/// The same string in UTF-8; in an SQL_ASCII database, where nobody knows what the bytes mean, the
+/// The same string in UTF-8; in an SQL_ASCII database, where the meaning of the bytes is unknown, the
 /// bytes themselves.
 ///
 /// # Safety
@@ -18,7 +18,7 @@ pub unsafe fn to_utf8(server: &[u8]) -> &[u8] {
     unsafe { convert(server, |bytes, length| pg_sys::pg_server_to_any(bytes, length, UTF8)) }
 }
 
-/// As [`to_utf8`], for who catches what it raises.
+/// Like [`to_utf8`], for callers that catch its errors themselves.
 ///
 /// # Safety
 /// As for [`to_utf8`], and for everything in `uncaught` that may raise an error.

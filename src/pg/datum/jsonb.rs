@@ -83,7 +83,7 @@ impl Reading<'_> {
                 jbvType::jbvString => canonical.token(Token::String(string(value))),
                 jbvType::jbvNumeric => match numeric::digits(value.val.numeric) {
                     Some(digits) => canonical.token(Token::Digits(digits)),
-                    // No JSON says so, but somebody may have built it.
+                    // No JSON says so, but a function may have built it.
                     None => canonical.token(Token::Number(b"NaN")),
                 },
                 jbvType::jbvBool => canonical.token(Token::Bool(value.val.boolean)),

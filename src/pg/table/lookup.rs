@@ -61,11 +61,11 @@ pub enum Kind {
     Settled,
     /// Another transaction is inserting it.
     Arriving,
-    /// Another transaction is deleting it, and nobody is inserting another.
+    /// Another transaction is deleting it, and none is inserting another.
     Leaving,
 }
 
-/// The version of a row that tells most, and who is writing it.
+/// The version of a row that tells most, and the transaction that is writing it.
 #[derive(Clone, Copy)]
 pub struct Seen {
     pub kind: Kind,

@@ -12,7 +12,7 @@ use rules::error::Result;
 pub type Outcome = pg_sys::TM_Result::Type;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
-/// whoever moves or drops records waits for us, and we for them.
+/// a session that moves or drops records waits for this one, and this one for it.
 pub struct Relation {
     pub raw: pg_sys::Relation,
     /// The index of its primary key.
@@ -106,7 +106,7 @@ impl Relation {
         unsafe { subtransaction::call_keeping_error(|| self.insert_uncaught(row)) }
     }
 
-    /// As `insert`, for who catches what it raises.
+    /// Like `insert`, for callers that catch its errors themselves.
     ///
     /// # Safety
     /// As for everything in `uncaught` that may raise an error.
@@ -156,9 +156,9 @@ impl Relation {
         }
     }
 
-    /// Waits for whoever has locked a row that he does not change, as FOR KEY SHARE does, and locks
-    /// it. Whether nobody else can change it now; if not, somebody has. To be called without the
-    /// lock of its key: he may be about to ask for that.
+    /// Waits for a transaction that has locked a row without changing it, as FOR KEY SHARE does, and
+    /// locks the row. Whether no other can change it now; if not, another has. To be called without
+    /// the lock of its key: that transaction may be about to ask for it.
     ///
     /// # Safety
     /// As for `delete`.
@@ -172,7 +172,7 @@ impl Relation {
         locked.unwrap_or_else(|error| error.resume())
     }
 
-    /// As `lock_row`, for who catches what it raises.
+    /// Like `lock_row`, for callers that catch its errors themselves.
     ///
     /// # Safety
     /// As for `delete_uncaught`.

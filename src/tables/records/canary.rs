@@ -1,9 +1,9 @@
 //! The marker: a row by which a table of records knows that it was emptied.
 //!
 //! Postgres empties the unlogged table after a crash, on promotion and in a restored backup; an
-//! administrator may TRUNCATE either. Whoever opens a table to write and finds it without its
+//! administrator may TRUNCATE either. A backend that opens a table to write and finds it without its
 //! marker makes a new one, and notes in the logged table `idempotent.reset` when the old one went.
-//! A dated key from before that time may have had a record, and nobody can tell (domain/dating.rs).
+//! A dated key from before that time may have had a record, and nothing can tell (rules/dating.rs).
 
 use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
@@ -24,7 +24,7 @@ use rules::policy::Durability;
 use std::cell::Cell;
 
 /// No key has an id like these: it would have to be the digest of something. One marker is enough,
-/// unless the transaction that made it may yet take it back: whoever writes meanwhile makes another.
+/// unless the transaction that made it may yet take it back: a transaction that writes meanwhile makes another.
 /// Beyond so many transactions at once the note that each of them leaves has to do.
 const PLACES: u8 = 8;
 
@@ -35,7 +35,7 @@ pub(super) const fn place(number: u8) -> RecordId {
     RecordId(id)
 }
 
-/// Not one of the states of a record (domain/verdict.rs): nothing reads the marker as one.
+/// Not one of the states of a record (rules/record.rs): nothing reads the marker as one.
 const STATE: u8 = b'e';
 
 /// When nothing was ever lost.
@@ -55,7 +55,7 @@ pub fn lost_before(table: &Relation, durability: Durability) -> Result<Timestamp
     }
     match look(table) {
         Some(seen) => Ok(seen.remember(table)),
-        // Only who writes may note it; the answer is the same.
+        // Only a writer may note it; the answer is the same.
         None => {
             let noted = resets::last_noted(durability)?;
             Ok(noted.map_or(NEVER, |noted| emptied_at(table, noted)))
@@ -75,8 +75,8 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
     {
         return Ok(seen.remember(table));
     }
-    // Held for the moment of writing: from then on the marker is seen as being inserted, and who
-    // comes second waits for nobody. Nor do two notes bear the same time, by which the log tells
+    // Held for the moment of writing: from then on the marker is seen as being inserted, and the
+    // second transaction waits for no other. Nor do two notes bear the same time, by which the log tells
     // them apart.
     let Some(held) = held(&AsLongAsItTakes, table)? else {
         return keep(table, durability);
@@ -95,8 +95,8 @@ fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>
 }
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
-/// crash, and then the table would pass for one never used. Whoever writes beside it leaves a note
-/// of his own; and a marker of his own, or the note would pass for that of a marker since lost.
+/// crash, and then the table would pass for one never used. A transaction that writes beside it leaves a
+/// note of its own; and a marker of its own, or the note would pass for that of a marker since lost.
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
@@ -105,7 +105,7 @@ fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timest
     Ok(seen.remember(table))
 }
 
-/// As `keep`, for a sweep, which adds no record and waits for nobody: a table of which the log says
+/// As `keep`, for a sweep, which adds no record and waits for no transaction: a table of which the log says
 /// nothing is left as it is. While a dump is restored a table is empty, and the log that says why is
 /// yet to come.
 pub fn renew(table: &Relation, durability: Durability) -> Result<()> {

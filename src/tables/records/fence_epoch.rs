@@ -34,7 +34,7 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
     if KNOWN.get() == (table, catalog::generation()) {
         return Ok(());
     }
-    // The lease may be of the other table, whose lock is held: who changes an operation's durability
+    // The lease may be of the other table, whose lock is held: a change of an operation's durability
     // wants both, and lets readers in.
     let unlogged = |catalog: &Catalog| catalog.records(Durability::Unlogged);
     let table = open::to_read(column::COUNT, unlogged)?;
@@ -44,7 +44,7 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
         return Ok(());
     }
     let table = open::to_write(column::COUNT, unlogged)?;
-    // Held for the moment of leaping: who comes second finds the row, though it is not committed.
+    // Held for the moment of leaping: the second transaction finds the row, though it is not committed.
     let look = || Ok(if is_done(&table) { Looked::Settled(()) } else { Looked::Nothing });
     if let Some(Held { row: None, lock: _lock }) = hold(lock::tag(LEAPT), &AsLongAsItTakes, look)? {
         leap()?;

@@ -129,7 +129,7 @@ impl Found {
             Self {
                 tid: (*tuple).t_self,
                 record: Record {
-                    // A state that the library does not know: nobody can tell.
+                    // A state that the library does not know: it cannot tell.
                     state: State::from_byte(state).unwrap_or(State::Unknown),
                     fingerprint,
                     fence: row.int8(column::FENCE),
@@ -188,13 +188,13 @@ pub fn outlive_the_body(headers: Datum) -> bool {
     unsafe { varlena::raw_size(headers) <= LASTING_HEADERS }
 }
 
-/// Who inserted the tuple, unless it is so old that nobody remembers.
+/// The transaction that inserted the tuple, unless the tuple is frozen.
 ///
 /// # Safety
 /// `tuple` must be valid.
 pub unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
     // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and
-    // nobody's for a frozen one (access/htup_details.h).
+    // meaningless for a frozen one (access/htup_details.h).
     unsafe {
         let header = (*tuple).t_data;
         let frozen =

@@ -1,4 +1,4 @@
-//! Tables of records: looked up by id, inserted, deleted. One row a key, written by whoever holds
+//! Tables of records: looked up by id, inserted, deleted. One row a key, written by the backend that holds
 //! its lock.
 
 use crate::pg::datum::text::Text;
@@ -47,11 +47,11 @@ impl Records {
         self.lost_before
     }
 
-    /// The record as of now, whatever snapshot the caller's statement runs with: who lost a race
-    /// must see the winner.
+    /// The record as of now, whatever snapshot the caller's statement runs with: a caller that
+    /// lost a race must see the winner.
     ///
     /// A record that is replaced during the look can be missed in both places; `find_locked` is
-    /// there for whoever must know. (An MVCC snapshot could not miss it, but takes longer, and
+    /// there for callers that must know. (An MVCC snapshot could not miss it, but takes longer, and
     /// under SERIALIZABLE leaves predicate locks on which transactions with other keys fail.)
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub const CALLER_V1: i16 = 2;
 /// A digest and the algorithm that made it. Both are stored with a record.
 ///
 /// Digests of different versions say nothing about each other, so such fingerprints are unequal:
-/// when a new version comes, whoever compares with an old record digests the request with the
+/// when a new version comes, a comparison with an old record digests the request with the
 /// record's version first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {

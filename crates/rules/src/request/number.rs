@@ -61,7 +61,7 @@ impl<'a> Number<'a> {
 }
 
 /// A number as Postgres stores it: digits to the base of 10,000, the highest first, and the power of
-/// 10,000 that the first of them counts. So `1e131071` is one digit, and nobody writes its zeros.
+/// 10,000 that the first of them counts. So `1e131071` is one digit, and its zeros are never written.
 #[derive(Debug, Clone, Copy)]
 pub struct Digits<'a> {
     pub negative: bool,
