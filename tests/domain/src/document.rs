@@ -203,18 +203,27 @@ impl Document {
 }
 
 impl Meaning {
-    /// Without the member at the end of this path, which leads through objects only.
+    /// Without what the path leads to: a member, or every element of an array.
     pub fn remove(&mut self, path: &[String]) {
-        let (Self::Object(members), Some((name, rest))) = (self, path.split_first()) else {
+        let Some((name, rest)) = path.split_first() else {
             return;
         };
-        if rest.is_empty() {
-            members.remove(name);
-        } else if let Some(value) = members.get_mut(name) {
-            value.remove(rest);
+        match self {
+            Self::Object(members) if rest.is_empty() => drop(members.remove(name)),
+            Self::Object(members) => {
+                members.get_mut(name).into_iter().for_each(|member| member.remove(rest));
+            }
+            Self::Array(elements) if name == EVERY && rest.is_empty() => elements.clear(),
+            Self::Array(elements) if name == EVERY => {
+                elements.iter_mut().for_each(|element| element.remove(rest));
+            }
+            _ => {}
         }
     }
 }
+
+/// What stands for every element of an array in a path.
+const EVERY: &str = "*";
 
 /// Numbers in a row from one seed: what proptest shrinks is the seed.
 #[derive(Clone, Debug)]
@@ -362,9 +371,10 @@ pub fn pairs() -> BoxedStrategy<(Document, Document)> {
     .boxed()
 }
 
-/// Paths to members, which often are there.
+/// Paths to members, which often are there, also through and to the elements of arrays.
 pub fn paths() -> BoxedStrategy<Vec<Vec<String>>> {
-    prop::collection::vec(prop::collection::vec(names(), 1..4), 0..4).boxed()
+    let name = prop_oneof![3 => names(), 2 => Just(EVERY.to_owned())];
+    prop::collection::vec(prop::collection::vec(name, 1..4), 0..4).boxed()
 }
 
 /// A path as an entry of `fingerprint_exclude`.

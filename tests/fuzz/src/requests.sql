@@ -3,15 +3,19 @@
 CREATE SCHEMA fuzz;
 CREATE TABLE fuzz.kept (doc jsonb);
 
--- Without the member at the end of a path that leads through objects only.
+-- Without what a path leads to: a member, or, by *, every element of an array.
 CREATE FUNCTION fuzz.without(doc jsonb, path text[]) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE at jsonb := doc;
+DECLARE rest text[] := path[2:];
 BEGIN
-    FOR i IN 1 .. cardinality(path) - 1 LOOP
-        IF jsonb_typeof(at) <> 'object' OR NOT at ? path[i] THEN RETURN doc; END IF;
-        at := at -> path[i];
-    END LOOP;
-    RETURN CASE WHEN jsonb_typeof(at) = 'object' THEN doc #- path ELSE doc END;
+    IF jsonb_typeof(doc) = 'object' AND doc ? path[1] THEN
+        IF cardinality(rest) = 0 THEN RETURN doc - path[1]; END IF;
+        RETURN doc || jsonb_build_object(path[1], fuzz.without(doc -> path[1], rest));
+    ELSIF jsonb_typeof(doc) = 'array' AND path[1] = '*' THEN
+        IF cardinality(rest) = 0 THEN RETURN '[]'; END IF;
+        RETURN (SELECT coalesce(jsonb_agg(fuzz.without(element, rest) ORDER BY at), '[]')
+                  FROM jsonb_array_elements(doc) WITH ORDINALITY AS e(element, at));
+    END IF;
+    RETURN doc;
 END $$;
 
 CREATE FUNCTION fuzz.pruned(doc jsonb, paths jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$
