@@ -2,6 +2,7 @@
 PYTHON ?= python3
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
+PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
 .PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
 .NOTPARALLEL:
@@ -26,28 +27,28 @@ help:
 	@echo 'VERBOSE=1 shows the whole output of builds, and all of each demo.'
 
 demo: python
-	@$(PYTHON) tools/run_demo.py
+	@$(PYTHON) tools/demo.py
 
 test: python
-	@ONLY="$(ONLY)" MAJORS="$(MAJORS)" $(PYTHON) tools/run_tests.py
+	@ONLY="$(ONLY)" MAJORS="$(MAJORS)" $(PYTEST) $(ARGS)
 
 test-cassert: python
-	@ASSERTING=1 ONLY="$(ONLY)" PG_SOURCE="$(PG_SOURCE)" $(PYTHON) tools/run_tests.py
+	@ASSERTING=1 ONLY="$(ONLY)" PG_SOURCE="$(PG_SOURCE)" $(PYTEST) $(ARGS)
 
 soak: python
-	@MINUTES="$(MINUTES)" ARGS="$(ARGS)" $(PYTHON) tools/run_soak.py
+	@MINUTES="$(or $(MINUTES),30)" ARGS="$(ARGS)" ONLY=history MAJORS=17 $(PYTEST)
 
 faults: python
-	@ONLY="$(ONLY)" $(PYTHON) tools/run_faults.py
+	@ONLY="$(ONLY)" $(PYTHON) tools/faults.py
 
 fuzz: python
-	@MINUTES="$(MINUTES)" SEED="$(SEED)" $(PYTHON) tools/run_fuzz.py
+	@MINUTES="$(or $(MINUTES),20)" SEED="$(SEED)" ONLY="domain/fuzz fuzz" MAJORS=17 $(PYTEST)
 
 install: python
-	@$(PYTHON) tools/install.py "$(PG_CONFIG)" "$(DESTDIR)"
+	@$(PYTHON) tools/package.py install "$(PG_CONFIG)" "$(DESTDIR)"
 
 package: python
-	@$(PYTHON) tools/package.py "$(PG_CONFIG)"
+	@$(PYTHON) tools/package.py package "$(PG_CONFIG)"
 
 start: python
 	@$(PYTHON) tools/play.py start
@@ -56,28 +57,28 @@ stop: python
 	@$(PYTHON) tools/play.py stop
 
 bench: python
-	@$(PYTHON) tools/run_bench.py
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py
 
 bench-sweep: python
-	@$(PYTHON) tools/run_bench.py sweep.py
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py sweep.py
 
 bench-scale: python
-	@$(PYTHON) tools/run_bench.py scale.py
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py scale.py
 
 bench-profile: python
-	@$(PYTHON) tools/run_profile.py
+	@PYTHONPATH=tools $(PYTHON) bench/instructions.py
 
 bench-consumer: python
-	@$(PYTHON) tools/run_bench.py consumer.py
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py consumer.py
 
 lint: python
-	@$(PYTHON) tools/lint.py
+	@$(PYTHON) tools/in_venv.py lint tools/lint.py
 
 env: python
-	@$(PYTHON) tools/toolchain.py
+	@$(PYTHON) tools/pgrx.py
 
 clean: python
-	@$(PYTHON) tools/clean.py
+	@$(PYTHON) tools/play.py clean
 
 .PHONY: python
 python:

@@ -4,7 +4,7 @@ Commits are asynchronous, so that processors are compared and not disks: with sy
 flush.
 """
 
-from common import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
+from measure import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
 
 ROUNDS = 3 if QUICK else 11
 # Unprepared: parsed and planned anew each time, with its parameters beside it, as drivers send it.

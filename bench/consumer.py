@@ -10,7 +10,7 @@ Environment: as for run.py. QUICK=1 takes fewer rounds.
 
 import statistics
 
-from common import DATABASE, HERE, QUICK, Failure, clean_up, machine, psql, run, write
+from measure import DATABASE, HERE, QUICK, Failure, clean_up, machine, psql, run, write
 
 SIZE = 10_000
 ROUNDS = 7 if QUICK else 21

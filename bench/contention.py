@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from common import DATABASE, HERE, QUICK, Failure, compare, pgbench, psql, tool, turns
+from measure import DATABASE, HERE, QUICK, Failure, compare, pgbench, psql, tool, turns
 
 CROWD = 64
 ROUNDS = 3 if QUICK else 9

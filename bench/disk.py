@@ -1,6 +1,6 @@
 """Bytes on disk for a record, with its indexes, against a table written by hand."""
 
-from common import QUICK, compare, psql
+from measure import QUICK, compare, psql
 
 RECORDS = 50_000 if QUICK else 200_000
 # An answer of 100 bytes as text.

@@ -1,6 +1,6 @@
 """What a call costs in the server, next to the same thing written by hand in PL/pgSQL: loops in one backend, no client."""
 
-from common import BATCH_SIZE, QUICK, REPLAYED, compare, psql, turns
+from measure import BATCH_SIZE, QUICK, REPLAYED, compare, psql, turns
 
 ROUNDS = 11 if QUICK else 25
 BATCHES = 40 if QUICK else 100

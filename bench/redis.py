@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 
-from common import BATCH_SIZE, CLIENTS, DATABASE, FINISHED, QUICK, Failure, compare, psql, turns
+from measure import BATCH_SIZE, CLIENTS, DATABASE, FINISHED, QUICK, Failure, compare, psql, turns
 
 ROUNDS = 3 if QUICK else 9
 SECONDS = 0.5 if QUICK else 1

@@ -12,7 +12,7 @@ import contention
 import disk
 import in_server
 import redis
-from common import HERE, drop, headline, machine, prepare, psql, run, table, write
+from measure import HERE, drop, headline, machine, prepare, psql, run, table, write
 
 
 def main():

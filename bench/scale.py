@@ -6,7 +6,7 @@ A record takes some 300 bytes of disk. MILLIONS=5 takes a smaller table than 50 
 import os
 import time
 
-from common import DATABASE, HERE, compare, drop, headline, machine, pgbench, prepare, psql, run, table, turns, write
+from measure import DATABASE, HERE, compare, drop, headline, machine, pgbench, prepare, psql, run, table, turns, write
 
 SMALL = 1
 LARGE = int(os.environ.get("MILLIONS", "50"))

@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 
-from common import CLIENTS, HERE, QUICK, Failure, drop, machine, pgbench, prepare, psql, run, write
+from measure import CLIENTS, HERE, QUICK, Failure, drop, machine, pgbench, prepare, psql, run, write
 
 EXPIRED = 500_000 if QUICK else 5_000_000
 LIVE = 100_000 if QUICK else 1_000_000

@@ -6,10 +6,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from cargo import run_cargo
-from common import MAIN_MAJOR, Failure, cache_dir, checkout_dir, locked, need, step
+from common import MAIN_MAJOR, Failure, cache_dir, checkout_dir, locked, need, run, step
 from debian import Apt
-from prefix import link_or_copy
+from postgres import copy_tree
 
 SUITE = "trixie"  # Debian 13, the release that has Postgres 17
 # Not part of the tarball, and perhaps not of the machine: what makes its scanners and parsers.
@@ -33,7 +32,7 @@ def cassert_prefix():
         with locked(checkout_dir()):
             part = prefix.with_name(prefix.name + ".part")
             shutil.rmtree(str(part), ignore_errors=True)
-            shutil.copytree(str(cassert_dir()), str(part), symlinks=True, copy_function=link_or_copy)
+            copy_tree(cassert_dir(), part)
             part.rename(prefix)
     return prefix
 
@@ -94,11 +93,10 @@ def generators(scratch):
 def compile_postgres(source, out, env):
     """The prefix is moved to its place afterwards: the programs find their files from where they are themselves."""
     prefix = out / cassert_dir().name
-    run_cargo(["./configure", "-q", f"--prefix={prefix}", *OPTIONS, f"CFLAGS={CFLAGS}", r"LDFLAGS=-Wl,-rpath,'$$ORIGIN/../lib'"],
-              env, "cassert-configure", cwd=source)
+    run(["./configure", "-q", f"--prefix={prefix}", *OPTIONS, f"CFLAGS={CFLAGS}", r"LDFLAGS=-Wl,-rpath,'$$ORIGIN/../lib'"], env=env, cwd=str(source))
     jobs = f"-j{os.cpu_count() or 2}"
     for directory in (".", "contrib/amcheck"):
-        run_cargo(["make", "-s", jobs, "-C", directory, "install"], env, "cassert-make", cwd=source)
+        run(["make", "-s", jobs, "-C", directory, "install"], env=env, cwd=str(source))
     for needed in ("lib/pgxs/src/test/regress/pg_regress", "lib/pgxs/src/test/isolation/pg_isolation_regress"):
         if not (prefix / needed).exists():
             raise Failure(f"the build has not installed {needed}")

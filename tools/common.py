@@ -1,4 +1,4 @@
-"""Paths, messages, child processes and stamps: what every other tool here stands on."""
+"""Paths, messages and child processes: what every other tool stands on."""
 
 import contextlib
 import fcntl
@@ -16,13 +16,12 @@ MAJORS = ("15", "16", "17", "18")
 MAIN_MAJOR = "17"
 EXTENSION = "pg_idempotent"
 
-# What the caller has set for other builds must not leak into ours: another target moves the programs, make's job server is
-# not passed on, and RUSTFLAGS replace the flags with which cargo pgrx keeps the SQL in the library.
+# Settings of the caller's other builds must not leak into ours: another target moves the programs, and make's job server is not passed on.
 CALLER_RUSTFLAGS = os.environ.get("RUSTFLAGS", "")
 for _name in ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
     os.environ.pop(_name, None)
 
-# Everything made here is read by other users (the server of a root run is `nobody`).
+# Other users read what is made here: the server of a root run belongs to `nobody`.
 os.umask(0o022)
 
 
@@ -35,7 +34,7 @@ def say(text=""):
 
 
 def cache_dir():
-    """Where downloads, the toolchain and the private servers' binaries live."""
+    """Where downloads and the private servers' programs live."""
     given = os.environ.get("PG_IDEMPOTENT_CACHE")
     if given:
         path = Path(given).expanduser().absolute()
@@ -70,12 +69,21 @@ def need(program, what, command):
     return path
 
 
+def run(command, **kwargs):
+    """Runs a command that must succeed; its output, such as cargo's progress, goes where ours goes."""
+    command = [str(word) for word in command]
+    sys.stdout.flush()
+    code = subprocess.run(command, stdin=subprocess.DEVNULL, **{"cwd": str(ROOT), **kwargs}).returncode
+    if code != 0:
+        raise Failure(f"{' '.join(command)}\nfailed with exit code {code}")
+
+
 def output_of(command, **kwargs):
     """Standard output of a command that must succeed."""
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          stdin=subprocess.DEVNULL, universal_newlines=True, **kwargs)
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, universal_newlines=True, **kwargs)
     if done.returncode != 0:
-        raise Failure(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}".rstrip())
+        raise Failure(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}".rstrip())
     return done.stdout
 
 
@@ -105,34 +113,26 @@ def locked(directory):
         yield
 
 
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def hash_inputs(paths, *more):
     """One hash over files (directories are walked) and strings."""
     digest = hashlib.sha256(repr(more).encode())
-    files = []
-    for path in paths:
-        if path.is_dir():
-            files += (p for p in path.rglob("*") if p.is_file())
-        elif path.exists():
-            files.append(path)
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(ROOT)}\0{sha256_of(path)}\n".encode())
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(ROOT)}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def run_main(function):
-    """Entry of every tool: failures become one message and exit 1; signals unwind like ctrl-C, so servers stop."""
+def unwind_on_signals():
+    """Signals unwind like ctrl-C, so that servers stop."""
     def interrupt(number, frame):
         raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGHUP, interrupt)
+
+
+def run_main(function):
+    """Entry of every tool: a failure becomes one message and exit code 1."""
+    unwind_on_signals()
     try:
         code = function()
     except Failure as failure:

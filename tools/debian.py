@@ -79,6 +79,16 @@ class Apt:
             subprocess.run(["dpkg-deb", "-x", str(package), str(into)], check=True)
 
 
+def pgbouncer():
+    """The path of a PgBouncer that keeps prepared statements over transactions. Debian 12 has one that is too old (1.21 was the first), so
+    this takes the one of the next release."""
+    given = os.environ.get("PGBOUNCER")
+    packages = ("pgbouncer", "libaudit1", "libc6", "libcap-ng0", "libcap2", "libcares2", "libevent-2.1-7t64", "libpam0g", "libssl3t64",
+                "libsystemd0", "libzstd1", "zlib1g")
+    return Path(given) if given else program("PgBouncer", "trixie", "usr/sbin/pgbouncer", packages, 17,
+                                             "Name a PgBouncer of version 1.21 or newer yourself: PGBOUNCER=/path/to/pgbouncer make test")
+
+
 def program(title, release, path, packages, megabytes, otherwise):
     """A program of one release of Debian, whatever the system's own is: with the libraries that it was built for, the C library among them,
     unpacked into the cache. Nothing is installed. `otherwise` says what to do where it cannot be had."""

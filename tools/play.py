@@ -1,11 +1,13 @@
-"""`make start` and `make stop`: a private server to play with. Its data lives until the stop."""
+"""`make start` and `make stop`: a private server to play with, whose data lives until the stop. `make clean` deletes what was built, too."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
-from build import install, prepare
-from common import EXTENSION, MAIN_MAJOR, checkout_dir, run_main, say, step
+from build import check_rust, install
+from common import EXTENSION, MAIN_MAJOR, cache_dir, checkout_dir, run_main, say, step, target_dir
+from fetch import fetch
 from server import PRELOADED, Server
 
 
@@ -28,7 +30,8 @@ def running():
 
 
 def start():
-    prepare()
+    check_rust()
+    fetch(f"postgres-{MAIN_MAJOR}", "clang")
     prefix = install(MAIN_MAJOR)
     server = running()
     if server is None:
@@ -51,5 +54,15 @@ def stop():
     say("stopped, and its data deleted")
 
 
+def clean():
+    server = running()
+    if server:
+        stop()
+    # `make faults` works in a copy below target/, which is a checkout to the tools.
+    for directory in (checkout_dir((target_dir() / "faults" / "tree").resolve()), target_dir(), checkout_dir()):
+        shutil.rmtree(str(directory), ignore_errors=True)
+    say(f"clean. Downloads and cargo-pgrx, which other checkouts share, stay in {cache_dir()}: delete that directory to be rid of them too.")
+
+
 if __name__ == "__main__":
-    run_main({"start": start, "stop": stop}[sys.argv[1]])
+    run_main({"start": start, "stop": stop, "clean": clean}[sys.argv[1]])

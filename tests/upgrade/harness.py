@@ -14,7 +14,7 @@ from pathlib import Path
 import older
 from build import install, installed_files
 from common import EXTENSION, checkout_dir, target_dir
-from prefix import link_or_copy
+from postgres import copy_tree
 from server import PRELOADED, Server
 
 OLD = older.VERSION
@@ -54,7 +54,7 @@ def copy_of(source):
     copy = Path(tempfile.mkdtemp(prefix=f"{source.name}-upgrade-", dir=str(checkout_dir())))
     copy.chmod(0o755)
     try:
-        shutil.copytree(str(source), str(copy), symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
+        copy_tree(source, copy)
         yield copy
     finally:
         shutil.rmtree(str(copy), ignore_errors=True)

@@ -4,16 +4,12 @@ Its library is today's with the older number. Both scripts, that of the older ve
 script that a build has made.
 """
 
-import json
 import re
 import shutil
 
-from build import inputs_hash
-from cargo import run_cargo
-from common import EXTENSION, ROOT, checkout_dir, locked, step, target_dir
-from prefix import make_prefix
-from stage import extension_version
-from toolchain import cargo_env, cargo_pgrx
+from build import built, extension_version, put
+from common import EXTENSION, ROOT, checkout_dir, target_dir
+from postgres import prefix as private_prefix
 
 VERSION = "0.9.0"
 FUNCTION = "idempotent_unlock"
@@ -72,18 +68,8 @@ def add_scripts(prefix):
 
 def install_older(major, current):
     """A prefix with the older version and nothing else of the extension; `current` is that of the current version."""
-    prefix = checkout_dir() / f"pg{major}-older"
-    stamp = checkout_dir() / f"{prefix.name}.stamp"
-    wanted = inputs_hash(major, VERSION)
-    if not (prefix.is_dir() and stamp.exists() and json.loads(stamp.read_text()) == wanted):
-        stamp.unlink(missing_ok=True)
-        with locked(checkout_dir()), step(f"building {EXTENSION} with the number {VERSION} for Postgres {major}"):
-            shutil.rmtree(str(prefix), ignore_errors=True)
-            make_prefix(prefix, major)
-            run_cargo([cargo_pgrx(), "pgrx", "install", "--release", "--no-default-features", "--features", f"pg{major}",
-                       "--pg-config", prefix / "bin" / "pg_config"],
-                      {**cargo_env(), "CARGO_TARGET_DIR": str(target_dir())}, f"install-{prefix.name}", cwd=numbered_tree())
-            stamp.write_text(json.dumps(wanted))
+    prefix = private_prefix(checkout_dir() / f"pg{major}-older", major)
+    put(built(prefix / "bin" / "pg_config", numbered_tree()), prefix)
     scripts = prefix / "share" / "extension"
     current = (current / "share" / "extension" / f"{EXTENSION}--{extension_version()}.sql").read_text()
     (scripts / f"{EXTENSION}--{VERSION}.sql").write_text(derive(current)[0])

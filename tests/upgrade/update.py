@@ -4,10 +4,10 @@ import contextlib
 import threading
 import time
 
+from build import extension_version
 from calls import call_everything, replay_everything
 from common import EXTENSION
 from harness import OLD, RECONNECT, REFUSED, UPDATE, Lost, Session, Wrong, older_cluster, same, wait_until
-from stage import extension_version
 
 # Every function of the library that needs the tables; none of the calls gets as far as to find fault with its arguments.
 NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_complete('charge', 'k')", "SELECT idempotent_fail('charge', 'k')",

@@ -1,0 +1,41 @@
+"""Whether a call in the server is still cheaper than the same thing written by hand, with room for a busy machine.
+
+Processor time of one backend, both sides in turn, the median of the rounds' ratios: what else the machine does hardly
+counts. The bounds are far from the figures of `make bench`; what falls below them has become slow.
+"""
+
+import os
+
+import pytest
+
+from server import PRELOADED
+
+SETTINGS = PRELOADED
+# Times cheaper than the rival; about 3.9, 2, 2.7, 2.4 and 1.6 when this was written.
+LEAST = {"answer": 2.0, "replay": 1.1, "retry": 1.5, "claim_complete": 1.4, "run": 1.05}
+
+
+@pytest.fixture(scope="module")
+def ratios(server):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**server.env(), "QUICK": "1"}.items():
+            patch.setenv(name, value)
+        # They read the environment when they are imported.
+        import in_server
+        import measure
+        measure.prepare()
+        try:
+            taken, clock = in_server.samples(rounds=5)
+        finally:
+            measure.drop()
+        print(f"    by {clock}")
+        return {name: measure.compare(taken[name, "ours"], taken[name, "rival"], False)["ratio"] for name in LEAST}
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_speed(ratios, name):
+    print(f"    {name}: {ratios[name]:.2f} times cheaper, at least {LEAST[name]}")
+    assert ratios[name] >= LEAST[name]
+
+
+from afterwards import test_server_logs_hold_nothing_harmful, test_tables_and_indexes_are_intact  # noqa: E402, F401 (the last)
