@@ -180,6 +180,7 @@ fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
     // SAFETY: zeroed call data is what InitFunctionCallInfoData begins with; the argument follows
     // the base, as LOCAL_FCINFO lays it out. fmgr_info takes care of SECURITY DEFINER and SET.
     unsafe {
+        raw::invoke_execute_hook(function);
         let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
         raw::fmgr_info(function, &mut info);
         let mut call: OneArgument = std::mem::zeroed();

@@ -153,6 +153,9 @@ unsafe extern "C-unwind" {
     pub fn ProcessInterrupts();
     // fmgr.h
     pub fn fmgr_info(function: Oid, info: *mut FmgrInfo);
+    pub fn fmgr_info_cxt(function: Oid, info: *mut FmgrInfo, context: MemoryContext);
+    // catalog/objectaccess.h
+    fn RunFunctionExecuteHook(function: Oid);
     // executor/spi.h
     pub fn SPI_execute_with_args(
         statement: *const c_char,
@@ -167,4 +170,18 @@ unsafe extern "C-unwind" {
     pub fn lookup_rowtype_tupdesc(row_type: Oid, typmod: i32) -> TupleDesc;
     pub fn DecrTupleDescRefCount(descriptor: TupleDesc);
     pub fn HeapTupleHeaderGetDatum(tuple: pgrx::pg_sys::HeapTupleHeader) -> Datum;
+}
+
+/// `InvokeFunctionExecuteHook` (catalog/objectaccess.h): tells an auditor or a label provider that a
+/// function is about to be executed, as Postgres does for every call of its own.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn invoke_execute_hook(function: Oid) {
+    // SAFETY: the hook is there; the caller lets its error through.
+    unsafe {
+        if (&raw const pgrx::pg_sys::object_access_hook).read().is_some() {
+            RunFunctionExecuteHook(function);
+        }
+    }
 }
