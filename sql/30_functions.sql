@@ -206,11 +206,12 @@ COMMENT ON FUNCTION idempotent_resolve(text, text, text, jsonb, text) IS
 CREATE FUNCTION idempotent_forget(
     operation text,
     key       text,
-    scope     text = ''
+    scope     text = '',
+    fence     bigint = NULL
 ) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_forget';
-COMMENT ON FUNCTION idempotent_forget(text, text, text) IS
-'delete what is known of a key, which can then run again';
+COMMENT ON FUNCTION idempotent_forget(text, text, text, bigint) IS
+'delete what is known of a key, which can then run again; a lease that lasts is broken by its fence';
 
 CREATE FUNCTION idempotent_forget_all(operation text) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -268,7 +269,7 @@ REVOKE ALL ON FUNCTION
     idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
-    idempotent_forget(text, text, text),
+    idempotent_forget(text, text, text, bigint),
     idempotent_forget_all(text),
     idempotent_sweep(integer),
     idempotent_grant(regrole),

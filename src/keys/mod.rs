@@ -6,6 +6,7 @@ pub mod claim;
 pub mod decision;
 pub mod explain;
 pub mod finish;
+pub mod forget;
 pub mod handler;
 pub mod keyless;
 pub mod lease;
