@@ -63,16 +63,8 @@ impl Handler {
         unsafe { subtransaction::call_keeping_error(|| invoke(self.function, request)) }
     }
 
-    /// Calls the handler; an error of its undoes what it did.
-    pub fn call_undoing_error(
-        self,
-        request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Kept> {
-        subtransaction::call_undoing_error(|| invoke(self.function, request))
-    }
-
-    /// As [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
-    /// that none is left to fail the commit.
+    /// Calls the handler; its error undoes what it did. Every deferred constraint is judged before this
+    /// returns, so that none is left to fail the commit.
     pub fn call_judging_constraints(
         self,
         request: Option<Datum>,

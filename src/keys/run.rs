@@ -65,7 +65,7 @@ pub fn call_handler(policy: &Policy, handler: Handler, request: Option<Datum>) -
     if stored_failures.is_empty() {
         return Ok(completed(handler.call(request).unwrap_or_else(|error| error.resume())));
     }
-    match handler.call_undoing_error(request) {
+    match handler.call_judging_constraints(request) {
         Ok(response) => Ok(completed(response)),
         Err(error) if stored_failures.matches(&error.sqlstate()) => {
             Ok(Stored { failed: true, response: failure(&error)?, ..Stored::default() })
