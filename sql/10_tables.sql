@@ -112,6 +112,13 @@ COMMENT ON INDEX idempotent.record_logged_sweep_at_idx IS 'what the sweeper has 
 CREATE SEQUENCE idempotent.fence;
 COMMENT ON SEQUENCE idempotent.fence IS 'fences: one for every lease granted, never reused';
 
+CREATE TABLE idempotent.usage_granted (
+    role name PRIMARY KEY
+);
+COMMENT ON TABLE idempotent.usage_granted IS 'roles that idempotent_grant() has given USAGE on the functions'' schema, which idempotent_revoke() takes back';
+COMMENT ON COLUMN idempotent.usage_granted.role IS 'the role';
+SELECT pg_catalog.pg_extension_config_dump('idempotent.usage_granted', '');
+
 -- Settings travel with pg_dump, records do not; the fences go on where they were.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.operation', '');
 SELECT pg_catalog.pg_extension_config_dump('idempotent.fence', '');

@@ -45,7 +45,11 @@ COMMENT ON COLUMN idempotent.backlog.oldest IS 'since when the oldest of them is
 CREATE VIEW idempotent.health AS
 SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.sweep_failures,
        (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r) AS last_reset,
-       t.records, t.messages, t.locks, t.bytes
+       t.records, t.messages, t.locks, t.bytes,
+       ARRAY(SELECT DISTINCT g.role FROM idempotent.rights AS g
+             WHERE g.granted_as OPERATOR(pg_catalog.=) 'administrator' ORDER BY g.role) AS administrators,
+       ARRAY(SELECT pg_catalog.concat(g.role, ': ', g.privilege, ' on ', g.object) FROM idempotent.rights AS g
+             WHERE g.granted_as IS NULL OR g.grantable ORDER BY g.role, g.object, g.privilege) AS surplus_rights
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
      (SELECT pg_catalog.sum(s.live) FILTER (WHERE s.what OPERATOR(pg_catalog.=) 'records')::bigint AS records,
@@ -74,5 +78,7 @@ COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as V
 COMMENT ON COLUMN idempotent.health.messages IS 'likewise, messages that consumers have seen';
 COMMENT ON COLUMN idempotent.health.locks IS 'likewise, locks with a key';
 COMMENT ON COLUMN idempotent.health.bytes IS 'size of the tables of all these and of consumer offsets, with indexes and TOAST';
+COMMENT ON COLUMN idempotent.health.administrators IS 'roles that were granted functions for administrators; superusers and the owner need no grant';
+COMMENT ON COLUMN idempotent.health.surplus_rights IS 'rights that no documented role has, such as any of PUBLIC, or that can be passed on; expected: none. All are in idempotent.rights';
 
 GRANT SELECT ON idempotent.backlog, idempotent.health TO pg_monitor;

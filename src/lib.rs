@@ -29,10 +29,12 @@ extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["st
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
-extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["observe"]);
+extension_sql_file!("../sql/58_rights.sql", name = "rights", requires = ["observe"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["rights"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);
+extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires = ["health"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

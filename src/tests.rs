@@ -68,6 +68,43 @@ mod tests {
         assert_eq!(status("t", "k"), Some(Status::Finished));
     }
 
+    /// Functions that the hook of pgaudit and sepgsql was told of, by name.
+    static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+    unsafe extern "C-unwind" fn tell(
+        access: pg_sys::ObjectAccessType::Type,
+        class: pg_sys::Oid,
+        object: pg_sys::Oid,
+        _: std::ffi::c_int,
+        _: *mut std::ffi::c_void,
+    ) {
+        if access != pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE
+            || class != pg_sys::ProcedureRelationId
+        {
+            return;
+        }
+        // SAFETY: null, or a palloc'd string.
+        let name = unsafe { pg_sys::get_func_name(object) };
+        if !name.is_null() {
+            // SAFETY: NUL-terminated.
+            let name = unsafe { std::ffi::CStr::from_ptr(name) };
+            TOLD.lock().expect("one thread").push(name.to_string_lossy().into_owned());
+        }
+    }
+
+    #[pg_test]
+    fn whoever_watches_calls_sees_those_of_handlers() {
+        run("CREATE FUNCTION watched(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1'");
+        // SAFETY: a backend has one thread; the hook is taken away again.
+        unsafe { pg_sys::object_access_hook = Some(tell) };
+        run("SELECT idempotent_run('t', 'k', '1', 'watched')");
+        run("SELECT idempotent_run('t', 'k', '1', 'watched')");
+        // SAFETY: as it was.
+        unsafe { pg_sys::object_access_hook = None };
+        let told = TOLD.lock().expect("one thread").clone();
+        assert_eq!(told.iter().filter(|name| *name == "watched").count(), 1, "{told:?}");
+    }
+
     #[pg_test]
     fn a_replay_keeps_no_lock() {
         run("SELECT idempotent_claim('t', 'k'), idempotent_complete('t', 'k', '1')");

@@ -3,7 +3,7 @@
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
 use crate::pg::declaration::arguments;
-use crate::pg::spi;
+use crate::pg::spi::{self, Parameter};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -18,7 +18,7 @@ arguments! {
 }
 
 /// What callers are granted: named one by one, so that nothing is granted by being added.
-const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
+pub const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
     idempotent_release,idempotent_extend,idempotent_extend_all,idempotent_check,idempotent_checkpoint,idempotent_replay,idempotent_run,\
     idempotent_explain,idempotent_new_key,idempotent_request_key,idempotent_derive_key,\
     idempotent_shard,idempotent_first,idempotent_first_of,idempotent_advance,idempotent_lock,idempotent_unlock,\
@@ -45,9 +45,32 @@ WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::regclass
       AND p.proname OPERATOR(pg_catalog.=) ANY ($1::name[]))
 ORDER BY 1";
 
-const SCHEMA: &str = "
+/// The functions' schema, if neither the role nor PUBLIC has USAGE on it.
+const CLOSED_SCHEMA: &str = "
 SELECT pg_catalog.quote_ident(n.nspname)
 FROM pg_catalog.pg_extension AS e
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.aclexplode(COALESCE(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) AS a
+      WHERE a.privilege_type OPERATOR(pg_catalog.=) 'USAGE'
+        AND a.grantee OPERATOR(pg_catalog.=) ANY (ARRAY[0::pg_catalog.oid, $1]))";
+
+/// What was given is noted, because the catalog does not tell whose USAGE it is.
+const NOTE: &str = "
+INSERT INTO idempotent.usage_granted (role)
+SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) $1
+ON CONFLICT DO NOTHING";
+
+/// The functions' schema, if `idempotent_grant` has given the role USAGE on it; that is forgotten.
+const GIVEN_SCHEMA: &str = "
+WITH noted AS (
+    DELETE FROM idempotent.usage_granted AS g USING pg_catalog.pg_roles AS r
+    WHERE r.oid OPERATOR(pg_catalog.=) $1 AND g.role OPERATOR(pg_catalog.=) r.rolname
+    RETURNING g.role
+)
+SELECT pg_catalog.quote_ident(n.nspname)
+FROM noted, pg_catalog.pg_extension AS e
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
 WHERE e.extname OPERATOR(pg_catalog.=) 'pg_idempotent'";
 
@@ -58,9 +81,11 @@ const ONE_AT_A_TIME: &str = "LOCK TABLE idempotent.operation IN SHARE UPDATE EXC
 
 pub fn idempotent_grant(args: &Args) -> Returned {
     let role = role(args.get(GRANT.role))?;
+    let given = parameter(args.get(GRANT.role));
     spi::execute(ONE_AT_A_TIME, &[])?;
-    for schema in spi::texts(SCHEMA, &[])? {
+    for schema in spi::texts(CLOSED_SCHEMA, &given)? {
         spi::execute(&format!("GRANT USAGE ON SCHEMA {schema} TO {role}"), &[])?;
+        spi::execute(NOTE, &given)?;
     }
     for object in callers_objects()? {
         let privilege = privilege(&object);
@@ -69,13 +94,16 @@ pub fn idempotent_grant(args: &Args) -> Returned {
     Ok(Some(Datum::from(0)))
 }
 
-/// The schema stays usable: others may have granted it, for other reasons.
+/// USAGE on the schema that somebody else has granted stays: it may be for other reasons.
 pub fn idempotent_revoke(args: &Args) -> Returned {
     let role = role(args.get(REVOKE.role))?;
     spi::execute(ONE_AT_A_TIME, &[])?;
     for object in callers_objects()? {
         let privilege = privilege(&object);
         spi::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
+    }
+    for schema in spi::texts(GIVEN_SCHEMA, &parameter(args.get(REVOKE.role)))? {
+        spi::execute(&format!("REVOKE USAGE ON SCHEMA {schema} FROM {role}"), &[])?;
     }
     Ok(Some(Datum::from(0)))
 }
@@ -89,6 +117,10 @@ fn privilege(object: &str) -> &'static str {
     if object.starts_with("TYPE") { "USAGE" } else { "EXECUTE" }
 }
 
+fn parameter(role: Option<pg_sys::Oid>) -> [Parameter; 1] {
+    [(pg_sys::OIDOID, role.map(Datum::from))]
+}
+
 /// The role's name, quoted.
 fn role(given: Option<pg_sys::Oid>) -> Result<String> {
     let no_role = || {
@@ -99,7 +131,7 @@ fn role(given: Option<pg_sys::Oid>) -> Result<String> {
     let names = spi::texts(
         "SELECT pg_catalog.quote_ident(r.rolname) FROM pg_catalog.pg_roles AS r \
          WHERE r.oid OPERATOR(pg_catalog.=) $1",
-        &[(pg_sys::OIDOID, Some(Datum::from(role)))],
+        &parameter(Some(role)),
     )?;
     names.into_iter().next().ok_or_else(no_role)
 }

@@ -1,6 +1,7 @@
 //! What the views `idempotent.stats` and `idempotent.health` are made of, and
 //! `idempotent_stats_reset`.
 
+use crate::api::grants;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::database;
 use crate::pg::datum::jsonb;
@@ -60,6 +61,7 @@ struct Library {
     preloaded: bool,
     last_sweep: Option<String>,
     sweep_failures: Option<u32>,
+    callers_functions: &'static str,
 }
 
 pub fn idempotent_library(_: &Args) -> Returned {
@@ -70,6 +72,7 @@ pub fn idempotent_library(_: &Args) -> Returned {
         preloaded: shared_memory::preloaded(),
         last_sweep: visit.and_then(Visit::last_success).and_then(clock::text),
         sweep_failures: visit.map(Visit::failures),
+        callers_functions: grants::CALLERS_FUNCTIONS,
     })
 }
 
