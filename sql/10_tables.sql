@@ -21,12 +21,15 @@ CREATE TABLE idempotent.operation (
     mode                text NOT NULL DEFAULT 'enforce',
     key_dates           text NOT NULL DEFAULT 'use',
     role                regrole,
+    take_role           regrole,
+    max_attempts        integer,
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
     CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
     CONSTRAINT operation_key_dates CHECK (key_dates OPERATOR(pg_catalog.=) ANY ('{use,ignore}'::pg_catalog.text[])),
-    CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
+    CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0),
+    CONSTRAINT operation_max_attempts CHECK (max_attempts OPERATOR(pg_catalog.>) 0)
 );
 COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
 COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 255 bytes';
@@ -45,6 +48,9 @@ COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from bef
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: every caller with EXECUTE';
+
+COMMENT ON COLUMN idempotent.operation.take_role IS 'only members of this role may take messages of the topic of this name from the outbox; null: those of role';
+COMMENT ON COLUMN idempotent.operation.max_attempts IS 'how often a message of the topic of this name is taken before it becomes a dead letter; null: without limit';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
 -- left out of the row (src/store/insert.rs).

@@ -6,7 +6,7 @@ CREATE TABLE idempotent.saga (
     defined_at timestamptz NOT NULL
 );
 COMMENT ON TABLE idempotent.saga IS 'the steps of each saga; change them with idempotent_saga()';
-COMMENT ON COLUMN idempotent.saga.name IS 'the saga, 1 to 63 bytes; an operation of this name says how long its answers are kept';
+COMMENT ON COLUMN idempotent.saga.name IS 'the saga, 1 to 255 bytes; an operation of this name says how long its answers are kept';
 COMMENT ON COLUMN idempotent.saga.steps IS 'an array of objects with name, handler, compensation and final';
 COMMENT ON COLUMN idempotent.saga.defined_at IS 'when it was defined last';
 

@@ -26,16 +26,19 @@ due AS (
     UNION ALL
     SELECT 'sagas', 'logged', g.expires_at, true
     FROM idempotent.saga_run AS g WHERE g.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
+    UNION ALL
+    SELECT 'outbox', 'logged', i.expires_at, true
+    FROM idempotent.outbox_id AS i WHERE i.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
 )
 SELECT t.what, t.durability, pg_catalog.count(d.since) AS due,
        pg_catalog.count(*) FILTER (WHERE d.is_expired) AS expired,
        pg_catalog.count(*) FILTER (WHERE NOT d.is_expired) AS evictable,
        pg_catalog.min(d.since) AS oldest
-FROM (VALUES ('records', 'unlogged'), ('records', 'logged'), ('messages', 'logged'), ('locks', 'logged'), ('sagas', 'logged')) AS t (what, durability)
+FROM (VALUES ('records', 'unlogged'), ('records', 'logged'), ('messages', 'logged'), ('locks', 'logged'), ('sagas', 'logged'), ('outbox', 'logged')) AS t (what, durability)
 LEFT JOIN due AS d ON d.what OPERATOR(pg_catalog.=) t.what AND d.durability OPERATOR(pg_catalog.=) t.durability
 GROUP BY t.what, t.durability;
 COMMENT ON VIEW idempotent.backlog IS 'what waits for the sweeper, per table';
-COMMENT ON COLUMN idempotent.backlog.what IS 'records, messages that consumers have seen, locks with a key, or finished sagas';
+COMMENT ON COLUMN idempotent.backlog.what IS 'records, messages that consumers have seen, locks with a key, finished sagas, or outbox: ids of acknowledged messages';
 COMMENT ON COLUMN idempotent.backlog.durability IS 'which table of records: unlogged or logged; the others are logged';
 COMMENT ON COLUMN idempotent.backlog.due IS 'rows that the sweeper has to look at';
 COMMENT ON COLUMN idempotent.backlog.expired IS 'of these, rows to delete';

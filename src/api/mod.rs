@@ -11,6 +11,7 @@ mod lease;
 mod named_lock;
 mod offsets;
 mod operation;
+mod outbox;
 mod replay;
 mod run;
 mod saga;
@@ -47,6 +48,16 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     grants::Grant::DECLARED,
     grants::Revoke::DECLARED,
     operation::Operation::DECLARED,
+    outbox::Put::DECLARED,
+    outbox::Take::DECLARED,
+    outbox::Ack::DECLARED,
+    outbox::Release::DECLARED,
+    outbox::Redrive::DECLARED,
+    outbox::Wait::DECLARED,
+    outbox::Print::DECLARED,
+    outbox::CheckDate::DECLARED,
+    outbox::Expires::DECLARED,
+    outbox::Count::DECLARED,
     saga::Step::DECLARED,
     saga::CheckName::DECLARED,
     saga::CheckStep::DECLARED,
@@ -86,6 +97,16 @@ crate::pg::function::sql_functions! {
     idempotent_samples => statistics::idempotent_samples,
     idempotent_library => statistics::idempotent_library,
     idempotent_stats_reset => statistics::idempotent_stats_reset,
+    idempotent_outbox_put => outbox::idempotent_outbox_put,
+    idempotent_outbox_take => outbox::idempotent_outbox_take,
+    idempotent_outbox_ack => outbox::idempotent_outbox_ack,
+    idempotent_outbox_release => outbox::idempotent_outbox_release,
+    idempotent_outbox_redrive => outbox::idempotent_outbox_redrive,
+    idempotent_outbox_wait => outbox::outbox_wait,
+    idempotent_outbox_fingerprint => outbox::outbox_fingerprint,
+    idempotent_outbox_check_date => outbox::outbox_check_date,
+    idempotent_outbox_expires => outbox::outbox_expires,
+    idempotent_outbox_count => outbox::outbox_count,
     idempotent_saga_step => saga::idempotent_saga_step,
     idempotent_check_saga_name => saga::check_saga_name,
     idempotent_check_saga_step => saga::check_saga_step,

@@ -19,28 +19,29 @@ use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, take_role: Regrole, max_attempts: Int4,
     }
 }
 
-/// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
-/// sets them so: $17 response_retention, $18 lease, $19 role.
+/// A null argument leaves the column as it is. Of the columns that may be null, '0' (for roles '-')
+/// sets them so: $18 max_attempts by itself, $19 response_retention, $20 lease, $21 role, $22 take_role.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
-    key_dates, role
+    key_dates, role, take_role, max_attempts
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $17 THEN NULL ELSE $4 END, CASE WHEN $18 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $19 THEN NULL ELSE $4 END, CASE WHEN $20 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
-    COALESCE($15, 'use'), CASE WHEN $19 THEN NULL ELSE $16 END
+    COALESCE($15, 'use'), CASE WHEN $21 THEN NULL ELSE $16 END,
+    CASE WHEN $22 THEN NULL ELSE $17 END, NULLIF($18, 0)
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $17 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $18 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $19 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $20 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -51,7 +52,9 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $19 THEN NULL ELSE COALESCE($16, o.role) END";
+    role = CASE WHEN $21 THEN NULL ELSE COALESCE($16, o.role) END,
+    take_role = CASE WHEN $22 THEN NULL ELSE COALESCE($17, o.take_role) END,
+    max_attempts = NULLIF(COALESCE($18, o.max_attempts), 0)";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -77,6 +80,7 @@ struct Cleared {
     response_retention: bool,
     lease: bool,
     role: bool,
+    take_role: bool,
 }
 
 fn check(args: &Args) -> Result<Cleared> {
@@ -88,6 +92,7 @@ fn check(args: &Args) -> Result<Cleared> {
         response_retention: is_zero(args.duration(OPERATION.response_retention, 0)?),
         lease: is_zero(args.duration(OPERATION.lease, 0)?),
         role: args.get(OPERATION.role) == Some(pg_sys::InvalidOid),
+        take_role: args.get(OPERATION.take_role) == Some(pg_sys::InvalidOid),
     };
     on_lapse(args)?;
     after_reset(args)?;
@@ -96,6 +101,10 @@ fn check(args: &Args) -> Result<Cleared> {
     if args.get(OPERATION.max_response_bytes).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
+    }
+    if args.get(OPERATION.max_attempts).is_some_and(|attempts| attempts < 0) {
+        return Err(Error::new(Code::InvalidParameter, "max_attempts must not be negative")
+            .hint("Pass how often a message may be taken; 0 sets no limit."));
     }
     let texts = |argument| {
         // SAFETY: the argument is a text[].
@@ -228,7 +237,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
     ] {
         parameters[argument.at].1 = choice.map(make::text);
     }
-    for flag in [cleared.response_retention, cleared.lease, cleared.role] {
+    for flag in [cleared.response_retention, cleared.lease, cleared.role, cleared.take_role] {
         parameters.push((pg_sys::BOOLOID, Some(Datum::from(flag))));
     }
     spi::execute(UPSERT, &parameters)?;

@@ -158,7 +158,13 @@ pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> 
 /// # Errors
 /// 42501 if the caller is no member of the operation's role.
 pub fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
-    let Some(role) = policy.role else { return Ok(()) };
+    check_member(policy.role, operation)
+}
+
+/// # Errors
+/// 42501 if there is a role and the caller is no member of it.
+pub fn check_member(role: Option<u32>, operation: &[u8]) -> Result<()> {
+    let Some(role) = role else { return Ok(()) };
     if operations::is_member(role) {
         return Ok(());
     }

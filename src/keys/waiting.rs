@@ -69,6 +69,18 @@ impl<'a> Waiting<'a> {
         held(records, owner, self)
     }
 
+    /// Takes a lock of the outbox until the transaction ends; whether it came in time.
+    pub fn hold_for_outbox(&self, number: i64, shared: bool) -> bool {
+        lock::try_outbox(number, shared) || {
+            let remaining = self.remaining();
+            if remaining == 0 {
+                return false;
+            }
+            self.begin();
+            lock::outbox_within(number, shared, remaining)
+        }
+    }
+
     /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait
     /// for, so this polls, with back-off.
     pub fn for_leased(&mut self, found: Option<&Found>) {

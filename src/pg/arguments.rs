@@ -126,6 +126,11 @@ impl Args {
         }
     }
 
+    /// The call itself, for one that is passed on.
+    pub fn raw(&self) -> pg_sys::FunctionCallInfo {
+        self.0
+    }
+
     /// The function that is being called.
     pub fn function(&self) -> pg_sys::Oid {
         // SAFETY: the function manager fills in flinfo for every call through SQL.

@@ -144,6 +144,8 @@ kinds! {
     };
     /// `text[]`, read by `Args::texts`.
     Texts = TEXTARRAYOID: Datum, |datum| datum;
+    /// `uuid[]`, which passes through as it is.
+    Uuids = UUIDARRAYOID: Datum, |datum| datum;
     /// `bigint[]`, read by `Args::int8s`.
     Int8s = INT8ARRAYOID: Datum, |datum| datum;
     /// `interval`, read by `Args::duration`.

@@ -21,6 +21,9 @@ const MOMENTARY: u16 = 479;
 /// The same for the lock of a saga, which a transaction holds while it does a step.
 const SAGA: u16 = 480;
 
+/// The same for the locks of puts into the outbox: on a topic, a key or a message id.
+const OUTBOX: u16 = 481;
+
 /// The tag of a saga's lock.
 pub fn saga_tag(id: RecordId) -> pg_sys::LOCKTAG {
     advisory(id.lock_key(), SAGA)
@@ -133,6 +136,33 @@ impl Drop for KeyLock {
         // SAFETY: acquired in the same (sub)transaction, by the same owner.
         unsafe { pg_sys::LockRelease(&self.0, MODE, false) };
     }
+}
+
+/// Takes a lock of the outbox until the transaction ends, or the savepoint that it was taken in is
+/// rolled back; `shared` with all that share it. False if another transaction is in the way.
+pub fn try_outbox(number: i64, shared: bool) -> bool {
+    let _owner = TransactionOwner::set();
+    // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+    let result = unsafe { pg_sys::LockAcquire(&outbox_tag(number), mode(shared), false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The same, waiting for at most `wait`.
+pub fn outbox_within(number: i64, shared: bool, wait: Micros) -> bool {
+    let (tag, mode) = (outbox_tag(number), mode(shared));
+    let wait_for = || {
+        // SAFETY: a valid tag.
+        unsafe { raw::LockAcquire(&tag, mode, false, false) };
+    };
+    held_within(wait, wait_for).is_some()
+}
+
+fn outbox_tag(number: i64) -> pg_sys::LOCKTAG {
+    advisory(((number >> 32) as u32, number as u32), OUTBOX)
+}
+
+fn mode(shared: bool) -> pg_sys::LOCKMODE {
+    if shared { pg_sys::ShareLock as pg_sys::LOCKMODE } else { MODE }
 }
 
 fn wait_for_lock(tag: &pg_sys::LOCKTAG) {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod function;
 pub mod lock;
 pub mod memory;
+pub mod pass_on;
 pub mod prepared;
 pub mod random;
 pub mod raw;

@@ -22,6 +22,7 @@ pub struct Catalog {
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
     pub sagas: pg_sys::Oid,
+    pub outbox_ids: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -42,6 +43,7 @@ impl Catalog {
             || relation == self.offsets
             || relation == self.locks
             || relation == self.sagas
+            || relation == self.outbox_ids
     }
 }
 
@@ -111,6 +113,7 @@ fn look_up() -> Result<Catalog> {
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,
         sagas: relation(c"saga_run")?,
+        outbox_ids: relation(c"outbox_id")?,
     })
 }
 

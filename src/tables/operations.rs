@@ -37,7 +37,8 @@ mod column {
     pub const MODE: usize = 13;
     pub const KEY_DATES: usize = 14;
     pub const ROLE: usize = 15;
-    pub const COUNT: usize = 16;
+    pub const TAKE_ROLE: usize = 16;
+    pub const COUNT: usize = 18;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -158,6 +159,8 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
         let micros = |index| column(index).and_then(|datum| stored_micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
         let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| text_array(datum));
+        let role =
+            |index| column(index).map(|datum| datum.value() as u32).filter(|role| *role != 0);
         Ok(Policy {
             retention: micros(column::RETENTION).unwrap_or(default.retention),
             failure_retention: micros(column::FAILURE_RETENTION)
@@ -178,7 +181,8 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
             exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
             store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
-            role: column(column::ROLE).map(|datum| datum.value() as u32).filter(|role| *role != 0),
+            role: role(column::ROLE),
+            take_role: role(column::TAKE_ROLE),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::tables::catalog::Catalog;
 use crate::tables::records::row::column;
-use crate::tables::{locks, messages, sagas};
+use crate::tables::{locks, messages, outbox, sagas};
 use pgrx::pg_sys;
 use rules::policy::Durability;
 
@@ -17,15 +17,18 @@ pub enum Sweepable {
     Locks,
     /// Sagas that are finished, likewise.
     Sagas,
+    /// Ids of messages that were put into the outbox and acknowledged, likewise.
+    OutboxIds,
 }
 
 impl Sweepable {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Records(Durability::Unlogged),
         Self::Records(Durability::Logged),
         Self::Messages,
         Self::Locks,
         Self::Sagas,
+        Self::OutboxIds,
     ];
 
     pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
@@ -34,6 +37,7 @@ impl Sweepable {
             Self::Messages => catalog.messages,
             Self::Locks => catalog.locks,
             Self::Sagas => catalog.sagas,
+            Self::OutboxIds => catalog.outbox_ids,
         }
     }
 
@@ -45,6 +49,7 @@ impl Sweepable {
             Self::Messages => "messages",
             Self::Locks => "locks",
             Self::Sagas => "saga_run",
+            Self::OutboxIds => "outbox_id",
         }
     }
 
@@ -55,6 +60,7 @@ impl Sweepable {
             Self::Messages => messages::column::COUNT,
             Self::Locks => locks::column::COUNT,
             Self::Sagas => sagas::column::COUNT,
+            Self::OutboxIds => outbox::column::COUNT,
         }
     }
 
@@ -65,6 +71,7 @@ impl Sweepable {
             Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
             Self::Locks => (locks::column::EXPIRES_AT, "expires_at"),
             Self::Sagas => (sagas::column::EXPIRES_AT, "expires_at"),
+            Self::OutboxIds => (outbox::column::EXPIRES_AT, "expires_at"),
         }
     }
 
@@ -75,6 +82,7 @@ impl Sweepable {
             Self::Messages => Some(messages::column::CONSUMER),
             Self::Locks => None,
             Self::Sagas => Some(sagas::column::SAGA),
+            Self::OutboxIds => Some(outbox::column::TOPIC),
         }
     }
 }

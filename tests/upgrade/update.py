@@ -19,6 +19,10 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_extend_all('charge', '{k}', '{1}', '1 s')", "SELECT idempotent_sweep()",
                "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')", "SELECT idempotent_saga_step('s', 'k')",
+               "SELECT idempotent_outbox_put('t', '1')", "SELECT idempotent_outbox_take('t')", "SELECT idempotent_outbox_ack('t', '{}', 1)",
+               "SELECT idempotent_outbox_release('t', '{}', 1)", "SELECT idempotent_outbox_redrive('t')", "SELECT idempotent.outbox_wait('t', 1, true)",
+               "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
+               "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard", "idempotent_grant",

@@ -54,6 +54,22 @@ pub const MESSAGE: Part = Part {
     hint: "Pass the id that the sender gave the message, the same with each delivery.",
 };
 
+/// A topic of the outbox: an operation, as far as its settings go.
+pub const TOPIC: Part = Part {
+    name: "topic",
+    least: 1,
+    most: MAX_OPERATION,
+    hint: "Pass a short name of what takes the messages, such as 'orders'.",
+};
+
+/// The key of messages that are taken in order.
+pub const LANE: Part = Part {
+    name: "key",
+    least: 1,
+    most: MAX_KEY,
+    hint: "Pass what the messages are in order for, such as 'order-1', or leave key out.",
+};
+
 /// A part of a log, within which messages have an order.
 pub const PARTITION: Part = Part {
     name: "partition",

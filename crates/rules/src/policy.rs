@@ -200,6 +200,8 @@ pub struct Policy {
     pub store_failures: StoreFailures,
     /// The role, by OID, whose members alone may use the operation; `None` for every caller.
     pub role: Option<u32>,
+    /// The role whose members alone may take messages of the topic of this name; `None` for `role`.
+    pub take_role: Option<u32>,
 }
 
 impl Default for Policy {
@@ -221,6 +223,7 @@ impl Default for Policy {
             exclude: Exclusions::default(),
             store_failures: StoreFailures::default(),
             role: None,
+            take_role: None,
         }
     }
 }
@@ -230,6 +233,12 @@ impl Default for Policy {
 const LARGEST: usize = 500 * 1024 * 1024;
 
 impl Policy {
+    /// The role whose members alone may take messages; `None` for every relay.
+    #[must_use]
+    pub fn relays(&self) -> Option<u32> {
+        self.take_role.or(self.role)
+    }
+
     /// The largest answer that is kept, in bytes.
     #[must_use]
     pub fn largest_answer(&self) -> usize {
