@@ -171,7 +171,7 @@ mod tests {
             ))
             .expect("the query runs")
             .expect("a value");
-            // SAFETY: a jsonb, as cast.
+            // SAFETY: the query casts the value to jsonb.
             unsafe { jsonb::canonical_digest(jsonb.datum(), &Exclusions::default()) }
         };
         assert_eq!(digest(r#"{"b": [1.0, 2], "a": 1e2}"#), digest(r#"{"a":100,"b":[1,2.00]}"#));

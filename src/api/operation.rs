@@ -98,7 +98,7 @@ fn check(args: &Args) -> Result<Cleared> {
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
     }
     let texts = |argument| {
-        // SAFETY: the argument is a text[].
+        // SAFETY: the kind `Texts` of both arguments stands for text[].
         args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;

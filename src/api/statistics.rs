@@ -80,7 +80,7 @@ pub fn idempotent_stats_reset(_: &Args) -> Returned {
             .detail("The library was not loaded when the server started.")
             .hint("Add pg_idempotent to shared_preload_libraries, and restart the server."));
     }
-    // SAFETY: a global, constant for the backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     let mine = unsafe { pg_sys::MyDatabaseId };
     stats::forget(|database| database == mine || database::name(database).is_none());
     Ok(Some(Datum::from(0)))

@@ -83,7 +83,8 @@ struct Failure<'a> {
 
 /// A final failure, as it is stored.
 pub fn failure(error: &Kept) -> Result<Option<Datum>> {
-    // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
+    // SAFETY: a `Kept` is made from CopyErrorData alone, whose message is null or a NUL-terminated copy that
+    // outlives `error`.
     let message = unsafe {
         let message = (*error.0).message;
         if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }

@@ -82,7 +82,8 @@ fn age(call: &Call<'_>, now: Timestamp) -> Age {
 }
 
 fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {
-    // SAFETY: a text, copied into the memory context of the call.
+    // SAFETY: the column of the handler is a text of FIND, and `spi::row` has copied it into the memory context
+    // of the call.
     let named = found.handler.map(|name| unsafe { Text::from_datum(name) });
     let handler = Handler::find(named)?;
     let (did, answer, failure) = match handler.call_judging_constraints(found.argument) {

@@ -120,7 +120,8 @@ pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) -> Result<()> {
 }
 
 fn keep_until_transaction_ends(varlena: Datum) -> Datum {
-    // SAFETY: a varlena; the copy lives as long as what is remembered, and outlives savepoints.
+    // SAFETY: a checkpoint is a jsonb, which is a varlena. The copy lives in TopTransactionContext, which
+    // outlives savepoints, and `end` forgets it when the transaction ends.
     unsafe {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
         let copy = pg_sys::pg_detoast_datum_copy(varlena.cast_mut_ptr());

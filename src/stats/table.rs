@@ -102,12 +102,12 @@ pub struct Table {
     locked: AtomicBool,
     /// Counts how often rows were freed: a backend that remembers a row looks for it anew.
     epoch: AtomicU32,
-    /// Whose each row is; 0 for a free one. Set when the rest of the row is in place.
+    /// The owner of each row; 0 for a free one. Set when the rest of the row is written.
     tags: [AtomicU64; ROWS + OTHERS],
     rows: [Row; ROWS + OTHERS],
 }
 
-// SAFETY: atomics alone, and all-zero is a table in which every row is free.
+// SAFETY: every field is an atomic, none is a pointer, and with zeros every row is free.
 unsafe impl Shareable for Table {}
 
 /// Held for microseconds and never across anything of Postgres', so that neither an error nor an

@@ -57,7 +57,8 @@ struct Found {
 
 impl Found {
     fn lock(&self) -> Lock<'_> {
-        // SAFETY: a text of a copied tuple, which is never freed before the call is over.
+        // SAFETY: `holder` is a NOT NULL text of a palloc'd copy of a tuple, which lives until the call's
+        // memory context is reset.
         let holder = unsafe { varlena::slice(self.holder) };
         Lock { holder, fence: self.fence, expires_at: self.expires_at }
     }
@@ -96,7 +97,8 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
         row.set(column::RESOURCE, Some(resource.name.datum));
         row.set(column::SCOPE, Some(resource.scope.datum));
         row.set(column::HOLDER, Some(key.datum));
-        table.insert(&row).unwrap_or_else(|error| error.resume());
+        // SAFETY: `open` has checked the indexes, and each value is of the type that `column` names.
+        unsafe { table.insert(&row) }.unwrap_or_else(|error| error.resume());
         keep_promise();
         return Ok(Grant {
             acquired: true,
@@ -152,7 +154,8 @@ fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<Fo
 }
 
 fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
-    // SAFETY: a copy of a tuple of the table; the columns are read as they are declared.
+    // SAFETY: `tuple` is a palloc'd copy of a tuple of this table, whose columns `Relation::open` has
+    // compared with those known.
     let columns = unsafe { Columns::of(tuple, table.descriptor()) };
     let int8 = |column| columns.get(column).map_or(0, |datum| datum.value() as i64);
     Found {
@@ -174,7 +177,8 @@ fn remove(
     is_locked: &mut bool,
 ) -> Option<KeyLock> {
     let Some(found) = found else { return Some(row_lock) };
-    // SAFETY: a copied tuple, which was found just now.
+    // SAFETY: the copy has the position at which a fresh snapshot saw the row while its lock was held, so the
+    // row is there, if only as another transaction's delete.
     let (tid, outcome) = unsafe {
         let tid = (*found.tuple).t_self;
         (tid, table.delete(tid, *is_locked))
@@ -184,8 +188,8 @@ fn remove(
     }
     drop(row_lock);
     pgrx::check_for_interrupts!();
-    // SAFETY: what this statement found stays, if only as another transaction's delete, until its
-    // snapshot is gone.
+    // SAFETY: a row that a fresh snapshot saw stays, if only as another transaction's delete, until the
+    // statement's own snapshot is gone.
     *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
     None
 }
@@ -193,6 +197,6 @@ fn remove(
 /// The caller relies on the grant, so the commit must survive a crash,
 /// whatever synchronous_commit says.
 fn keep_promise() {
-    // SAFETY: sets a flag of the current transaction.
+    // SAFETY: ForceSyncCommit sets a flag of this backend and cannot raise an error.
     unsafe { pg_sys::ForceSyncCommit() };
 }

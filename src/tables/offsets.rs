@@ -42,7 +42,7 @@ pub fn advance(
     offset: i64,
 ) -> Result<bool> {
     let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
-    // SAFETY: open.
+    // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset)];
     Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)

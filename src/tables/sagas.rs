@@ -194,7 +194,7 @@ impl Sagas {
     }
 
     fn rights(&self) -> OwnerRights {
-        // SAFETY: the relation is open for as long as `self` is.
+        // SAFETY: `open` has opened the relation, and `self` keeps it open.
         unsafe { OwnerRights::of(self.0.raw) }
     }
 }
@@ -222,8 +222,9 @@ fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
         argument,
         last,
     ] = *columns;
-    // SAFETY: each column is read as the type that FIND gives it; they were copied into the memory
-    // context of the call.
+    // SAFETY: `found` passes the columns of FIND, each read as the type that it has there: text, integer, uuid,
+    // smallint, timestamptz, jsonb, jsonb, text, text, text, jsonb, text[]. `spi::row` has copied them into the
+    // memory context of the call.
     unsafe {
         let bytes = |column: Option<Datum>| column.map_or(&[][..], |datum| varlena::slice(datum));
         let state = State::parse(bytes(state)).ok_or_else(unknown_state)?;

@@ -18,8 +18,9 @@ const INVALID: i32 = -2;
 /// All of them.
 pub fn list() -> Vec<Database> {
     let mut databases = Vec::new();
-    // SAFETY: a transaction of our own around a scan of a shared catalog, which is read as it is
-    // declared; name data are NUL-terminated.
+    // SAFETY: pg_database is shared, so it can be read without a database, within the transaction begun here.
+    // GETSTRUCT gives the fixed columns of a tuple, which the scan pins until the next; a name is
+    // NUL-terminated, and copied.
     unsafe {
         pg_sys::StartTransactionCommand();
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -21,7 +21,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(5);
 
 /// Registers the launcher; called once, from `_PG_init`.
 pub fn init() {
-    // SAFETY: globals of the postmaster. pg_upgrade wants no process beside it.
+    // SAFETY: both are booleans that are set before a library is loaded; `_PG_init` runs on the only thread.
+    // (pg_upgrade wants no process beside it.)
     let wanted =
         unsafe { pg_sys::process_shared_preload_libraries_in_progress && !pg_sys::IsBinaryUpgrade };
     if wanted {

@@ -11,10 +11,10 @@ use crate::pg::table::lookup::{self, Key, Kind};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw};
 use crate::stats::visits;
-use crate::tables::catalog;
 use crate::tables::hold::{AsLongAsItTakes, AtOnce, Held, Looked, Patience, hold};
 use crate::tables::records::row::column;
 use crate::tables::resets::{self, emptied_at};
+use crate::tables::{catalog, open};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
@@ -100,7 +100,7 @@ fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
-        insert(table, None);
+        insert(table, None)?;
     }
     Ok(seen.remember(table))
 }
@@ -168,7 +168,8 @@ fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
     if seen.tuple.is_null() {
         return None;
     }
-    // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
+    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open`
+    // has compared with those known.
     let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
     Some(Seen {
         lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
@@ -178,7 +179,8 @@ fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
 
 /// Whether this very transaction has inserted a row, and may yet take it back.
 pub(super) fn is_mine(tuple: pg_sys::HeapTuple) -> bool {
-    // SAFETY: a copy of a tuple, from a look-up that found one.
+    // SAFETY: both callers pass the palloc'd copy of a look-up that found a tuple; a tuple on disk has t_xmin
+    // in that union.
     unsafe { raw::TransactionIdIsCurrentTransactionId((*(*tuple).t_data).t_choice.t_heap.t_xmin) }
 }
 
@@ -187,20 +189,22 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
     let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));
     resets::note(durability, lost_at)?;
-    insert(table, lost_at);
+    insert(table, lost_at)?;
     Ok(lost_at.unwrap_or(NEVER))
 }
 
 /// The caller holds the lock, so a place that is free stays free.
-fn insert(table: &Relation, lost_at: Option<Timestamp>) {
+fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
     let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
-    if let Some(place) = free {
-        insert_at(table, place, lost_at);
-    }
+    free.map_or(Ok(()), |place| insert_at(table, place, lost_at))
 }
 
 /// A row that is no record.
-pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) {
+///
+/// # Errors
+/// 55000 if an administrator has added an index that an insert of ours cannot maintain.
+pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) -> Result<()> {
+    open::check_indexes(table)?;
     let nothing = Some(make::text(""));
     let mut row = Columns::null();
     row.set(column::RECORD_ID, Some(Datum::from(id.0.as_ptr())));
@@ -212,5 +216,7 @@ pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestam
     for text in [column::OPERATION, column::SCOPE, column::KEY] {
         row.set(text, nothing);
     }
-    table.insert(&row).unwrap_or_else(|error| error.resume());
+    // SAFETY: the indexes are checked above, and each value is of the type that `column` names.
+    unsafe { table.insert(&row) }.unwrap_or_else(|error| error.resume());
+    Ok(())
 }
