@@ -169,7 +169,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
-    // leapt (`fence_epoch::once`), and no holder of the other lock wants the logged table.
+    // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],

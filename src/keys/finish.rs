@@ -4,7 +4,7 @@ use crate::keys::call::Call;
 use crate::keys::stored::{Kept, Stored, absent_row, answer_row, is_same_answer};
 use crate::pg::lock::KeyLock;
 use crate::pg::{clock, lock};
-use crate::session::claims::{self, Status};
+use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::stats::Counter;
 use crate::tables::hold::{self, AsLongAsItTakes, hold};
@@ -21,7 +21,7 @@ use rules::record::State;
 /// Stores the answer of a key that the caller has claimed; `take` takes the row of a lease.
 ///
 /// # Errors
-/// As those of `take`; ID003 if the key is held by the transaction, and a fence is given.
+/// Those of `take`; ID003 if the key is held by the transaction, and a fence is given.
 pub fn store(
     call: &Call<'_>,
     records: &Records,
@@ -29,14 +29,8 @@ pub fn store(
     stored: &Stored,
     take: Take,
 ) -> Result<Kept> {
-    let id = call.owner.id;
-    let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
-        refuse_fence(call, fence)?;
-        if claim.spilled {
-            delete_placeholder(call, records)?;
-        }
-        if claim.over_absent {
+    if let Some(claim) = begin_to_finish(call, records, fence)? {
+        if claim.replaces_absent {
             delete_absent(call, records)?;
         }
         let (mut row, kept) = answer_row(call, stored, claim.first_sent);
@@ -45,7 +39,7 @@ pub fn store(
             row.set(column::ATTEMPT, Some(Datum::from(claim.attempt)));
         }
         records.insert(&call.owner, &row)?;
-        claims::close(id, Status::Finished)?;
+        claims::close(call.owner.id, Status::Finished)?;
         counts::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
@@ -80,18 +74,12 @@ pub fn store(
 /// Gives a key back that the caller has claimed; `take` takes the row of a lease.
 ///
 /// # Errors
-/// As `store`.
+/// Like `store`.
 pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Take) -> Result<bool> {
-    let id = call.owner.id;
-    let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
-        refuse_fence(call, fence)?;
-        if claim.spilled {
-            delete_placeholder(call, records)?;
-        }
-        keep_settlement(call, records, claim.spilled || claim.attempt > 1)?;
+    if let Some(claim) = begin_to_finish(call, records, fence)? {
+        keep_settlement(call, records, claim.lockless || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
-        claims::close(id, Status::Released)?;
+        claims::close(call.owner.id, Status::Released)?;
         counts::count(&call.tally, Counter::Released, 1);
         return Ok(true);
     }
@@ -103,6 +91,26 @@ pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Tak
         }
         Held::Finished(_) => false,
     })
+}
+
+/// The claim that the transaction holds and has not finished, with its placeholder row deleted; `None` if
+/// there is none.
+///
+/// # Errors
+/// ID003 if a fence is given.
+fn begin_to_finish(
+    call: &Call<'_>,
+    records: &Records,
+    fence: Option<i64>,
+) -> Result<Option<Claim>> {
+    let claim = claims::get(call.owner.id).filter(|claim| claim.status == Status::Open);
+    if let Some(claim) = claim {
+        refuse_fence(call, fence)?;
+        if claim.lockless {
+            delete_placeholder(call, records)?;
+        }
+    }
+    Ok(claim)
 }
 
 /// A key whose record was lost was claimed because an administrator had found out that it may run. Its row

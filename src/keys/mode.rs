@@ -4,7 +4,7 @@ use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
 use crate::keys::decision::Decision;
 use crate::keys::finish::{self, take_by_fence};
-use crate::keys::place::NoRoom;
+use crate::keys::held_by::NoRoom;
 use crate::keys::request::Request;
 use crate::keys::stored::{Kept, Stored};
 use crate::keys::{lease, observe};

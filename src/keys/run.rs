@@ -32,7 +32,7 @@ pub fn execute(
     let stored = call_handler(&call.policy, handler, request)?;
     counts::count(&call.tally, Counter::Executed, 1);
     let executed = executed(&stored, &decision.answer);
-    match observe::left(call, decision.passed, executed.fence) {
+    match observe::left(call, decision.let_through, executed.fence) {
         Left::Nothing => Ok(executed),
         Left::Stored => {
             let found = call.open_to_read()?.find(&call.owner)?;

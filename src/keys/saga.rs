@@ -91,7 +91,7 @@ fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {
         Err(error) if is_final(call, found, &error)? => (Did::Failed, None, failure(&error)?),
         Err(error) => error.resume(),
     };
-    let (from, to) = (found.place, done(found.place, did, &found.can_undo));
+    let (from, to) = (found.at, done(found.at, did, &found.can_undo));
     let at = clock::now();
     let failed = to.state == State::Compensated;
     let (dates, skew) = (call.dates(None), settings::clock_skew());
@@ -108,7 +108,7 @@ fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {
 /// Whether a step that failed so is not tried again. A compensation always is.
 fn is_final(call: &Call<'_>, found: &Found, error: &Kept) -> Result<bool> {
     let sqlstate = error.sqlstate();
-    Ok(found.place.state == State::Running
+    Ok(found.at.state == State::Running
         && (StoreFailures::parse(&found.last)?.matches(&sqlstate)
             || call.policy.store_failures.matches(&sqlstate)))
 }

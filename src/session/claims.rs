@@ -19,7 +19,7 @@ pub enum Status {
     /// An answer is stored.
     Finished,
     /// Only observed: the key is not held, and the work is done all the same.
-    Passed,
+    LetThrough,
     /// Only observed: another request came with the key, in the same transaction. Whose answer is
     /// given after that cannot be told, so none is stored.
     Ambiguous,
@@ -30,12 +30,12 @@ pub enum Status {
 impl Status {
     /// Whether an answer may yet come.
     pub fn is_unfinished(self) -> bool {
-        matches!(self, Self::Open | Self::Passed | Self::Ambiguous)
+        matches!(self, Self::Open | Self::LetThrough | Self::Ambiguous)
     }
 
     /// Whether the transaction does the work without holding the key.
-    pub fn is_passing(self) -> bool {
-        matches!(self, Self::Passed | Self::Ambiguous)
+    pub fn is_let_through(self) -> bool {
+        matches!(self, Self::LetThrough | Self::Ambiguous)
     }
 }
 
@@ -47,12 +47,12 @@ pub struct Claim {
     pub attempt: i32,
     /// What the holder before left; kept until the transaction ends.
     pub checkpoint: Option<Datum>,
-    /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
-    pub spilled: bool,
+    /// Held by no lock: by a placeholder row (see [`must_hold_by_row`]), or not at all.
+    pub lockless: bool,
     /// When the key was first sent, if the caller said so.
     pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
-    pub over_absent: bool,
+    pub replaces_absent: bool,
     /// The transaction must finish the claim before it commits.
     pub guarded: bool,
 }
@@ -140,7 +140,7 @@ pub fn close(id: RecordId, status: Status) -> Result<()> {
 
 /// Whether the transaction holds its share of the lock table already, so that the next claim must
 /// be held by a row instead of a lock.
-pub fn must_spill(fair_share: usize) -> bool {
+pub fn must_hold_by_row(fair_share: usize) -> bool {
     CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
 }
 
@@ -155,7 +155,7 @@ pub fn with_open<T>(look: impl FnOnce(&mut dyn Iterator<Item = (&Claim, &Name)>)
 impl Claims {
     /// Keeps the number of claims that are held by a lock of their own.
     fn count(&mut self, before: Option<Claim>, after: Option<Claim>) {
-        let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.spilled));
+        let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.lockless));
         self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 

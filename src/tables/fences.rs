@@ -7,15 +7,15 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 
-/// How far fences leap when some may have been granted that this server has not heard of: further
+/// How many fences are skipped when some may have been granted that this server has not heard of: further
 /// than any server grants in the time that a standby or a backup may be behind. Numbers that JSON can
-/// carry last for nine million leaps.
-const LEAP: i64 = 1_000_000_000;
+/// carry last for nine million times.
+const SKIP: i64 = 1_000_000_000;
 
 /// The next fence.
 pub fn next() -> Result<i64> {
     let sequence = Sequence::open(catalog::get()?.fence);
-    fence_epoch::once(|| sequence.leap())?;
+    fence_epoch::once(|| sequence.skip())?;
     sequence.draw()
 }
 
@@ -45,12 +45,12 @@ impl Sequence {
 
     /// A server that has never granted a fence begins with 1, unless it was a standby: the one that
     /// it followed may have granted some.
-    fn leap(&self) -> Result<()> {
+    fn skip(&self) -> Result<()> {
         let fence = self.draw()?;
         // SAFETY: GetWALInsertionTimeLine demands that recovery is over (xlog.c): a call that draws a fence has
         // been refused on a standby by `refuse_read_only`.
         let never_promoted = unsafe { pg_sys::GetWALInsertionTimeLine() } == 1;
-        let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(LEAP) };
+        let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(SKIP) };
         self.call(pg_sys::setval3_oid, Some(next));
         Ok(())
     }

@@ -14,7 +14,7 @@ use pgrx::pg_sys::Datum;
 use rules::Timestamp;
 use rules::error::{Code, Error, Result};
 use rules::request::fingerprint::Fingerprint;
-use rules::saga::{Known, Place, State};
+use rules::saga::{Known, Position, State};
 
 /// Columns of the table, in order (sql/74_saga_run.sql), as far as a sweep reads them: by position, past
 /// the executor. All others are read by name.
@@ -27,7 +27,7 @@ pub mod column {
 /// The row of a saga, and the step at which it stands.
 pub struct Found {
     pub known: Known,
-    pub place: Place,
+    pub at: Position,
     pub answers: Option<Datum>,
     pub failure: Option<Datum>,
     /// Of each step, whether it has a compensation.
@@ -42,8 +42,8 @@ pub struct Found {
 
 /// What a step did, to be written down.
 pub struct Done {
-    pub from: Place,
-    pub to: Place,
+    pub from: Position,
+    pub to: Position,
     pub step: Option<Datum>,
     /// `None`: it answered null, or not at all.
     pub answer: Option<Datum>,
@@ -239,7 +239,7 @@ fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
                 state,
                 expires_at: expires_at.map(|datum| datum.value() as i64),
             },
-            place: Place { state, step: step.map_or(0, |datum| datum.value()) },
+            at: Position { state, step: step.map_or(0, |datum| datum.value()) },
             answers,
             failure,
             can_undo: bytes(can_undo).iter().map(|mark| *mark == b'c').collect(),

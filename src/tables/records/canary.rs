@@ -26,10 +26,10 @@ use std::cell::Cell;
 /// No key has an id like these: it would have to be the digest of something. One marker is enough,
 /// unless the transaction that made it may yet take it back: a transaction that writes meanwhile makes another.
 /// Beyond so many transactions at once the note that each of them leaves has to do.
-const PLACES: u8 = 8;
+const MARKERS: u8 = 8;
 
 /// The last byte tells such rows apart.
-pub(super) const fn place(number: u8) -> RecordId {
+pub(super) const fn marker_id(number: u8) -> RecordId {
     let mut id = [0; 16];
     id[15] = number;
     RecordId(id)
@@ -91,7 +91,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 /// writing, for which no session waits.
 fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>> {
     let look = || Ok(look(table).map_or(Looked::Nothing, Looked::Settled));
-    hold(lock::tag(place(0)), patience, look)
+    hold(lock::tag(marker_id(0)), patience, look)
 }
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
@@ -154,8 +154,8 @@ impl Seen {
 /// The marker that tells most: a settled one, if there is one.
 fn look(table: &Relation) -> Option<Seen> {
     let mut best = None;
-    for number in 0..PLACES {
-        match look_at(table, &place(number)) {
+    for number in 0..MARKERS {
+        match look_at(table, &marker_id(number)) {
             Some(seen) if seen.settled => return Some(seen),
             seen => best = best.or(seen),
         }
@@ -163,8 +163,8 @@ fn look(table: &Relation) -> Option<Seen> {
     best
 }
 
-fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
-    let seen = lookup::dirty(table, Key::record(place));
+fn look_at(table: &Relation, id: &RecordId) -> Option<Seen> {
+    let seen = lookup::dirty(table, Key::record(id));
     if seen.tuple.is_null() {
         return None;
     }
@@ -193,10 +193,10 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
     Ok(lost_at.unwrap_or(NEVER))
 }
 
-/// The caller holds the lock, so a place that is free stays free.
+/// The caller holds the lock, so an id that is free stays free.
 fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
-    let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
-    free.map_or(Ok(()), |place| insert_at(table, place, lost_at))
+    let free = (0..MARKERS).map(marker_id).find(|id| look_at(table, id).is_none());
+    free.map_or(Ok(()), |id| insert_at(table, id, lost_at))
 }
 
 /// A row that is no record.
