@@ -36,9 +36,7 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
             Durability::Logged => "record_logged",
         };
         forgotten += spi::execute(
-            &format!(
-                "DELETE FROM idempotent.{records} AS r WHERE r.operation OPERATOR(pg_catalog.=) $1"
-            ),
+            &format!("DELETE FROM idempotent.{records} AS r WHERE r.operation = $1"),
             &[(pg_sys::TEXTOID, Some(name.datum))],
         )?;
     }

@@ -153,8 +153,8 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
     let current = spi::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
-         WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
-         WHERE $2 OPERATOR(pg_catalog.<>) ''",
+         WHERE o.name = $1), 'unlogged') \
+         WHERE $2 <> ''",
         &parameters,
     )?;
     if current == [wanted] {
@@ -177,7 +177,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
-             WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
+             WHERE r.operation = $1 RETURNING r.*) \
              INSERT INTO idempotent.{to} SELECT * FROM moved"
         ),
         &parameters[..1],
@@ -201,12 +201,12 @@ fn keep_leases(name: Datum) -> Result<()> {
                 "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
                      SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
                          WHEN 'unknown' THEN 'infinity'::timestamptz \
-                         ELSE r.lease_until OPERATOR(pg_catalog.+) o.retention END) AS n (until)) \
+                         ELSE r.lease_until + o.retention END) AS n (until)) \
                  FROM idempotent.operation AS o \
-                 WHERE o.name OPERATOR(pg_catalog.=) $1 AND r.operation OPERATOR(pg_catalog.=) o.name \
-                   AND r.state OPERATOR(pg_catalog.=) 'p'::\"char\" AND r.lease_until IS NOT NULL \
-                   AND (r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz) \
-                       IS DISTINCT FROM (o.on_lapse OPERATOR(pg_catalog.=) 'unknown')"
+                 WHERE o.name = $1 AND r.operation = o.name \
+                   AND r.state = 'p'::\"char\" AND r.lease_until IS NOT NULL \
+                   AND (r.expires_at = 'infinity'::timestamptz) \
+                       IS DISTINCT FROM (o.on_lapse = 'unknown')"
             ),
             &[(pg_sys::TEXTOID, Some(name))],
         )?;

@@ -23,8 +23,8 @@ unsafe extern "C-unwind" {
     fn rethrow_error(edata: *mut pg_sys::ErrorData) -> !;
 }
 
-/// What Postgres says to the second of two who write one row of a catalog at once: never
-/// translated, and no bug.
+/// What Postgres reports to the second of two backends that write one row of a catalog at once: never
+/// translated, and not a bug.
 const LOST_RACES: [&CStr; 2] = [c"tuple concurrently updated", c"tuple concurrently deleted"];
 
 /// An error of Postgres or of a user's function, kept whole while Rust unwinds.

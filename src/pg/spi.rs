@@ -1,7 +1,8 @@
 //! SQL through SPI, for what is not hot: settings, grants, explanations.
 //!
-//! The functions that use it pin their search_path (sql/30_functions.sql), and the statements name
-//! everything in full all the same.
+//! The functions that use it pin their search_path to `pg_catalog, pg_temp`, where operators are never
+//! searched in pg_temp: statements write them plainly, and name tables and functions in full. Sagas
+//! are the exception (`tables/sagas.rs`): they run with the search_path of their handlers.
 
 use crate::pg::datum::encoding::to_server;
 use crate::pg::datum::text::Text;

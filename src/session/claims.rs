@@ -20,8 +20,8 @@ pub enum Status {
     Finished,
     /// Only observed: the key is not held, and the work is done all the same.
     LetThrough,
-    /// Only observed: another request came with the key, in the same transaction. Whose answer is
-    /// given after that cannot be told, so none is stored.
+    /// Only observed: another request came with the key, in the same transaction. An answer
+    /// that is given after that may be either request's, so none is stored.
     Ambiguous,
     /// The key was given back; the lock stays until the transaction ends.
     Released,

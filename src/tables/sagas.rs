@@ -1,5 +1,6 @@
 //! Where sagas stand: `idempotent.saga_run`, a row each, through SPI with the rights of the table's
-//! owner. A step takes a transaction of its own, so that the executor is no cost that counts.
+//! owner. A step takes a transaction of its own, so that the executor is no cost that counts. The
+//! search_path is the caller's, for the handlers, so every operator is qualified.
 
 use crate::pg::datum::make::{self, text};
 use crate::pg::datum::text::Text;

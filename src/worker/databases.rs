@@ -7,7 +7,7 @@ use std::ffi::CStr;
 pub struct Database {
     pub oid: pg_sys::Oid,
     pub name: String,
-    /// Whether a sweeper may connect to it. Not to templates: nobody works in one, and whoever is
+    /// Whether a sweeper may connect to it. Not to templates: no session works in one, and one that is
     /// connected to it keeps CREATE DATABASE waiting.
     pub is_open: bool,
 }

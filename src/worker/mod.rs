@@ -1,7 +1,7 @@
 //! The background sweeper: a launcher, and one short-lived sweeper per database and visit.
 //!
 //! The launcher is connected to no database. At each tick it looks at the list of databases and has
-//! the server start a sweeper for those whose turn it is ([`visits`]). A sweeper connects, deletes
+//! the server start a sweeper for those that are due ([`visits`]). A sweeper connects, deletes
 //! what is due in many short transactions, says how it went, and leaves. Only in a server that
 //! preloads the library; elsewhere `idempotent_sweep` does the work.
 

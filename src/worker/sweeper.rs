@@ -145,8 +145,8 @@ fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(result)
 }
 
-/// A multiple of the processor time that was used, so that a backlog leaves the machine to those who
-/// work on it. (Not of the time that passed: on a busy machine that is their doing.)
+/// A multiple of the processor time that was used, so that a backlog leaves the machine to its
+/// sessions. (Not of the time that passed: on a busy machine that is spent by them.)
 fn rest(worked: Micros) {
     clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }

@@ -95,8 +95,8 @@ fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>
 }
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
-/// crash, and then the table would pass for one never used. A transaction that writes beside it leaves a
-/// note of its own; and a marker of its own, or the note would pass for that of a marker since lost.
+/// crash, and then the table would be taken for one never used. A transaction that writes beside it leaves a
+/// note of its own; and a marker of its own, or the note would be taken for that of a marker since lost.
 fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
@@ -199,7 +199,7 @@ fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
     free.map_or(Ok(()), |id| insert_at(table, id, lost_at))
 }
 
-/// A row that is no record.
+/// A row that is not a record.
 ///
 /// # Errors
 /// 55000 if an administrator has added an index that an insert of ours cannot maintain.

@@ -2,7 +2,7 @@
 //!
 //! A promoted standby and a restored backup may not have heard of the last fences that were granted, and
 //! would grant them again. They have one thing in common: Postgres has emptied the unlogged table. So
-//! a row in there, which is no record either (canary.rs), says that fences were put out of reach
+//! a row in there, which is not a record either (canary.rs), says that fences were put out of reach
 //! since, or that none was granted yet. It says so for the fences of both tables.
 
 use crate::pg::lock;
