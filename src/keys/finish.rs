@@ -1,7 +1,7 @@
 //! The end of a claim: the answer is stored, or the key is given back.
 
 use crate::keys::call::Call;
-use crate::keys::stored::{Kept, Stored, absent_row, answer_row, is_same_answer};
+use crate::keys::stored::{Recorded, Stored, absent_row, answer_row, is_same_answer};
 use crate::pg::lock::KeyLock;
 use crate::pg::{clock, lock};
 use crate::session::claims::{self, Claim, Status};
@@ -28,7 +28,7 @@ pub fn store(
     fence: Option<i64>,
     stored: &Stored,
     take: Take,
-) -> Result<Kept> {
+) -> Result<Recorded> {
     if let Some(claim) = begin_to_finish(call, records, fence)? {
         if claim.replaces_absent {
             delete_absent(call, records)?;
@@ -44,7 +44,7 @@ pub fn store(
         return Ok(kept);
     }
     let kept = match take(call, records, fence)? {
-        Held::Leased(found, _lock) => {
+        Taken::Leased(found, _lock) => {
             let (mut row, kept) = answer_row(call, stored, found.first_sent());
             for column in [
                 column::FINGERPRINT,
@@ -60,13 +60,13 @@ pub fn store(
             counts::count(&call.tally, stored.counter(), 1);
             kept
         }
-        Held::Finished(found) if !found.record.mine => {
+        Taken::Finished(found) if !found.record.mine => {
             return Err(finished_before_error(&call.owner.identity));
         }
-        Held::Finished(found) if is_same_answer(&found, stored) => {
-            Kept { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
+        Taken::Finished(found) if is_same_answer(&found, stored) => {
+            Recorded { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
         }
-        Held::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
+        Taken::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
     };
     Ok(kept)
 }
@@ -84,12 +84,12 @@ pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Tak
         return Ok(true);
     }
     Ok(match take(call, records, fence)? {
-        Held::Leased(..) => {
+        Taken::Leased(..) => {
             keep_settlement(call, records, true)?;
             counts::count(&call.tally, Counter::Released, 1);
             true
         }
-        Held::Finished(_) => false,
+        Taken::Finished(_) => false,
     })
 }
 
@@ -155,7 +155,7 @@ fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
 }
 
 /// What a caller holds that is not the transaction that claimed.
-pub enum Held {
+pub enum Taken {
     /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
     ///
     /// With it comes the key's lock, needed until that row is written: from then on others see the
@@ -166,13 +166,13 @@ pub enum Held {
 }
 
 /// How the row of a lease is taken, by its fence.
-pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Held>;
+pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Taken>;
 
 /// Checks the fence under the record's lock, and takes the leased row.
 ///
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
-pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
     loop {
         let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing
@@ -192,9 +192,9 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
                 if found.record.lapsed(clock::now()) {
                     return Err(refusal(call, &FenceVerdict::Lapsed, fence));
                 }
-                return Ok(Held::Leased(found, lock));
+                return Ok(Taken::Leased(found, lock));
             }
-            (FenceVerdict::AlreadyFinished, Some(found), _) => return Ok(Held::Finished(found)),
+            (FenceVerdict::AlreadyFinished, Some(found), _) => return Ok(Taken::Finished(found)),
             (verdict, ..) => return Err(refusal(call, &verdict, fence)),
         }
     }

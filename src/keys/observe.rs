@@ -11,11 +11,11 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
 use crate::keys::decision::Decision;
-use crate::keys::finish::{self, Held, refusal};
+use crate::keys::finish::{self, Taken, refusal};
 use crate::keys::held_by::NoRoom;
 use crate::keys::lease;
 use crate::keys::request::Request;
-use crate::keys::stored::{Kept, Stored, answer_row};
+use crate::keys::stored::{Recorded, Stored, answer_row};
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::session::claims::{self, Claim, Status};
@@ -68,7 +68,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         Some(Observed::First) => {
             count(call, Observed::First);
             if decision.let_through {
-                claims::open(id, &call.owner.identity, passing(request))?;
+                claims::open(id, &call.owner.identity, claim_of(request))?;
             }
             Ok(decision)
         }
@@ -84,7 +84,7 @@ fn let_through(call: &Call<'_>, request: &Request, observed: Observed) -> Result
     let id = call.owner.id;
     if request.lease.is_none() {
         match claims::get(id) {
-            None => claims::open(id, &call.owner.identity, passing(request))?,
+            None => claims::open(id, &call.owner.identity, claim_of(request))?,
             Some(own) if own.status.is_unfinished() => claims::close(id, Status::Ambiguous)?,
             Some(_) => {}
         }
@@ -94,7 +94,7 @@ fn let_through(call: &Call<'_>, request: &Request, observed: Observed) -> Result
 }
 
 /// What is remembered of a call that is let through.
-fn passing(request: &Request) -> Claim {
+fn claim_of(request: &Request) -> Claim {
     Claim {
         status: Status::LetThrough,
         fingerprint: request.fingerprint,
@@ -108,22 +108,22 @@ fn passing(request: &Request) -> Claim {
 }
 
 fn let_through_before(id: RecordId, request: &Request) -> Option<Answered> {
-    observed::get(id).filter(|pass| pass.fingerprint == request.fingerprint)
+    observed::get(id).filter(|before| before.fingerprint == request.fingerprint)
 }
 
 /// What a call that is let through is answered. Asking again is answered the same, with the fence of the
 /// first that wanted a lease.
 fn answer(id: RecordId, request: &Request) -> Result<Answer> {
     let before = let_through_before(id, request);
-    let pass = match before.filter(|pass| pass.fence.is_some() || request.lease.is_none()) {
-        Some(pass) => pass,
+    let answered = match before.filter(|before| before.fence.is_some() || request.lease.is_none()) {
+        Some(before) => before,
         None => {
-            let pass = holding_nothing(request.fingerprint, request.lease)?;
-            observed::remember(id, pass)?;
-            pass
+            let first = holding_nothing(request.fingerprint, request.lease)?;
+            observed::remember(id, first)?;
+            first
         }
     };
-    Ok(claimed(pass))
+    Ok(claimed(answered))
 }
 
 /// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
@@ -159,13 +159,13 @@ fn claim_let_through(call: &Call<'_>, fence: Option<i64>) -> Option<Claim> {
 }
 
 /// Stores the answer of a call that is only observed.
-pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Recorded> {
     let records = call.open_to_write()?;
     let done = match claim_let_through(call, fence) {
         Some(claim) => store_if_free(call, &records, &claim, stored),
         None => finish::store(call, &records, fence, stored, take_at_once),
     };
-    finished(call, fence, done, Kept::nothing)
+    finished(call, fence, done, Recorded::nothing)
 }
 
 /// Gives back the key of a call that is only observed.
@@ -224,9 +224,9 @@ fn store_if_free(
     records: &Records,
     claim: &Claim,
     stored: &Stored,
-) -> Result<Kept> {
+) -> Result<Recorded> {
     if claim.status == Status::Ambiguous {
-        return Ok(Kept::nothing());
+        return Ok(Recorded::nothing());
     }
     let (mut row, kept) = answer_row(call, stored, claim.first_sent);
     row.set_fingerprint(claim.fingerprint.as_ref());
@@ -253,7 +253,7 @@ fn is_free(records: &Records, found: Option<&Found>) -> bool {
 ///
 /// # Errors
 /// As `take_by_fence`; a stale fence also where another session is at the key.
-fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
     let judge = |found: Option<&Found>| {
         let record = found.map(|found| &found.record);
         match check_fence(record, fence, clock::now()) {
@@ -265,7 +265,9 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
     let glance = newest(records.find(&call.owner))?;
     match (judge(glance.as_ref()), glance) {
         (FenceVerdict::Valid, _) => {}
-        (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(Box::new(found))),
+        (FenceVerdict::AlreadyFinished, Some(found)) => {
+            return Ok(Taken::Finished(Box::new(found)));
+        }
         (verdict, _) => return Err(refusal(call, &verdict, fence)),
     }
     let look = || records.find_locked(&call.owner);
@@ -274,7 +276,7 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
         && judge(Some(&found)) == FenceVerdict::Valid
         && records.delete_within(&found, 0) == Some(true)
     {
-        return Ok(Held::Leased(found, lock));
+        return Ok(Taken::Leased(found, lock));
     }
     Err(refusal(call, &FenceVerdict::Stale { current: None }, fence))
 }

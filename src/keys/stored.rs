@@ -24,13 +24,13 @@ pub struct Stored {
 
 /// What became of a stored answer.
 #[derive(Clone, Copy)]
-pub struct Kept {
+pub struct Recorded {
     pub expires_at: Timestamp,
     /// Too large: recorded without its body.
     pub evicted: bool,
 }
 
-impl Kept {
+impl Recorded {
     /// The answer of a caller that holds nothing is not stored.
     pub fn nothing() -> Self {
         Self { expires_at: clock::now(), evicted: false }
@@ -44,7 +44,11 @@ impl Stored {
 }
 
 /// The row of a finished record; an answer that is too large leaves its body out.
-pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp>) -> (Row, Kept) {
+pub fn answer_row(
+    call: &Call<'_>,
+    stored: &Stored,
+    first_sent: Option<Timestamp>,
+) -> (Row, Recorded) {
     let now = clock::now();
     let dates = call.dates(first_sent);
     let (failed, given) = (stored.failed, stored.retention);
@@ -65,7 +69,7 @@ pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp
         row.set(column::RESPONSE, stored.response);
         row.set(column::BODY, stored.body);
     }
-    (row, Kept { expires_at, evicted })
+    (row, Recorded { expires_at, evicted })
 }
 
 /// An oversize answer must never lead to a second execution: the record is kept without it.

@@ -7,7 +7,7 @@
 
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
-use crate::pg::table::lookup::{Key, Kind, Look, Seen};
+use crate::pg::table::lookup::{Key, Look, RowState, Seen};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
 use crate::tables::open;
@@ -170,12 +170,12 @@ impl Walk<'_> {
             unsafe { raw::LockAcquire(tag, lock::MODE, false, false) };
             // SAFETY: the error is caught around the walk, which this function demands; the table is open.
             let seen = unsafe { look.newest() };
-            let next = match seen.kind {
-                Kind::Nothing => Next::Insert,
+            let next = match seen.state {
+                RowState::Nothing => Next::Insert,
                 // SAFETY: a row that is settled has a tuple, copied from the table.
-                Kind::Settled => unsafe { self.settled(&seen, is_locked) },
+                RowState::Settled => unsafe { self.settled(&seen, is_locked) },
                 // The transaction that is writing it may yet roll back; a deleted row then comes back.
-                Kind::Arriving | Kind::Leaving => Next::WaitFor(seen.writer),
+                RowState::Arriving | RowState::Leaving => Next::WaitFor(seen.writer),
             };
             if matches!(next, Next::Insert) {
                 // SAFETY: the indexes are the table's, and open, which this function demands.

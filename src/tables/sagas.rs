@@ -26,7 +26,7 @@ pub mod column {
 }
 
 /// The row of a saga, and the step at which it stands.
-pub struct Found {
+pub struct SagaRow {
     pub known: Known,
     pub at: Position,
     pub answers: Option<Datum>,
@@ -118,16 +118,16 @@ impl Sagas {
     }
 
     /// The row as the statement's snapshot shows it.
-    pub fn find(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
+    pub fn find(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(FIND, owner)
     }
 
     /// The row, locked until the transaction ends.
-    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
+    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(&[FIND, FOR_UPDATE].concat(), owner)
     }
 
-    fn found(&self, sql: &str, owner: &Owner<'_>) -> Result<Option<Found>> {
+    fn found(&self, sql: &str, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         let columns = {
             let _rights = self.rights();
             spi::row::<12>(sql, &names(owner))?
@@ -208,7 +208,7 @@ fn number(step: usize) -> Datum {
     Datum::from(i32::try_from(step).unwrap_or(i32::MAX))
 }
 
-fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
+fn read(columns: &[Option<Datum>; 12]) -> Result<SagaRow> {
     let [
         state,
         step,
@@ -234,7 +234,7 @@ fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
             digest: *digest.cast_mut_ptr::<[u8; 16]>(),
         });
         let last = last.map_or(Ok(Vec::new()), |last| array::texts(last))?;
-        Ok(Found {
+        Ok(SagaRow {
             known: Known {
                 fingerprint,
                 state,

@@ -46,14 +46,14 @@ pub struct Swept {
     /// Where the next portion goes on; `None`: nothing more is due.
     pub resume: Option<Timestamp>,
     /// What was done by operation, as the server spells it.
-    operations: HashMap<Box<[u8]>, Counts>,
+    operations: HashMap<Box<[u8]>, RowCounts>,
     /// The operation of the latest row, not yet added to the others: rows that expire together are
     /// mostly of one.
-    latest: (Box<[u8]>, Counts),
+    latest: (Box<[u8]>, RowCounts),
 }
 
 /// Deleted and evicted rows.
-type Counts = (u64, u64);
+type RowCounts = (u64, u64);
 
 impl Swept {
     pub fn rows(&self) -> u64 {
@@ -86,7 +86,7 @@ impl Swept {
 
     fn add_latest(&mut self) {
         let (operation, counts) = std::mem::take(&mut self.latest);
-        if counts == Counts::default() {
+        if counts == RowCounts::default() {
             return;
         }
         let sum = self.operations.entry(operation).or_default();
@@ -274,7 +274,7 @@ impl Walk<'_> {
     /// # Safety
     /// The row must be of the table, and its tuple pinned. It may raise an error past Rust: call it as
     /// `pg::raw` says.
-    unsafe fn count(self, row: &Columns, done: Option<Counts>) {
+    unsafe fn count(self, row: &Columns, done: Option<RowCounts>) {
         let Some((deleted, evicted)) = done else { return };
         let name = self.portion.what.counted_as().and_then(|column| row.get(column));
         // SAFETY: `counted_as` names a text column of the row, whose tuple is pinned, which this function

@@ -54,7 +54,7 @@ pub fn dirty(table: &Relation, key: Key) -> Seen {
 
 /// What became of a version of a row, as far as can be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RowState {
     /// There is none.
     Nothing,
     /// Committed, or written by this very transaction.
@@ -68,7 +68,7 @@ pub enum Kind {
 /// The newest version of a row, and the transaction that is writing it.
 #[derive(Clone, Copy)]
 pub struct Seen {
-    pub kind: Kind,
+    pub state: RowState,
     /// Of a version that is arriving or leaving.
     pub writer: pg_sys::TransactionId,
     /// A palloc'd copy, or null.
@@ -112,7 +112,7 @@ impl Look {
     /// It may raise an error past Rust: call it as `pg::raw` says.
     pub unsafe fn newest(self) -> Seen {
         let mut seen = Seen {
-            kind: Kind::Nothing,
+            state: RowState::Nothing,
             writer: pg_sys::InvalidTransactionId,
             tuple: std::ptr::null_mut(),
         };
@@ -126,15 +126,15 @@ impl Look {
                     break;
                 }
                 let (inserting, deleting) = ((*self.snapshot).xmin, (*self.snapshot).xmax);
-                let (kind, writer) = if inserting != pg_sys::InvalidTransactionId {
-                    (Kind::Arriving, inserting)
+                let (state, writer) = if inserting != pg_sys::InvalidTransactionId {
+                    (RowState::Arriving, inserting)
                 } else if deleting != pg_sys::InvalidTransactionId {
-                    (Kind::Leaving, deleting)
+                    (RowState::Leaving, deleting)
                 } else {
-                    (Kind::Settled, pg_sys::InvalidTransactionId)
+                    (RowState::Settled, pg_sys::InvalidTransactionId)
                 };
-                seen = Seen { kind, writer, tuple: raw::heap_copytuple(tuple) };
-                if kind != Kind::Leaving {
+                seen = Seen { state, writer, tuple: raw::heap_copytuple(tuple) };
+                if state != RowState::Leaving {
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use pgrx::{PgList, pg_sys};
 use rules::error::Result;
 
 /// What became of a write (access/tableam.h).
-pub type Outcome = pg_sys::TM_Result::Type;
+pub type WriteResult = pg_sys::TM_Result::Type;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
 /// a session that moves or drops records waits for this one, and this one for it.
@@ -129,7 +129,7 @@ impl Relation {
     ///
     /// # Safety
     /// The tuple must be there, if only as another transaction's delete.
-    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, wait: bool) -> WriteResult {
         let delete = || {
             // SAFETY: the tuple is there, which `delete` demands; the error is caught below.
             unsafe { self.delete_raw(tid, wait) }
@@ -144,7 +144,7 @@ impl Relation {
     /// # Safety
     /// The tuple must be there, if only as another transaction's delete. It may raise an error past Rust:
     /// call it as `pg::raw` says.
-    pub unsafe fn delete_raw(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
+    pub unsafe fn delete_raw(&self, tid: pg_sys::ItemPointerData, wait: bool) -> WriteResult {
         let mut tid = tid;
         // SAFETY: the tuple is there, which this function demands, and the table is open. All-zero is a value
         // of TM_FailureData, which heap_delete fills in.

@@ -7,7 +7,7 @@
 
 use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw};
 use crate::stats::visits;
@@ -89,7 +89,7 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 
 /// The lock of the markers, and the marker that tells most: also one that another transaction is
 /// writing, for which no session waits.
-fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>> {
+fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Marker>>> {
     let look = || Ok(look(table).map_or(Looked::Nothing, Looked::Settled));
     hold(lock::tag(marker_id(0)), patience, look)
 }
@@ -97,7 +97,7 @@ fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
 /// crash, and then the table would be taken for one never used. A transaction that writes beside it leaves a
 /// note of its own; and a marker of its own, or the note would be taken for that of a marker since lost.
-fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
+fn vouch(table: &Relation, durability: Durability, seen: &Marker) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
         insert(table, None)?;
@@ -129,13 +129,13 @@ fn remembered(table: &Relation) -> Option<Timestamp> {
 }
 
 /// A marker that was seen.
-struct Seen {
+struct Marker {
     lost_before: Timestamp,
     /// Committed, and not being deleted.
     settled: bool,
 }
 
-impl Seen {
+impl Marker {
     /// Whether the log, or the marker itself, tells later that the table was used.
     fn needs_no_note(&self, durability: Durability) -> Result<bool> {
         Ok(self.settled || resets::last_noted(durability)?.is_some())
@@ -152,7 +152,7 @@ impl Seen {
 }
 
 /// The marker that tells most: a settled one, if there is one.
-fn look(table: &Relation) -> Option<Seen> {
+fn look(table: &Relation) -> Option<Marker> {
     let mut best = None;
     for number in 0..MARKERS {
         match look_at(table, &marker_id(number)) {
@@ -163,7 +163,7 @@ fn look(table: &Relation) -> Option<Seen> {
     best
 }
 
-fn look_at(table: &Relation, id: &RecordId) -> Option<Seen> {
+fn look_at(table: &Relation, id: &RecordId) -> Option<Marker> {
     let seen = lookup::dirty(table, Key::record(id));
     if seen.tuple.is_null() {
         return None;
@@ -171,9 +171,9 @@ fn look_at(table: &Relation, id: &RecordId) -> Option<Seen> {
     // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open`
     // has compared with those known.
     let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
-    Some(Seen {
+    Some(Marker {
         lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
-        settled: seen.kind == Kind::Settled && !is_mine(seen.tuple),
+        settled: seen.state == RowState::Settled && !is_mine(seen.tuple),
     })
 }
 

@@ -6,7 +6,7 @@
 //! since, or that none was granted yet. It says so for the fences of both tables.
 
 use crate::pg::lock;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::catalog::{self, Catalog};
 use crate::tables::hold::{AsLongAsItTakes, Held, Looked, hold};
@@ -56,7 +56,7 @@ pub fn once(skip: impl FnOnce() -> Result<()>) -> Result<()> {
 
 fn is_done(table: &Relation) -> bool {
     let seen = lookup::dirty(table, Key::record(&SKIPPED));
-    if seen.kind == Kind::Settled && !canary::is_mine(seen.tuple) {
+    if seen.state == RowState::Settled && !canary::is_mine(seen.tuple) {
         KNOWN.set((table.oid(), catalog::generation()));
     }
     !seen.tuple.is_null()

@@ -2,7 +2,7 @@
 //! its lock.
 
 use crate::pg::datum::text::Text;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::pg::{clock, lock, snapshot};
 use crate::tables::hold::Looked;
@@ -69,13 +69,13 @@ impl Records {
     /// As [`Records::find`].
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Looked<Box<Found>>> {
         let seen = lookup::dirty(&self.table, Key::record(&owner.id));
-        if seen.kind == Kind::Arriving {
+        if seen.state == RowState::Arriving {
             return Ok(Looked::BeingWritten(seen.writer));
         }
         let Some(found) = self.found(owner, seen.tuple)? else {
             return Ok(Looked::Nothing);
         };
-        if seen.kind == Kind::Leaving && !found.record.expired(clock::now()) {
+        if seen.state == RowState::Leaving && !found.record.expired(clock::now()) {
             return Ok(Looked::BeingWritten(seen.writer));
         }
         Ok(Looked::Settled(Box::new(found)))
