@@ -1,5 +1,5 @@
 -- Everything but the functions and the result type lives in this schema. Its name is fixed, so that the
--- library finds its tables whatever the caller's search_path says.
+-- library finds its tables whatever the caller's search_path is.
 CREATE SCHEMA idempotent;
 COMMENT ON SCHEMA idempotent IS 'pg_idempotent: settings, records and views';
 
@@ -47,7 +47,7 @@ COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as 
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: every caller with EXECUTE';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
--- left out of the row (src/store/insert.rs).
+-- left out of the row (src/pg/table/insert.rs).
 CREATE UNLOGGED TABLE idempotent.record (
     record_id           uuid NOT NULL,
     fingerprint         uuid,
@@ -86,7 +86,7 @@ COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fin
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
-COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.scope IS 'the owner of the key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';

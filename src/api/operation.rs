@@ -98,7 +98,7 @@ fn check(args: &Args) -> Result<Cleared> {
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
     }
     let texts = |argument| {
-        // SAFETY: the argument is a text[].
+        // SAFETY: the kind `Texts` of both arguments stands for text[].
         args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
@@ -153,8 +153,8 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
     let current = spi::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
-         WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
-         WHERE $2 OPERATOR(pg_catalog.<>) ''",
+         WHERE o.name = $1), 'unlogged') \
+         WHERE $2 <> ''",
         &parameters,
     )?;
     if current == [wanted] {
@@ -169,7 +169,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
-    // leapt (`fence_epoch::once`), and no holder of the other lock wants the logged table.
+    // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
@@ -177,7 +177,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
-             WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
+             WHERE r.operation = $1 RETURNING r.*) \
              INSERT INTO idempotent.{to} SELECT * FROM moved"
         ),
         &parameters[..1],
@@ -201,12 +201,12 @@ fn keep_leases(name: Datum) -> Result<()> {
                 "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
                      SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
                          WHEN 'unknown' THEN 'infinity'::timestamptz \
-                         ELSE r.lease_until OPERATOR(pg_catalog.+) o.retention END) AS n (until)) \
+                         ELSE r.lease_until + o.retention END) AS n (until)) \
                  FROM idempotent.operation AS o \
-                 WHERE o.name OPERATOR(pg_catalog.=) $1 AND r.operation OPERATOR(pg_catalog.=) o.name \
-                   AND r.state OPERATOR(pg_catalog.=) 'p'::\"char\" AND r.lease_until IS NOT NULL \
-                   AND (r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz) \
-                       IS DISTINCT FROM (o.on_lapse OPERATOR(pg_catalog.=) 'unknown')"
+                 WHERE o.name = $1 AND r.operation = o.name \
+                   AND r.state = 'p'::\"char\" AND r.lease_until IS NOT NULL \
+                   AND (r.expires_at = 'infinity'::timestamptz) \
+                       IS DISTINCT FROM (o.on_lapse = 'unknown')"
             ),
             &[(pg_sys::TEXTOID, Some(name))],
         )?;

@@ -14,19 +14,19 @@ pub struct Decision {
     pub verdict: Verdict,
     pub answer: Answer,
     /// Only observed: the work is to be done, and the key is not the caller's.
-    pub passed: bool,
+    pub let_through: bool,
 }
 
 impl Decision {
     pub fn new(verdict: Verdict, found: Option<&Found>) -> Self {
-        Self { verdict, answer: Answer::to(verdict, found), passed: false }
+        Self { verdict, answer: Answer::to(verdict, found), let_through: false }
     }
 
     /// The caller's own claim, held by the transaction.
     pub fn held(claim: Claim) -> Self {
         let (attempt, checkpoint) = (Some(claim.attempt), claim.checkpoint);
         let answer = Answer { attempt, checkpoint, ..Answer::of(Outcome::Claimed) };
-        Self { verdict: Verdict::Held, answer, passed: false }
+        Self { verdict: Verdict::Held, answer, let_through: false }
     }
 
     /// Held by a transaction, whose end is unknown.

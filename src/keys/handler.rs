@@ -38,7 +38,7 @@ impl Handler {
             None => return Err(handler::other_arguments(named.utf8)),
         };
         let function = function.ok_or_else(|| handler::missing(named.utf8))?;
-        // SAFETY: syscache look-ups of a function that exists.
+        // SAFETY: `function` was found just now, in this transaction, so it exists.
         unsafe {
             check_signature(function)?;
             check_schema(function)?;
@@ -57,13 +57,13 @@ impl Handler {
             .hint("Pass a request, e.g. '{}', or declare the handler CALLED ON NULL INPUT."))
     }
 
-    /// Calls the handler; an error of its is for the caller to let go on.
+    /// Calls the handler; returns the handler's error for the caller to rethrow.
     pub fn call(self, request: Option<Datum>) -> std::result::Result<Option<Datum>, Kept> {
-        // SAFETY: what comes back as an error is resumed by the caller.
+        // SAFETY: the closure is Copy, `invoke` has no destructor, and every caller resumes the error.
         unsafe { subtransaction::call_keeping_error(|| invoke(self.function, request)) }
     }
 
-    /// Calls the handler; an error of its undoes what it did.
+    /// Calls the handler; an error in it undoes what it did.
     pub fn call_undoing_error(
         self,
         request: Option<Datum>,
@@ -71,7 +71,7 @@ impl Handler {
         subtransaction::call_undoing_error(|| invoke(self.function, request))
     }
 
-    /// As [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
+    /// Like [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
     /// that none is left to fail the commit.
     pub fn call_judging_constraints(
         self,
@@ -90,7 +90,8 @@ impl Handler {
 unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
     let mut types = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: as the caller says; `types` has `count` elements.
+    // SAFETY: the function exists, which this function demands; get_func_signature fills `types` with `count`
+    // elements, and the first is read only if there is one.
     let fits = unsafe {
         let returns = pg_sys::get_func_signature(function, &mut types, &mut count);
         count == 1
@@ -110,16 +111,16 @@ unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
     .hint("CREATE FUNCTION handler(request jsonb) RETURNS jsonb ..."))
 }
 
-/// A name is only found in a schema that one may use; an OID is found anywhere, so it is asked here,
-/// as Postgres does for its own calls by OID (tcop/fastpath.c).
+/// A name is found only in a schema that the caller may use; an OID is found in any, so the schema is
+/// checked here, as Postgres does for its own calls by OID (tcop/fastpath.c).
 ///
 /// # Safety
 /// `function` must exist.
 unsafe fn check_schema(function: pg_sys::Oid) -> Result<()> {
-    // SAFETY: as the caller says; the current user exists.
+    // SAFETY: the function exists, which this function demands; the current user is that of the session.
     let closed = unsafe { crate::pg::acl::closed_schema(function, pg_sys::GetUserId()) };
     let Some(schema) = closed else { return Ok(()) };
-    // SAFETY: a palloc'd string, or null if the schema was dropped meanwhile.
+    // SAFETY: get_namespace_name returns a palloc'd, NUL-terminated string, or null without such a schema.
     let schema = unsafe { text(pg_sys::get_namespace_name(schema)) }.unwrap_or_default();
     Err(Error::new(Code::InsufficientPrivilege, format!("permission denied for schema {schema}"))
         .detail("A handler runs with the caller's rights, and its schema is closed to the caller.")
@@ -129,7 +130,7 @@ unsafe fn check_schema(function: pg_sys::Oid) -> Result<()> {
 /// # Safety
 /// `function` must exist.
 unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
-    // SAFETY: as the caller says; the current user exists.
+    // SAFETY: the function exists, which this function demands; the current user is that of the session.
     if unsafe { crate::pg::acl::may_execute(function, pg_sys::GetUserId()) } {
         return Ok(());
     }
@@ -142,26 +143,26 @@ unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
 }
 
 fn name(function: pg_sys::Oid) -> String {
-    // SAFETY: null if there is no such function, else a palloc'd string.
+    // SAFETY: get_func_name returns a palloc'd, NUL-terminated string, or null without such a function.
     let name = unsafe { text(pg_sys::get_func_name(function)) };
     name.unwrap_or_else(|| u32::from(function).to_string())
 }
 
 /// # Safety
-/// `name` must be null, or a string in the server's encoding.
+/// `name` must be null, or a NUL-terminated string in the server's encoding.
 unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
     if name.is_null() {
         return None;
     }
-    // SAFETY: as the caller says.
+    // SAFETY: `name` is not null, and so NUL-terminated, which this function demands; it is copied below.
     let name = unsafe { crate::pg::datum::encoding::to_utf8(CStr::from_ptr(name).to_bytes()) };
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// `SET CONSTRAINTS ALL IMMEDIATE`. Nothing here has a destructor: an error jumps over this frame.
 fn set_constraints_immediate() {
-    // SAFETY: all-zero is a valid node but for its tag: no list of constraints means all of them,
-    // and `deferred` is false. It is read during the call alone.
+    // SAFETY: ConstraintsSetStmt has a tag, set below, a list, for which null means all constraints, and a
+    // boolean. AfterTriggerSetState reads it during the call alone; its caller catches the error.
     unsafe {
         let mut statement: pg_sys::ConstraintsSetStmt = std::mem::zeroed();
         statement.type_ = pg_sys::NodeTag::T_ConstraintsSetStmt;
@@ -177,8 +178,9 @@ fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
         base: pg_sys::FunctionCallInfoBaseData,
         argument: pg_sys::NullableDatum,
     }
-    // SAFETY: zeroed call data is what InitFunctionCallInfoData begins with; the argument follows
-    // the base, as LOCAL_FCINFO lays it out. fmgr_info takes care of SECURITY DEFINER and SET.
+    // SAFETY: zero is a value for every field of the call data; the argument follows the base, as
+    // LOCAL_FCINFO lays it out, and nargs is 1. fmgr_info fills `info`, or raises an error; both live until
+    // the handler returns. (It takes care of SECURITY DEFINER and SET.)
     unsafe {
         let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
         raw::fmgr_info(function, &mut info);

@@ -32,7 +32,7 @@ pub fn execute(
     let stored = call_handler(&call.policy, handler, request)?;
     counts::count(&call.tally, Counter::Executed, 1);
     let executed = executed(&stored, &decision.answer);
-    match observe::left(call, decision.passed, executed.fence) {
+    match observe::left(call, decision.let_through, executed.fence) {
         Left::Nothing => Ok(executed),
         Left::Stored => {
             let found = call.open_to_read()?.find(&call.owner)?;
@@ -83,7 +83,8 @@ struct Failure<'a> {
 
 /// A final failure, as it is stored.
 pub fn failure(error: &Kept) -> Result<Option<Datum>> {
-    // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
+    // SAFETY: a `Kept` is made from CopyErrorData alone, whose message is null or a NUL-terminated copy that
+    // outlives `error`.
     let message = unsafe {
         let message = (*error.0).message;
         if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }

@@ -16,11 +16,13 @@ from links import check_links
 from places import PLACES, exists
 from reference import check_functions, check_settings
 from server import PRELOADED
+from source import check_source
 
 SETTINGS = PRELOADED
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "reference.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -130,6 +132,13 @@ def tell(report, results):
 def test_page(report, server, name):
     page = next(page for page in PAGES if page.name == name)
     tell(report, check_transcripts(page, Psql(server)) + check_tests(page) + check_words(page) + check_links(ROOT, [page]))
+
+
+@pytest.mark.reports
+def test_architecture_names_what_is_there(report):
+    results = check_source(ROOT, ARCHITECTURE)
+    assert {what for _, what, _, _ in results} == {"is there", "is defined", "is a word of the source"}
+    tell(report, results)
 
 
 def test_guarantees_name_tests(major):

@@ -33,7 +33,7 @@ FAULTS = [
           ("Dates::kept_until", "|date: Timestamp| date.saturating_add(retention).saturating_add(skew).saturating_add(1);", "|date: Timestamp| date.saturating_sub(skew);"),
           "domain regress/dated_keys history/everything"),
     fault("marker-not-made", "A table without its marker gets one, and a loss is noted once",
-          ("make", "    insert(table, lost_at);\n", ""),
+          ("make", "    insert(table, lost_at)?;\n", ""),
           "regress/reset client/resets::a_crash_of_the_server_is_noticed"),
     fault("reset-not-noticed", "After a crash dated keys from before are unknown",
           ("make", "    let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));\n",

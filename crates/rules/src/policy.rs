@@ -257,7 +257,7 @@ impl Policy {
         let operation = printable(operation);
         Err(Error::new(Code::BadKey, "scope must not be empty")
             .detail(format!("Operation \"{operation}\" demands a scope."))
-            .hint("Pass whose key it is, such as scope => 'tenant-7'."))
+            .hint("Pass the owner of the key, such as scope => 'tenant-7'."))
     }
 }
 

@@ -21,13 +21,14 @@ pub fn short_text(text: &str, room: &mut ShortText) -> Datum {
 /// A palloc'd text.
 pub fn text(text: &str) -> Datum {
     let length = i32::try_from(text.len()).unwrap_or(0);
-    // SAFETY: copies `length` bytes. Our own words are ASCII, so right in every encoding.
+    // SAFETY: cstring_to_text_with_len copies `length` bytes of `text`, which has as many. (Texts of ours are
+    // ASCII, so they are the same in every encoding of a server.)
     Datum::from(unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length) })
 }
 
 /// A palloc'd uuid.
 pub fn uuid(bytes: [u8; 16]) -> Datum {
-    // SAFETY: 16 fresh bytes.
+    // SAFETY: palloc gives as many bytes as the array has, or raises an error.
     unsafe {
         let copy: *mut [u8; 16] = pg_sys::palloc(bytes.len()).cast();
         copy.write(bytes);
@@ -45,7 +46,7 @@ pub fn uuid_text(bytes: [u8; 16]) -> String {
 
 /// A palloc'd interval of microseconds alone.
 pub fn interval(micros: Micros) -> Datum {
-    // SAFETY: a fresh, fully initialised interval.
+    // SAFETY: palloc gives as many bytes as an Interval has, maximally aligned, or raises an error.
     unsafe {
         let copy: *mut pg_sys::Interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast();
         copy.write(pg_sys::Interval { time: micros, day: 0, month: 0 });

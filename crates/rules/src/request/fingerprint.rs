@@ -70,7 +70,7 @@ const BUFFER: usize = 512;
 ///
 /// The digits of a number come without zeros at either end, and its exponent is the power of ten
 /// that the last of them counts: nothing is expanded and nothing rounded. Lengths are LEB128;
-/// exponents too, zigzag. The text of what is no decimal number, which `jsonb` never holds, stands
+/// exponents too, zigzag. The text of a value that is not a decimal number, which `jsonb` never holds, stands
 /// for itself behind `r` and a length.
 pub struct Canonical<'e> {
     hasher: Sha256,
