@@ -39,6 +39,7 @@ extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_r
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::init();
+    pg::catalog_changes::init();
     tables::catalog::init();
     tables::operations::init();
     session::transaction::init();

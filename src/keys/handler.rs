@@ -1,30 +1,50 @@
 //! Users' handlers: a function `(jsonb) returns jsonb`, called with the caller's rights.
 
+use crate::keys::known_handlers::{self, Known};
+use crate::pg::callee::Callee;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{raw, subtransaction};
+use crate::pg::{callee, catalog_changes, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::handler::{self, Named};
 use std::ffi::CStr;
+use std::ptr::NonNull;
+use std::rc::Rc;
 
 /// A handler that exists, has the right signature, and that the caller may execute.
-#[derive(Clone, Copy)]
 pub struct Handler {
     function: pg_sys::Oid,
     is_strict: bool,
+    /// What is kept of it from call to call.
+    known: Option<Rc<Known>>,
+    /// That of the catalog when it was looked up.
+    generation: u64,
 }
 
 impl Handler {
-    /// Looks a handler up as its caller names it: in the schema named, or in the caller's
-    /// search_path. Nothing is remembered of it from call to call, so that a look-up is right whatever has
-    /// changed.
+    /// The handler that its caller names: in the schema named, or in the caller's search_path.
     ///
+    /// # Errors
+    /// As [`Self::look_up`].
+    pub fn find(named: Option<Text<'_>>) -> Result<Self> {
+        let generation = catalog_changes::generation();
+        match named.and_then(|named| known_handlers::find(named.server)) {
+            Some(known) => Ok(Self {
+                function: known.function,
+                is_strict: known.is_strict,
+                known: Some(known),
+                generation,
+            }),
+            None => Self::look_up(named, generation),
+        }
+    }
+
     /// # Errors
     /// 22023 for null and for another signature, 42883 if there is no such function, 42501 without
     /// EXECUTE on it or USAGE on its schema.
-    pub fn find(named: Option<Text<'_>>) -> Result<Self> {
+    fn look_up(named: Option<Text<'_>>, generation: u64) -> Result<Self> {
         let named = named.ok_or_else(|| {
             Error::new(Code::InvalidParameter, "handler must not be null")
                 .detail("A handler is a function that takes one jsonb argument and returns jsonb.")
@@ -43,12 +63,14 @@ impl Handler {
             check_signature(function)?;
             check_schema(function)?;
             check_execute(function)?;
-            Ok(Self { function, is_strict: pg_sys::func_strict(function) })
+            let is_strict = pg_sys::func_strict(function);
+            let known = known_handlers::remember(named.server, function, is_strict, generation);
+            Ok(Self { function, is_strict, known, generation })
         }
     }
 
     /// A strict handler is not called for a null request, so nothing would be done once.
-    pub fn check_request(self, request: Option<Datum>) -> Result<()> {
+    pub fn check_request(&self, request: Option<Datum>) -> Result<()> {
         if request.is_some() || !self.is_strict {
             return Ok(());
         }
@@ -57,33 +79,89 @@ impl Handler {
             .hint("Pass a request, e.g. '{}', or declare the handler CALLED ON NULL INPUT."))
     }
 
-    /// Calls the handler; returns the handler's error for the caller to rethrow.
-    pub fn call(self, request: Option<Datum>) -> std::result::Result<Option<Datum>, Kept> {
-        // SAFETY: the closure is Copy, `invoke` has no destructor, and every caller resumes the error.
-        unsafe { subtransaction::call_keeping_error(|| invoke(self.function, request)) }
+    /// Calls the handler; the caller rethrows its error.
+    ///
+    /// # Errors
+    /// As [`Self::check_again`].
+    pub fn call(&self, request: Option<Datum>) -> Result<Returned> {
+        self.check_again()?;
+        Ok(self.with_callee(|function, kept| {
+            // SAFETY: the caller lets the error go on, which rolls the statement back; the function
+            // exists, and `kept` was looked up of it.
+            unsafe { subtransaction::call_keeping_error(|| callee::call(function, kept, request)) }
+        }))
     }
 
-    /// Calls the handler; an error in it undoes what it did.
-    pub fn call_undoing_error(
-        self,
-        request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Kept> {
-        subtransaction::call_undoing_error(|| invoke(self.function, request))
+    /// Calls the handler; its error undoes what it did.
+    ///
+    /// # Errors
+    /// As [`Self::check_again`].
+    pub fn call_undoing_error(&self, request: Option<Datum>) -> Result<Returned> {
+        self.check_again()?;
+        Ok(self.with_callee(|function, kept| {
+            // SAFETY: the function exists, and `kept` was looked up of it.
+            subtransaction::call_undoing_error(|| unsafe { callee::call(function, kept, request) })
+        }))
     }
 
     /// Like [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
     /// that none is left to fail the commit.
-    pub fn call_judging_constraints(
-        self,
-        request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Kept> {
-        subtransaction::call_undoing_error(|| {
-            let answer = invoke(self.function, request);
-            set_constraints_immediate();
-            answer
-        })
+    ///
+    /// # Errors
+    /// As [`Self::check_again`].
+    pub fn call_judging_constraints(&self, request: Option<Datum>) -> Result<Returned> {
+        self.check_again()?;
+        Ok(self.with_callee(|function, kept| {
+            subtransaction::call_undoing_error(|| {
+                // SAFETY: the function exists, and `kept` was looked up of it.
+                let answer = unsafe { callee::call(function, kept, request) };
+                set_constraints_immediate();
+                answer
+            })
+        }))
+    }
+
+    /// The caller may have waited for its claim since the look-up.
+    ///
+    /// # Errors
+    /// 42883 if the function was dropped meanwhile, 42501 if the caller lost the right to execute it.
+    fn check_again(&self) -> Result<()> {
+        if self.generation == catalog_changes::refresh() {
+            return Ok(());
+        }
+        if !crate::pg::acl::exists(self.function) {
+            return Err(handler::dropped());
+        }
+        // SAFETY: syscache look-ups of a function that exists.
+        unsafe {
+            check_signature(self.function)?;
+            check_schema(self.function)?;
+            check_execute(self.function)
+        }
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.generation == catalog_changes::generation()
+    }
+
+    /// Calls with what is kept of the function, where it is good and no outer call has it.
+    fn with_callee(
+        &self,
+        call: impl FnOnce(pg_sys::Oid, Option<NonNull<pg_sys::FmgrInfo>>) -> Returned,
+    ) -> Returned {
+        let callee = self.known.as_ref().and_then(|known| known.callee.as_ref());
+        let callee = callee.filter(|_| self.is_unchanged());
+        let kept = callee.and_then(Callee::take);
+        let returned = call(self.function, kept);
+        if let (Some(callee), Some(_), Ok(_)) = (callee, kept, &returned) {
+            callee.give_back();
+        }
+        returned
     }
 }
+
+/// What the handler returned, or the error that it raised.
+type Returned = std::result::Result<Option<Datum>, Kept>;
 
 /// # Safety
 /// `function` must exist.
@@ -167,31 +245,5 @@ fn set_constraints_immediate() {
         let mut statement: pg_sys::ConstraintsSetStmt = std::mem::zeroed();
         statement.type_ = pg_sys::NodeTag::T_ConstraintsSetStmt;
         raw::AfterTriggerSetState(&mut statement);
-    }
-}
-
-/// `FunctionCall1` (fmgr.h) that lets null through both ways. Nothing here has a destructor: an
-/// error of the handler jumps over this frame.
-fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
-    #[repr(C)]
-    struct OneArgument {
-        base: pg_sys::FunctionCallInfoBaseData,
-        argument: pg_sys::NullableDatum,
-    }
-    // SAFETY: zero is a value for every field of the call data; the argument follows the base, as
-    // LOCAL_FCINFO lays it out, and nargs is 1. fmgr_info fills `info`, or raises an error; both live until
-    // the handler returns. (It takes care of SECURITY DEFINER and SET.)
-    unsafe {
-        let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
-        raw::fmgr_info(function, &mut info);
-        let mut call: OneArgument = std::mem::zeroed();
-        call.base.flinfo = &mut info;
-        call.base.nargs = 1;
-        call.argument.value = request.unwrap_or(Datum::from(0));
-        call.argument.isnull = request.is_none();
-        // fmgr_info fills it in or raises an error.
-        let address = info.fn_addr.unwrap_unchecked();
-        let result = address(&raw mut call.base);
-        (!call.base.isnull).then_some(result)
     }
 }

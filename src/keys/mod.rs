@@ -9,6 +9,7 @@ pub mod finish;
 pub mod handler;
 pub mod held_by;
 pub mod keyless;
+pub mod known_handlers;
 pub mod lease;
 pub mod mode;
 pub mod observe;

@@ -25,7 +25,7 @@ use std::ffi::CStr;
 /// Calls the handler, and stores its answer.
 pub fn execute(
     call: &mut Call<'_>,
-    handler: Handler,
+    handler: &Handler,
     request: Option<Datum>,
     decision: &Decision,
 ) -> Result<Answer> {
@@ -59,13 +59,13 @@ pub fn executed(stored: &Stored, claimed: &Answer) -> Answer {
     }
 }
 
-pub fn call_handler(policy: &Policy, handler: Handler, request: Option<Datum>) -> Result<Stored> {
+pub fn call_handler(policy: &Policy, handler: &Handler, request: Option<Datum>) -> Result<Stored> {
     let completed = |response| Stored { response, ..Stored::default() };
     let stored_failures = &policy.store_failures;
     if stored_failures.is_empty() {
-        return Ok(completed(handler.call(request).unwrap_or_else(|error| error.resume())));
+        return Ok(completed(handler.call(request)?.unwrap_or_else(|error| error.resume())));
     }
-    match handler.call_undoing_error(request) {
+    match handler.call_undoing_error(request)? {
         Ok(response) => Ok(completed(response)),
         Err(error) if stored_failures.matches(&error.sqlstate()) => {
             Ok(Stored { failed: true, response: failure(&error)?, ..Stored::default() })

@@ -86,7 +86,7 @@ fn go_on(call: &Call<'_>, sagas: &Sagas, found: &SagaRow) -> Result<Stepped> {
     // of the call.
     let named = found.handler.map(|name| unsafe { Text::from_datum(name) });
     let handler = Handler::find(named)?;
-    let (did, answer, failure) = match handler.call_judging_constraints(found.argument) {
+    let (did, answer, failure) = match handler.call_judging_constraints(found.argument)? {
         Ok(answer) => (Did::Answered, answer, None),
         Err(error) if is_final(call, found, &error)? => (Did::Failed, None, failure(&error)?),
         Err(error) => error.resume(),
