@@ -167,6 +167,8 @@ CALL idempotent_saga_run('kept', 'a', '1');
 CREATE OR REPLACE FUNCTION kept.n1(jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RETURN ''"replaced"''; END';
 CALL idempotent_saga_run('kept', 'b', '1');
 
+DELETE FROM idempotent.saga_run;
+DELETE FROM idempotent.saga;
 SET client_min_messages = warning;
 SELECT idempotent_revoke('kept_caller'), idempotent_revoke('kept_group');
 DROP SCHEMA kept, kept_second CASCADE;
