@@ -7,6 +7,7 @@ pub mod decision;
 pub mod explain;
 pub mod finish;
 pub mod handler;
+pub mod http;
 pub mod keyless;
 pub mod lease;
 pub mod mode;
