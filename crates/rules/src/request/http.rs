@@ -24,17 +24,21 @@ impl<'a> HttpRequest<'a> {
         content_type: Option<&'a [u8]>,
         body: &'a [u8],
     ) -> Result<Self> {
-        let refuse = |what: &str, hint: &str| {
-            Error::new(Code::InvalidParameter, format!("{what} of an HTTP request is needed"))
-                .hint(hint.to_owned())
+        let refuse = |problem: &str, detail: &str, hint: &str| {
+            Error::new(Code::InvalidParameter, problem).detail(detail).hint(hint)
         };
         let method = method.filter(|method| is_token(method)).ok_or_else(|| {
-            refuse("the method", "Pass the method as it was sent: method => 'POST'.")
+            refuse(
+                "method must be a method of HTTP",
+                "It is null or empty, or has a letter that no method has.",
+                "Pass it as it was sent: method => 'POST'.",
+            )
         })?;
         let target = target.filter(|target| !target.is_empty()).ok_or_else(|| {
             refuse(
-                "the target",
-                "Pass the path and the query as they were sent: target => '/pay?currency=eur'.",
+                "target must not be null or empty",
+                "The target is the path and the query of a request.",
+                "Pass them as they were sent: target => '/pay?currency=eur'.",
             )
         })?;
         Ok(Self { method, target, content_type, body })
