@@ -21,6 +21,8 @@ CREATE TABLE idempotent.operation (
     mode                text NOT NULL DEFAULT 'enforce',
     key_dates           text NOT NULL DEFAULT 'use',
     role                regrole,
+    http_store          text[] NOT NULL DEFAULT '{}',
+    http_headers        text[] NOT NULL DEFAULT '{}',
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
@@ -45,6 +47,8 @@ COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from bef
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
 COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: every caller with EXECUTE';
+COMMENT ON COLUMN idempotent.operation.http_store IS 'which answers of HTTP are completed, failed or released otherwise than by default: 409=fail, 4xx=complete';
+COMMENT ON COLUMN idempotent.operation.http_headers IS 'which headers of an answer are kept (+) or left out (-) otherwise than by default; -* leaves out all that are not named';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
 -- left out of the row (src/pg/table/insert.rs).
@@ -82,7 +86,7 @@ COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
 COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
-COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';
+COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller, 3 a request of HTTP';
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';

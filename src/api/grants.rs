@@ -20,6 +20,7 @@ arguments! {
 /// What callers are granted: named one by one, so that nothing is granted by being added.
 const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idempotent_fail,\
     idempotent_release,idempotent_extend,idempotent_extend_all,idempotent_check,idempotent_checkpoint,idempotent_replay,idempotent_run,\
+    idempotent_http_claim,idempotent_http_complete,\
     idempotent_explain,idempotent_new_key,idempotent_request_key,idempotent_derive_key,\
     idempotent_shard,idempotent_first,idempotent_first_of,idempotent_advance,idempotent_lock,idempotent_unlock,\
     idempotent_outbox_put,idempotent_saga_run,idempotent_saga_step}";

@@ -11,6 +11,7 @@ use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
+use rules::http::HttpPolicy;
 use rules::identity::check_operation;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse};
 use rules::request::exclude::Exclusions;
@@ -19,28 +20,29 @@ use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, http_store: Texts, http_headers: Texts,
     }
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
-/// sets them so: $17 response_retention, $18 lease, $19 role.
+/// sets them so: $19 response_retention, $20 lease, $21 role.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
-    key_dates, role
+    key_dates, role, http_store, http_headers
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $17 THEN NULL ELSE $4 END, CASE WHEN $18 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $19 THEN NULL ELSE $4 END, CASE WHEN $20 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
-    COALESCE($15, 'use'), CASE WHEN $19 THEN NULL ELSE $16 END
+    COALESCE($15, 'use'), CASE WHEN $21 THEN NULL ELSE $16 END,
+    COALESCE($17, '{}'), COALESCE($18, '{}')
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $17 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $18 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $19 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $20 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -51,7 +53,9 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $19 THEN NULL ELSE COALESCE($16, o.role) END";
+    role = CASE WHEN $21 THEN NULL ELSE COALESCE($16, o.role) END,
+    http_store = COALESCE($17, o.http_store),
+    http_headers = COALESCE($18, o.http_headers)";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -103,6 +107,7 @@ fn check(args: &Args) -> Result<Cleared> {
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
     StoreFailures::parse(texts(OPERATION.store_failures)?)?;
+    HttpPolicy::parse(texts(OPERATION.http_store)?, texts(OPERATION.http_headers)?)?;
     Ok(cleared)
 }
 

@@ -34,15 +34,21 @@ impl Decision {
         Self::new(Verdict::InProgress { retry_after: RETRY_AFTER }, None)
     }
 
-    /// The row to return, or under `strict` the exception. An answer is counted either way; asking
-    /// for one's own claim again is not a claim.
-    pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
+    /// The answer, which is counted; asking for one's own claim again is not a claim.
+    pub fn counted(self, call: &Call<'_>) -> Answer {
         if self.verdict != Verdict::Held {
             call.count_answer(self.answer.outcome);
         }
-        if strict && let Some(error) = strict_error(self.verdict, &call.owner.identity) {
+        self.answer
+    }
+
+    /// The row to return, or under `strict` the exception. An answer is counted either way.
+    pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
+        let verdict = self.verdict;
+        let answer = self.counted(call);
+        if strict && let Some(error) = strict_error(verdict, &call.owner.identity) {
             return Err(error);
         }
-        self.answer.into_datum(function)
+        answer.into_datum(function)
     }
 }

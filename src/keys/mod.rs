@@ -8,6 +8,7 @@ pub mod explain;
 pub mod finish;
 pub mod handler;
 pub mod held_by;
+pub mod http;
 pub mod keyless;
 pub mod known_handlers;
 pub mod lease;

@@ -13,6 +13,7 @@ use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::duration::interval_micros;
 use rules::error::Result;
+use rules::http::HttpPolicy;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
@@ -37,7 +38,9 @@ mod column {
     pub const MODE: usize = 13;
     pub const KEY_DATES: usize = 14;
     pub const ROLE: usize = 15;
-    pub const COUNT: usize = 16;
+    pub const HTTP_STORE: usize = 16;
+    pub const HTTP_HEADERS: usize = 17;
+    pub const COUNT: usize = 18;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -182,6 +185,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
             store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
             role: column(column::ROLE).map(|datum| datum.value() as u32).filter(|role| *role != 0),
+            http: HttpPolicy::parse(texts(column::HTTP_STORE)?, texts(column::HTTP_HEADERS)?)?,
         })
     }
 }

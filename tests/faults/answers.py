@@ -4,6 +4,15 @@ from fault import fault
 
 
 FAULTS = [
+    fault("unavailable-is-stored", "A status that says try again is not stored",
+          ("by_default", "        _ => Keep::Release,\n", "        _ => Keep::Fail,\n"),
+          "domain regress/http"),
+    fault("cookie-is-replayed", "No header of another caller is stored",
+          ("NEVER", "    \"set-cookie\",\n", "    \"set-cookies\",\n"),
+          "domain regress/http"),
+    fault("body-of-no-content", "A 204 or 304 is replayed without a body",
+          ("idempotent_http_complete", "args.get(COMPLETE.body).filter(|_| keep::has_body(status))", "args.get(COMPLETE.body)"),
+          "regress/http"),
     fault("no-fingerprint-compared", "Another request is a mismatch",
           ("Record::is_for", "self.fingerprint == fingerprint || ", "true || "),
           "domain regress/strict history/everything"),

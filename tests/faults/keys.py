@@ -4,6 +4,12 @@ from fault import fault
 
 
 FAULTS = [
+    fault("target-does-not-count", "A request to another target is another request",
+          ("HttpRequest::fingerprint", "        part(&mut digest, self.target);\n", ""),
+          "domain regress/http"),
+    fault("first-member-wins", "Of members with one name the last counts, as in jsonb",
+          ("Document::members", "        members.reverse();\n", ""),
+          "domain regress/http"),
     fault("scope-and-key-swapped", "A key keeps its record id over versions",
           ("Identity::record_id", "for part in [self.operation, self.scope, self.key] {", "for part in [self.operation, self.key, self.scope] {"),
           "domain regress/identity"),

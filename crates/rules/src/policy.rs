@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::identity::printable;
 use crate::{Micros, Timestamp};
 
+use crate::http::HttpPolicy;
 use crate::request::exclude::Exclusions;
 use crate::store_failures::StoreFailures;
 
@@ -200,6 +201,8 @@ pub struct Policy {
     pub store_failures: StoreFailures,
     /// The role, by OID, whose members alone may use the operation; `None` for every caller.
     pub role: Option<u32>,
+    /// What is kept of an answer of HTTP.
+    pub http: HttpPolicy,
 }
 
 impl Default for Policy {
@@ -221,6 +224,7 @@ impl Default for Policy {
             exclude: Exclusions::default(),
             store_failures: StoreFailures::default(),
             role: None,
+            http: HttpPolicy::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! jsonb, read by its iterator and never as text.
 
-use crate::pg::datum::encoding::{to_server, to_utf8_raw};
+use crate::pg::datum::encoding::{to_server, to_utf8, to_utf8_raw};
 use crate::pg::datum::numeric;
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
@@ -9,6 +9,7 @@ use rules::error::{Code, Error, Result};
 use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Canonical;
 use rules::request::token::Token;
+use std::ffi::CStr;
 
 /// SHA-256 over the canonical form of a jsonb value, without the excluded members.
 ///
@@ -121,6 +122,18 @@ pub unsafe fn equal(left: Datum, right: Datum) -> bool {
     equal.is_some_and(|equal| equal.value() != 0)
 }
 
+/// The text of a jsonb value, in UTF-8.
+///
+/// # Safety
+/// `jsonb` must be a jsonb datum; the text lives as long as the current memory context.
+pub unsafe fn text<'a>(jsonb: Datum) -> &'a [u8] {
+    // SAFETY: jsonb_out takes a jsonb and returns a palloc'd, NUL-terminated string.
+    let text = unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(jsonb)]) };
+    let Some(text) = text else { return &[] };
+    // SAFETY: that string, which is not freed before its memory context.
+    unsafe { to_utf8(CStr::from_ptr(text.cast_mut_ptr()).to_bytes()) }
+}
+
 /// A jsonb value from its text.
 fn parse(text: &str) -> Option<Datum> {
     let text = Datum::from(to_server(text));
@@ -130,7 +143,7 @@ fn parse(text: &str) -> Option<Datum> {
 }
 
 /// A jsonb value of what serde can write (for what is not hot).
-pub fn of(value: &impl serde::Serialize) -> Result<Option<Datum>> {
+pub fn of(value: &(impl serde::Serialize + ?Sized)) -> Result<Option<Datum>> {
     let text = serde_json::to_string(value).map_err(|error| {
         Error::new(Code::InvalidParameter, "could not build a jsonb value")
             .detail(error.to_string())
