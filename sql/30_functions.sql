@@ -175,12 +175,14 @@ CREATE FUNCTION idempotent_operation(
     mode                text = NULL,
     key_dates           text = NULL,
     role                regrole = NULL,
+    http_store          text[] = NULL,
+    http_headers        text[] = NULL,
     take_role           regrole = NULL,
     max_attempts        integer = NULL
 ) RETURNS idempotent.operation
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_operation';
-COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, regrole, integer) IS
+COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer) IS
 'configure an operation; null leaves a setting as it is';
 
 -- Seal, resolve and forget are for administrators, too, but ask for the operation's role like any call.
@@ -268,7 +270,7 @@ REVOKE ALL ON FUNCTION
     idempotent_request_key(jsonb),
     idempotent_derive_key(text, text, text, text),
     idempotent_shard(text, text, integer, text),
-    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, regrole, integer),
+    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
     idempotent_forget(text, text, text, bigint),

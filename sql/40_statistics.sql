@@ -68,7 +68,7 @@ GROUP BY k.classid, k.objid, k.objsubid
 HAVING pg_catalog.bool_or(k.granted);
 COMMENT ON VIEW idempotent.in_flight IS 'the holders of keys now: leases, and transactions';
 COMMENT ON COLUMN idempotent.in_flight.operation IS 'the operation; null for a transaction, as a lock has no name';
-COMMENT ON COLUMN idempotent.in_flight.scope IS 'whose key it is; null for a transaction';
+COMMENT ON COLUMN idempotent.in_flight.scope IS 'the owner of the key; null for a transaction';
 COMMENT ON COLUMN idempotent.in_flight.key IS 'the caller''s key; null for a transaction';
 COMMENT ON COLUMN idempotent.in_flight.held_by IS 'lease, transaction, or saga: a transaction that is doing a step';
 COMMENT ON COLUMN idempotent.in_flight.pid IS 'the backend of the transaction; null for one that is prepared, and for a lease';

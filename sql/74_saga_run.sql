@@ -29,7 +29,7 @@ COMMENT ON COLUMN idempotent.saga_run.expires_at IS 'from then on it counts as a
 COMMENT ON COLUMN idempotent.saga_run.step IS 'the step to run or to compensate next, from 1; 0 or beyond the last: none';
 COMMENT ON COLUMN idempotent.saga_run.state IS 'running, compensating, completed or compensated';
 COMMENT ON COLUMN idempotent.saga_run.saga IS 'the saga';
-COMMENT ON COLUMN idempotent.saga_run.scope IS 'whose key it is';
+COMMENT ON COLUMN idempotent.saga_run.scope IS 'the owner of the key';
 COMMENT ON COLUMN idempotent.saga_run.key IS 'the caller''s key';
 COMMENT ON COLUMN idempotent.saga_run.steps IS 'the steps as they were when it started';
 COMMENT ON COLUMN idempotent.saga_run.request IS 'the request, which every handler sees';
@@ -105,7 +105,7 @@ SELECT r.saga, r.scope, r.key, r.state,
 FROM idempotent.saga_run AS r;
 COMMENT ON VIEW idempotent.sagas IS 'where each saga stands';
 COMMENT ON COLUMN idempotent.sagas.saga IS 'the saga';
-COMMENT ON COLUMN idempotent.sagas.scope IS 'whose key it is';
+COMMENT ON COLUMN idempotent.sagas.scope IS 'the owner of the key';
 COMMENT ON COLUMN idempotent.sagas.key IS 'the caller''s key';
 COMMENT ON COLUMN idempotent.sagas.state IS 'running, compensating, completed or compensated';
 COMMENT ON COLUMN idempotent.sagas.step IS 'what is next: to be run, or to be compensated; null: nothing';

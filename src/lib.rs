@@ -24,7 +24,8 @@ extension_sql_file!("../sql/10_tables.sql", name = "tables", bootstrap);
 extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]);
 extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
-extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
+extension_sql_file!("../sql/35_http.sql", name = "http", requires = ["functions"]);
+extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["http"]);
 extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
@@ -41,6 +42,7 @@ extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::init();
+    pg::catalog_changes::init();
     tables::catalog::init();
     tables::operations::init();
     session::transaction::init();

@@ -5,13 +5,16 @@
 
 #[pgrx::pg_schema]
 mod tests {
-    use crate::pg::datum::jsonb;
+    use crate::pg::datum::text::Text;
+    use crate::pg::datum::{jsonb, make};
     use crate::pg::lock;
     use crate::session::claims;
     use crate::session::claims::Status;
+    use crate::tables::operations;
     use pgrx::prelude::*;
     use rules::identity::Identity;
     use rules::identity::RecordId;
+    use rules::policy::Policy;
     use rules::request::exclude::Exclusions;
 
     fn text(sql: &str) -> Option<String> {
@@ -208,7 +211,7 @@ mod tests {
             ))
             .expect("the query runs")
             .expect("a value");
-            // SAFETY: a jsonb, as cast.
+            // SAFETY: the query casts the value to jsonb.
             unsafe { jsonb::canonical_digest(jsonb.datum(), &Exclusions::default()) }
         };
         assert_eq!(digest(r#"{"b": [1.0, 2], "a": 1e2}"#), digest(r#"{"a":100,"b":[1,2.00]}"#));
@@ -235,6 +238,21 @@ mod tests {
              SELECT pg_temp.detail()",
         );
         assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 255 bytes."));
+    }
+
+    /// The columns' defaults, and those that idempotent_operation() fills in, are the rules' own. (That the
+    /// table in docs/reference.md has the columns' defaults is a test of the docs.)
+    #[pg_test]
+    fn defaults_of_an_operation_are_those_of_the_rules() {
+        Spi::run("INSERT INTO idempotent.operation (name) VALUES ('columns')").expect("inserts");
+        Spi::run("SELECT idempotent_operation('function')").expect("configures");
+        for name in ["columns", "function", "never configured"] {
+            // SAFETY: a text made just now, in the memory context of the test.
+            let name = unsafe { Text::from_datum(make::text(name)) };
+            let operation =
+                operations::get(&name).unwrap_or_else(|error| panic!("{}", error.message));
+            assert_eq!(*operation.policy, Policy::default());
+        }
     }
 
     /// A function reads its arguments by the names and types that it is declared with.

@@ -6,6 +6,7 @@ mod consumer;
 mod finish;
 mod forget_all;
 mod grants;
+mod http;
 mod keys;
 mod lease;
 mod named_lock;
@@ -27,6 +28,8 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     consumer::FirstOf::DECLARED,
     finish::Finish::DECLARED,
     finish::Release::DECLARED,
+    http::HttpClaim::DECLARED,
+    http::HttpComplete::DECLARED,
     keys::NewKey::DECLARED,
     keys::RequestKey::DECLARED,
     keys::DeriveKey::DECLARED,
@@ -68,6 +71,8 @@ crate::pg::function::sql_functions! {
     idempotent_complete => finish::idempotent_complete,
     idempotent_fail => finish::idempotent_fail,
     idempotent_release => finish::idempotent_release,
+    idempotent_http_claim => http::idempotent_http_claim,
+    idempotent_http_complete => http::idempotent_http_complete,
     idempotent_extend => lease::idempotent_extend,
     idempotent_extend_all => lease::idempotent_extend_all,
     idempotent_check => check::idempotent_check,

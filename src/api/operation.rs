@@ -11,6 +11,7 @@ use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
+use rules::http::HttpPolicy;
 use rules::identity::check_operation;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse};
 use rules::request::exclude::Exclusions;
@@ -19,29 +20,31 @@ use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, take_role: Regrole, max_attempts: Int4,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, http_store: Texts, http_headers: Texts, take_role: Regrole, max_attempts: Int4,
     }
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for roles '-')
-/// sets them so: $18 max_attempts by itself, $19 response_retention, $20 lease, $21 role, $22 take_role.
+/// sets them so: $20 max_attempts by itself, $21 response_retention, $22 lease, $23 role, $24 take_role.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
-    key_dates, role, take_role, max_attempts
+    key_dates, role, http_store, http_headers, take_role,
+    max_attempts
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $19 THEN NULL ELSE $4 END, CASE WHEN $20 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $21 THEN NULL ELSE $4 END, CASE WHEN $22 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
-    COALESCE($15, 'use'), CASE WHEN $21 THEN NULL ELSE $16 END,
-    CASE WHEN $22 THEN NULL ELSE $17 END, NULLIF($18, 0)
+    COALESCE($15, 'use'), CASE WHEN $23 THEN NULL ELSE $16 END,
+    COALESCE($17, '{}'), COALESCE($18, '{}'),
+    CASE WHEN $24 THEN NULL ELSE $19 END, NULLIF($20, 0)
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $19 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $20 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $21 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $22 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -52,9 +55,11 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $21 THEN NULL ELSE COALESCE($16, o.role) END,
-    take_role = CASE WHEN $22 THEN NULL ELSE COALESCE($17, o.take_role) END,
-    max_attempts = NULLIF(COALESCE($18, o.max_attempts), 0)";
+    role = CASE WHEN $23 THEN NULL ELSE COALESCE($16, o.role) END,
+    http_store = COALESCE($17, o.http_store),
+    http_headers = COALESCE($18, o.http_headers),
+    take_role = CASE WHEN $24 THEN NULL ELSE COALESCE($19, o.take_role) END,
+    max_attempts = NULLIF(COALESCE($20, o.max_attempts), 0)";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -107,11 +112,12 @@ fn check(args: &Args) -> Result<Cleared> {
             .hint("Pass how often a message may be taken; 0 sets no limit."));
     }
     let texts = |argument| {
-        // SAFETY: the argument is a text[].
+        // SAFETY: the kind `Texts` of both arguments stands for text[].
         args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
     StoreFailures::parse(texts(OPERATION.store_failures)?)?;
+    HttpPolicy::parse(texts(OPERATION.http_store)?, texts(OPERATION.http_headers)?)?;
     Ok(cleared)
 }
 
@@ -162,8 +168,8 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
     let current = spi::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
-         WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
-         WHERE $2 OPERATOR(pg_catalog.<>) ''",
+         WHERE o.name = $1), 'unlogged') \
+         WHERE $2 <> ''",
         &parameters,
     )?;
     if current == [wanted] {
@@ -178,7 +184,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
-    // leapt (`fence_epoch::once`), and no holder of the other lock wants the logged table.
+    // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
@@ -186,7 +192,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
-             WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
+             WHERE r.operation = $1 RETURNING r.*) \
              INSERT INTO idempotent.{to} SELECT * FROM moved"
         ),
         &parameters[..1],
@@ -210,12 +216,12 @@ fn keep_leases(name: Datum) -> Result<()> {
                 "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
                      SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
                          WHEN 'unknown' THEN 'infinity'::timestamptz \
-                         ELSE r.lease_until OPERATOR(pg_catalog.+) o.retention END) AS n (until)) \
+                         ELSE r.lease_until + o.retention END) AS n (until)) \
                  FROM idempotent.operation AS o \
-                 WHERE o.name OPERATOR(pg_catalog.=) $1 AND r.operation OPERATOR(pg_catalog.=) o.name \
-                   AND r.state OPERATOR(pg_catalog.=) 'p'::\"char\" AND r.lease_until IS NOT NULL \
-                   AND (r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz) \
-                       IS DISTINCT FROM (o.on_lapse OPERATOR(pg_catalog.=) 'unknown')"
+                 WHERE o.name = $1 AND r.operation = o.name \
+                   AND r.state = 'p'::\"char\" AND r.lease_until IS NOT NULL \
+                   AND (r.expires_at = 'infinity'::timestamptz) \
+                       IS DISTINCT FROM (o.on_lapse = 'unknown')"
             ),
             &[(pg_sys::TEXTOID, Some(name))],
         )?;

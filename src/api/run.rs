@@ -34,7 +34,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let mut call = match call {
         Ok(call) => call,
         Err(keyless) => {
-            let stored = call_handler(&keyless.policy, handler, request)?;
+            let stored = call_handler(&keyless.policy, &handler, request)?;
             return executed(&stored, &keyless.claimed(None)?).into_datum(args.function());
         }
     };
@@ -51,7 +51,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
         return decision.into_datum(&call, args.is_set(RUN.strict), args.function());
     }
-    let answer = execute(&mut call, handler, request, &decision)?;
+    let answer = execute(&mut call, &handler, request, &decision)?;
     drop(running);
     answer.into_datum(args.function())
 }

@@ -23,7 +23,7 @@ pub struct Request {
 
 /// The fingerprint of a jsonb request, as the operation wants it taken.
 pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprint> {
-    // SAFETY: every function declares its request as jsonb.
+    // SAFETY: every caller passes the argument `request` of a declaration, of the kind `Jsonb`.
     request.map(|jsonb| unsafe {
         Fingerprint::of_canonical(jsonb::canonical_digest(jsonb, &policy.exclude))
     })

@@ -4,7 +4,7 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::decision::Decision;
 use crate::keys::finish::{Locking, find_under_lock};
-use crate::keys::place::make_room;
+use crate::keys::held_by::make_room;
 use crate::keys::request::wait;
 use crate::keys::stored::{Stored, absent_row, answer_row, sealed_row};
 use crate::keys::waiting::Waiting;

@@ -4,9 +4,11 @@
 //! its own error type has no room for. On the hot path one catch spans a whole look-up or insert.
 //!
 //! # Safety
-//! Those that may raise an error are called only within `subtransaction::call_keeping_error`, from
-//! frames without destructors; those that cannot, from anywhere on the backend's thread. Declared
-//! as in the named headers, the same for all supported majors.
+//! A function that may raise an error must be called within `subtransaction::call_keeping_error`, and
+//! no frame in between may have a destructor pending: the error jumps over them. A function of ours
+//! that passes such errors on has `_raw` in its name or says so under "Safety". One that cannot raise
+//! an error may be called from anywhere on the backend's thread. All are declared as in the named
+//! headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
     Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
@@ -18,7 +20,8 @@ use pgrx::pg_sys::{
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
-// They cannot raise an error: reads of this backend's state.
+// They cannot raise an error: reads of this backend's state, and of a tuple whose descriptor has no missing
+// values (see `row::Columns::of`).
 unsafe extern "C-unwind" {
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;

@@ -14,8 +14,8 @@ impl OwnerRights {
     /// The relation must be open.
     pub unsafe fn of(relation: pg_sys::Relation) -> Self {
         let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
-        // SAFETY: the relation is open, the caller promises; plain reads and writes of this backend's identity, restored on
-        // drop; Postgres' abort restores it too.
+        // SAFETY: the relation is open, which this function demands, so its owner can be read. The user and
+        // the context set here go with the drop, and with Postgres' abort (xact.c) if that comes first.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
             pg_sys::SetUserIdAndSecContext(
@@ -29,7 +29,7 @@ impl OwnerRights {
 
 impl Drop for OwnerRights {
     fn drop(&mut self) {
-        // SAFETY: what `of` read.
+        // SAFETY: `of` read both from this backend, in this transaction: the user exists.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }

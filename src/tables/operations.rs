@@ -13,6 +13,7 @@ use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::duration::interval_micros;
 use rules::error::Result;
+use rules::http::HttpPolicy;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
@@ -37,8 +38,10 @@ mod column {
     pub const MODE: usize = 13;
     pub const KEY_DATES: usize = 14;
     pub const ROLE: usize = 15;
-    pub const TAKE_ROLE: usize = 16;
-    pub const COUNT: usize = 18;
+    pub const HTTP_STORE: usize = 16;
+    pub const HTTP_HEADERS: usize = 17;
+    pub const TAKE_ROLE: usize = 18;
+    pub const COUNT: usize = 20;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -94,14 +97,15 @@ impl Cache {
 /// 55000 within ALTER EXTENSION UPDATE, if it leads to another version than the library's.
 pub fn tell_others() -> Result<()> {
     catalog::forget();
-    // SAFETY: the table exists, or there would be no OID.
+    // SAFETY: CacheInvalidateRelcacheByRelid raises an error unless the relation exists; `catalog::get` has
+    // found it in this transaction.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
     Ok(())
 }
 
 /// Whether the current user is a member of a role; a role that was dropped has no members.
 pub fn is_member(role: u32) -> bool {
-    // SAFETY: syscache look-ups.
+    // SAFETY: has_privs_of_role takes any two OIDs: a role that does not exist has no members (acl.c).
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) }
 }
 
@@ -125,7 +129,7 @@ pub fn get(name: &Text<'_>) -> Result<Operation> {
 /// The row of a configured operation, as a datum of its row type.
 pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
     let table = open::to_read(column::COUNT, |catalog| catalog.operation)?;
-    // SAFETY: name is text, as the index is; the copy is made while the tuple is pinned.
+    // SAFETY: F_TEXTEQ compares texts, and `name` is one; the tuple is copied while the visit pins it.
     Ok(unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             Some(pg_sys::heap_copy_tuple_as_datum(tuple, table.descriptor()))
@@ -140,7 +144,8 @@ fn with_loss(policy: Policy, name: &Text<'_>) -> Result<Policy> {
 }
 
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
-    // SAFETY: name is text, as the index is; `parse` copies what it keeps.
+    // SAFETY: F_TEXTEQ compares texts, and `name` is one; `columns` are those of the operation's row, and
+    // `parse` copies what it keeps while the visit pins the tuple.
     unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             let columns = Columns::of(tuple, table.descriptor());
@@ -154,7 +159,8 @@ fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
 /// `column` must give the columns of a row of `idempotent.operation`.
 unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
     let default = Policy::default();
-    // SAFETY: each column is read as the type it is declared with.
+    // SAFETY: the columns are those of a row of `idempotent.operation`, which this function demands; each is
+    // read as the type that sql/10_tables.sql declares it with.
     unsafe {
         let micros = |index| column(index).and_then(|datum| stored_micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
@@ -181,6 +187,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
             exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
             store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
+            http: HttpPolicy::parse(texts(column::HTTP_STORE)?, texts(column::HTTP_HEADERS)?)?,
             role: role(column::ROLE),
             take_role: role(column::TAKE_ROLE),
         })
@@ -190,7 +197,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
 /// # Safety
 /// `datum` must be an interval.
 unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
-    // SAFETY: as the caller says.
+    // SAFETY: `datum` is an interval, which this function demands, and points to one.
     let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
     interval_micros(interval.month, interval.day, interval.time)
 }
@@ -203,7 +210,7 @@ unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
 /// # Safety
 /// `datum` must be a text[].
 pub unsafe fn text_array(datum: Datum) -> Result<Vec<Vec<u8>>> {
-    // SAFETY: as the caller says; what is kept is copied.
+    // SAFETY: `datum` is a text[], which this function demands, and the elements are copied before it ends.
     let elements = unsafe { array::texts(datum)? };
     Ok(elements.into_iter().flatten().map(|text| text.utf8.to_vec()).collect())
 }

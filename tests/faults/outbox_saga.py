@@ -68,7 +68,7 @@ FAULTS = [
     fault("saga-compensates-twice", "Each compensation runs once",
           ("go_on", "    let handler = Handler::find(named)?;\n",
                     "    let handler = Handler::find(named)?;\n"
-                    "    if found.place.state == State::Compensating {\n"
+                    "    if found.at.state == State::Compensating {\n"
                     "        handler.call_judging_constraints(found.argument).unwrap_or_else(|error| error.resume());\n"
                     "    }\n"),
           f"regress/saga isolation/saga {KILLED}"),

@@ -17,6 +17,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_operation('charge', durability => 'logged')", "SELECT idempotent_seal('charge', 'k')",
                "SELECT idempotent_resolve('charge', 'k', 'absent')", "SELECT idempotent_forget('charge', 'k')", "SELECT idempotent_forget_all('charge')",
                "SELECT idempotent_extend_all('charge', '{k}', '{1}', '1 s')", "SELECT idempotent_sweep()",
+               "SELECT idempotent_http_claim('charge', 'k', 'POST', '/')", "SELECT idempotent_http_complete('charge', 'k', 200)",
                "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')", "SELECT idempotent_saga_step('s', 'k')",
                "SELECT idempotent_outbox_put('t', '1')", "SELECT idempotent_outbox_take('t')", "SELECT idempotent_outbox_ack('t', '{}', 1)",

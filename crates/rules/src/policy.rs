@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::identity::printable;
 use crate::{Micros, Timestamp};
 
+use crate::http::HttpPolicy;
 use crate::request::exclude::Exclusions;
 use crate::store_failures::StoreFailures;
 
@@ -200,6 +201,8 @@ pub struct Policy {
     pub store_failures: StoreFailures,
     /// The role, by OID, whose members alone may use the operation; `None` for every caller.
     pub role: Option<u32>,
+    /// What is kept of an answer of HTTP.
+    pub http: HttpPolicy,
     /// The role whose members alone may take messages of the topic of this name; `None` for `role`.
     pub take_role: Option<u32>,
 }
@@ -223,6 +226,7 @@ impl Default for Policy {
             exclude: Exclusions::default(),
             store_failures: StoreFailures::default(),
             role: None,
+            http: HttpPolicy::default(),
             take_role: None,
         }
     }
@@ -266,7 +270,7 @@ impl Policy {
         let operation = printable(operation);
         Err(Error::new(Code::BadKey, "scope must not be empty")
             .detail(format!("Operation \"{operation}\" demands a scope."))
-            .hint("Pass whose key it is, such as scope => 'tenant-7'."))
+            .hint("Pass the owner of the key, such as scope => 'tenant-7'."))
     }
 }
 

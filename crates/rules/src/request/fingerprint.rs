@@ -10,6 +10,8 @@ use crate::request::token::Token;
 pub const JSON_V1: i16 = 1;
 /// Bytes that the caller gave instead of a request.
 pub const CALLER_V1: i16 = 2;
+/// A request of HTTP, as [`crate::request::http`] reads it.
+pub const HTTP_V1: i16 = 3;
 
 /// A digest and the algorithm that made it. Both are stored with a record.
 ///
@@ -18,7 +20,7 @@ pub const CALLER_V1: i16 = 2;
 /// record's version first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
-    /// [`JSON_V1`] or [`CALLER_V1`], or 0 for [`Fingerprint::ANY`].
+    /// [`JSON_V1`], [`CALLER_V1`] or [`HTTP_V1`], or 0 for [`Fingerprint::ANY`].
     pub version: i16,
     /// The first 16 bytes of a SHA-256.
     pub digest: [u8; 16],
@@ -38,6 +40,12 @@ impl Fingerprint {
     #[must_use]
     pub fn of_canonical(digest: [u8; 32]) -> Self {
         Self::new(JSON_V1, digest)
+    }
+
+    /// Of a request of HTTP, digested.
+    #[must_use]
+    pub fn of_http(digest: [u8; 32]) -> Self {
+        Self::new(HTTP_V1, digest)
     }
 
     fn new(version: i16, sha256: [u8; 32]) -> Self {
@@ -70,7 +78,7 @@ const BUFFER: usize = 512;
 ///
 /// The digits of a number come without zeros at either end, and its exponent is the power of ten
 /// that the last of them counts: nothing is expanded and nothing rounded. Lengths are LEB128;
-/// exponents too, zigzag. The text of what is no decimal number, which `jsonb` never holds, stands
+/// exponents too, zigzag. The text of a value that is not a decimal number, which `jsonb` never holds, stands
 /// for itself behind `r` and a length.
 pub struct Canonical<'e> {
     hasher: Sha256,

@@ -19,6 +19,8 @@ const CALLS: &[Call] = &[
     call("idempotent_complete", &[("operation", "{op}"), ("key", "'leased'"), ("response", r#"'{"n": 1}'"#), ("fence", "{fence}")]),
     call("idempotent_fail", &[("operation", "{op}"), ("key", "'leased'"), ("response", r#"'{"n": 1}'"#), ("fence", "{fence}")]),
     call("idempotent_release", &[("operation", "{op}"), ("key", "'leased'"), ("fence", "{fence}")]),
+    call("idempotent_http_claim", &[("operation", "{op}"), ("key_header", "'new'"), ("method", "'POST'"), ("target", "'/pay'"), ("content_type", "'application/json'"), ("body", r#"'{"n": 1}'"#)]),
+    call("idempotent_http_complete", &[("operation", "{op}"), ("key", "'leased'"), ("status", "201"), ("body", r#"'{"n": 1}'"#), ("fence", "{fence}")]),
     call("idempotent_extend", &[("operation", "{op}"), ("key", "'leased'"), ("lease", "'2 hours'"), ("fence", "{fence}")]),
     call("idempotent_extend_all", &[("operation", "{op}"), ("keys", "'{leased}'"), ("fences", "ARRAY[{fence}]::bigint[]"), ("lease", "'2 hours'")]),
     call("idempotent_check", &[]),
