@@ -124,7 +124,9 @@ SELECT idempotent_forget_all('emptied');
 SELECT key, outcome FROM unnest('{done,sealed,lost,leased}'::text[]) AS key, idempotent_replay('emptied', key);
 SELECT outcome, response FROM idempotent_replay('emptied not', 'done');
 -- the holder of a lease finds it lost; no loss of records is noted, so a key from before may run
+\set VERBOSITY terse
 SELECT idempotent_complete('emptied', 'leased', fence => :emptied);
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 BEGIN;
 SELECT outcome FROM idempotent_claim('emptied', idempotent_new_key(now() - interval '1 hour'));
