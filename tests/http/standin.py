@@ -34,8 +34,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if int(status) not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else body)
+        try:
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+        except ConnectionError:
+            self.close_connection = True  # the client has gone; it can ask again
 
     do_GET = do_HEAD = do_PATCH = do_PUT = do_DELETE = do_POST
 
