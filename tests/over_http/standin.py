@@ -1,7 +1,7 @@
 """An HTTP server that knows nothing but SQL, as PostgREST does it: `POST /NAME` calls the function NAME(body bytea) in one transaction,
 which reads the request from settings and leaves status and headers of its answer in others. A server that fails to commit is tried again.
 
-    PGDATABASE=shop python3 tests/http/standin.py 8000
+    PGDATABASE=shop python3 tests/over_http/standin.py 8000
 """
 
 import json
