@@ -1,4 +1,4 @@
--- A payment over HTTP, paid for five times at once, through a server that knows nothing but SQL (tests/http/standin.py). It needs the
+-- A payment over HTTP, paid for five times at once, through a server that knows nothing but SQL (tests/over_http/standin.py). It needs the
 -- right to create a database, and Python 3. Every claim made here is checked: the script stops, and psql exits with an error, when one does
 -- not hold.
 \set ON_ERROR_STOP on

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-STANDIN = Path(__file__).resolve().parents[2] / "tests" / "http" / "standin.py"
+STANDIN = Path(__file__).resolve().parents[2] / "tests" / "over_http" / "standin.py"
 
 
 def free_port():

@@ -1,7 +1,7 @@
 """An HTTP server that knows nothing but SQL, as PostgREST does it: `POST /NAME` calls the function NAME(body bytea) in one transaction,
 which reads the request from settings and leaves status and headers of its answer in others. A server that fails to commit is tried again.
 
-    PGDATABASE=shop python3 tests/http/standin.py 8000
+    PGDATABASE=shop python3 tests/over_http/standin.py 8000
 """
 
 import json
@@ -34,8 +34,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if int(status) not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(b"" if self.command == "HEAD" else body)
+        try:
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+        except ConnectionError:
+            self.close_connection = True  # the client has gone; it can ask again
 
     do_GET = do_HEAD = do_PATCH = do_PUT = do_DELETE = do_POST
 

@@ -31,7 +31,7 @@ class Connection:
     """A connection to where the environment says (PGHOST and so on)."""
 
     def __init__(self):
-        self.pointer = ctypes.c_void_p(PQ.PQconnectdb(b"client_encoding=UTF8"))
+        self.pointer = ctypes.c_void_p(PQ.PQconnectdb(b"client_encoding=UTF8 options='-c client_min_messages=warning'"))
 
     def is_lost(self):
         return PQ.PQstatus(self.pointer) != 0
