@@ -27,7 +27,9 @@ def dsn() -> Iterator[str]:
     dsn = f"host={os.environ['PGHOST']} port={os.environ['PGPORT']} user=postgres dbname={name}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_idempotent")
-        connection.execute("CREATE TABLE payment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant text, order_id text, amount numeric)")
+        connection.execute(
+            "CREATE TABLE payment (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant text, order_id text, amount numeric)"
+        )
     yield dsn
     with psycopg.connect("dbname=postgres", autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -80,8 +80,7 @@ class Unavailable(IdempotencyError):
 class Misrouted(IdempotencyError):
     """The key belongs to another node."""
 
-    http_status = 503
-    retry_after = 1.0
+    http_status = 421
 
 
 class Evicted(IdempotencyError):

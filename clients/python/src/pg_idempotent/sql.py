@@ -75,3 +75,10 @@ HTTP_COMPLETE = Statement(f"""
     SELECT idempotent_http_complete({OPERATION}, status => CAST({{status}} AS integer), headers => CAST({{headers}} AS text),
         body => CAST({{body}} AS bytea), {FENCE}) AS stored
 """)
+# Of an answer that is not kept, because it is sent before it is whole: in place of its body there is one that the operation's
+# max_response_bytes does not admit, made in the server. Whether it was so is asked in the same transaction.
+HTTP_COMPLETE_UNKEPT = Statement(f"""
+    SELECT idempotent_http_complete({OPERATION}, status => CAST({{status}} AS integer), headers => CAST({{headers}} AS text),
+        body => convert_to(repeat(' ', CAST({{unkept_bytes}} AS integer)), 'UTF8'), {FENCE}) AS stored
+""")
+EVICTED = Statement(f"SELECT evicted FROM idempotent_replay({OPERATION})")

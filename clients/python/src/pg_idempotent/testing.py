@@ -1,4 +1,4 @@
-"""The pytest plugin: a scope of the test's own, a duplicate on a second connection, and what COMMIT would say of tests that never commit."""
+"""The pytest plugin: a scope of the test's own, duplicates, and what COMMIT would say, for tests that never commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Idempotency:
         self._watched: list[Any] = []
 
     def watch(self, connection: Any) -> Any:
-        """Has the open transaction of a connection (psycopg, or SQLAlchemy without asyncio) checked when the test ends; returns the connection."""
+        """Has the open transaction of a connection (psycopg, or SQLAlchemy without asyncio) checked when the test ends."""
         self._watched.append(connection)
         return connection
 

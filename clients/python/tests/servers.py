@@ -1,0 +1,66 @@
+"""Servers that tests start: an ASGI application in a process of its own, started again when it ends by itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Optional
+
+HERE = Path(__file__).resolve().parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Served:
+    """`with Served("module:app", directory, DSN=...) as base:`"""
+
+    def __init__(self, app: str, directory: Path, **env: str) -> None:
+        self.port = free_port()
+        self.command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(directory), "--port", str(self.port), "--log-level", "critical"]
+        self.env = {**os.environ, **env}
+        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.is_wanted = True
+        self.starts = 0
+
+    def __enter__(self) -> str:
+        self.keeper = threading.Thread(target=self._keep, daemon=True)
+        self.keeper.start()
+        base = f"http://127.0.0.1:{self.port}"
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"{base}/", timeout=5)
+                return base
+            except urllib.error.HTTPError:
+                return base
+            except OSError:
+                time.sleep(0.05)
+        raise TimeoutError(f"{self.command} does not answer")
+
+    def _keep(self) -> None:
+        while self.is_wanted:
+            self.starts += 1
+            self.process = subprocess.Popen(self.command, env=self.env)
+            self.process.wait()
+
+    def kill(self) -> None:
+        """As a crash does; it is started again."""
+        if self.process is not None:
+            self.process.kill()
+
+    def __exit__(self, *exception: object) -> None:
+        self.is_wanted = False
+        if self.process is not None:
+            self.process.terminate()
+        self.keeper.join(20)
