@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Optional
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,9 +26,10 @@ class Served:
 
     def __init__(self, app: str, directory: Path, **env: str) -> None:
         self.port = free_port()
-        self.command = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(directory), "--port", str(self.port), "--log-level", "critical"]
+        where = ["--app-dir", str(directory), "--port", str(self.port), "--log-level", "critical"]
+        self.command = [sys.executable, "-m", "uvicorn", app, *where]
         self.env = {**os.environ, **env}
-        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.is_wanted = True
         self.starts = 0
 

@@ -93,6 +93,16 @@ class AsyncHeart:
             await _close(connection)
 
 
+async def _happens(event: asyncio.Event, timeout: float | None) -> bool:
+    """Whether an event is set in time. (Before Python 3.12 asyncio.wait_for forgets that it was cancelled when the event is set as well.)"""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=timeout)
+        return event.is_set()
+    finally:
+        waiting.cancel()
+
+
 async def _close(connection: AsyncPrivate | None) -> None:
     if connection is not None:
         try:

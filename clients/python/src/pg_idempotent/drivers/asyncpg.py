@@ -20,6 +20,14 @@ UNREACHABLE = (
 )
 
 
+def _is_closed(connection: Any) -> bool:
+    """A connection that breaks leaves its pool at once, and then answers no question but with an error."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 class AsyncpgTransaction:
     def __init__(self, connection: Any, pool: Any, transaction: Any) -> None:
         self.connection = connection
@@ -43,19 +51,19 @@ class AsyncpgTransaction:
         try:
             await self._transaction.rollback()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            self.connection.terminate()
+            if not _is_closed(self.connection):
+                self.connection.terminate()
         finally:
             await self._give_back()
 
     async def _give_back(self) -> None:
-        # A connection that went back to its pool answers no more questions.
-        self._over, self._lost = True, self.connection.is_closed()
+        self._over, self._lost = True, _is_closed(self.connection)
         if self._pool is not None:
             await self._pool.release(self.connection)
 
     @property
     def lost(self) -> bool:
-        return self._lost if self._over else bool(self.connection.is_closed())
+        return self._lost if self._over else _is_closed(self.connection)
 
 
 class AsyncpgPrivate:
