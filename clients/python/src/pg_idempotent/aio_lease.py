@@ -27,10 +27,7 @@ class AsyncLost:
     async def wait(self) -> bool:
         """Waits until the lease is lost."""
         while not self.is_set():
-            try:
-                await asyncio.wait_for(self._event.wait(), None if self.held is None else max(left(self.held), 0.001))
-            except asyncio.TimeoutError:
-                continue
+            await _happens(self._event, None if self.held is None else max(left(self.held), 0.001))
         return True
 
 
@@ -66,11 +63,8 @@ class AsyncHeart:
             pause = IDLE if idle else min(one.due for one in self.held) - time.monotonic()
             if pause <= 0:
                 return True
-            try:
-                await asyncio.wait_for(changed.wait(), pause)
-            except asyncio.TimeoutError:
-                if idle and not self.held:
-                    return False
+            if not await _happens(changed, pause) and idle and not self.held:
+                return False
 
     async def _beat(self, changed: asyncio.Event) -> None:
         connection: AsyncPrivate | None = None
@@ -94,7 +88,7 @@ class AsyncHeart:
 
 
 async def _happens(event: asyncio.Event, timeout: float | None) -> bool:
-    """Whether an event is set in time. (Before Python 3.12 asyncio.wait_for forgets that it was cancelled when the event is set as well.)"""
+    """Whether an event is set in time. Before Python 3.12 asyncio.wait_for can forget that it was cancelled."""
     waiting = asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({waiting}, timeout=timeout)
