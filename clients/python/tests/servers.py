@@ -64,3 +64,46 @@ class Served:
         if self.process is not None:
             self.process.terminate()
         self.keeper.join(20)
+
+
+class Pooler:
+    """`with Pooler(dsn, prepared, directory) as dsn:` a PgBouncer in transaction mode before the server, run by the server's user. PGBOUNCER
+    names the program."""
+
+    def __init__(self, dsn: str, prepared: int, directory: Path) -> None:
+        self.parts = dict(part.split("=") for part in dsn.split())
+        self.port, self.directory = free_port(), directory / "pgbouncer"
+        self.directory.mkdir()
+        (self.directory / "pgbouncer.ini").write_text(f"""[databases]
+* = host={self.parts["host"]} port={self.parts["port"]} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+admin_users = postgres
+pool_mode = transaction
+default_pool_size = 10
+max_prepared_statements = {prepared}
+""")
+
+    def __enter__(self) -> str:
+        owner = os.stat(self.parts["host"])
+        user = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        # The file is read by a user who cannot enter the directories of pytest.
+        with open(self.directory / "pgbouncer.ini") as settings, open(self.directory / "log", "w") as log:
+            command = [os.environ["PGBOUNCER"], "-q", "/dev/stdin"]
+            self.process = subprocess.Popen(command, stdin=settings, stdout=log, stderr=log, cwd="/", **user)  # type: ignore[call-overload]
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return f"host=127.0.0.1 port={self.port} user=postgres dbname={self.parts['dbname']}"
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
