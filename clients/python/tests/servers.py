@@ -92,8 +92,8 @@ max_prepared_statements = {prepared}
         user = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         # The file is read by a user who cannot enter the directories of pytest.
         with open(self.directory / "pgbouncer.ini") as settings, open(self.directory / "log", "w") as log:
-            command = [os.environ["PGBOUNCER"], "-q", "/dev/stdin"]
-            self.process = subprocess.Popen(command, stdin=settings, stdout=log, stderr=log, cwd="/", **user)  # type: ignore[call-overload]
+            command, streams = [os.environ["PGBOUNCER"], "-q", "/dev/stdin"], {"stdin": settings, "stdout": log, "stderr": log}
+            self.process = subprocess.Popen(command, cwd="/", **streams, **user)  # type: ignore[call-overload]
         until = time.monotonic() + 20
         while True:
             try:
