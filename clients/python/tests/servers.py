@@ -67,8 +67,7 @@ class Served:
 
 
 class Pooler:
-    """`with Pooler(dsn, prepared, directory) as dsn:` a PgBouncer in transaction mode before the server, run by the server's user. PGBOUNCER
-    names the program."""
+    """`with Pooler(dsn, prepared, directory) as dsn:` a PgBouncer in transaction mode, run by the server's user. PGBOUNCER names the program."""
 
     def __init__(self, dsn: str, prepared: int, directory: Path) -> None:
         self.parts = dict(part.split("=") for part in dsn.split())
