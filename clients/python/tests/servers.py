@@ -67,7 +67,7 @@ class Served:
 
 
 class Pooler:
-    """`with Pooler(dsn, prepared, directory) as dsn:` a PgBouncer in transaction mode, run by the server's user. PGBOUNCER names the program."""
+    """A PgBouncer in transaction mode, run by the user of the server; its value is where to connect. PGBOUNCER names the program."""
 
     def __init__(self, dsn: str, prepared: int, directory: Path) -> None:
         self.parts = dict(part.split("=") for part in dsn.split())
