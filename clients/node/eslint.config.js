@@ -12,7 +12,7 @@ export default defineConfig(
     rules: {
       // Whatever a handler throws is handed on as it is.
       "@typescript-eslint/only-throw-error": ["error", { allowThrowingUnknown: true }],
-      "@typescript-eslint/prefer-promise-reject-errors": ["error", { allowThrowingUnknown: true }],
+      "@typescript-eslint/prefer-promise-reject-errors": ["error", { allowThrowingUnknown: true, allowThrowingAny: false }],
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
       // The type of a transaction is the caller's to name where no argument shows it.
       "@typescript-eslint/no-unnecessary-type-parameters": "off",

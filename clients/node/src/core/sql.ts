@@ -54,6 +54,5 @@ export function interval(milliseconds: number | undefined): string | null {
 
 /** JSON for a parameter that is cast to jsonb; undefined is NULL. */
 export function json(value: unknown): string | null {
-  const text: string | undefined = JSON.stringify(value);
-  return text ?? null;
+  return value === undefined ? null : JSON.stringify(value);
 }

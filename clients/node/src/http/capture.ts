@@ -146,7 +146,7 @@ export class Capture {
     }
     const callback = values.find((value) => typeof value === "function");
     if (callback !== undefined) {
-      process.nextTick(callback as () => void);
+      process.nextTick(callback);
     }
     this.#settle();
   }
@@ -182,7 +182,9 @@ export class Capture {
   /** Those that the handler has set; what was there before belongs to the exchange, and is set anew for a replay. */
   #headers(): Header[] {
     const response = this.#response;
-    return response.getRawHeaderNames().flatMap((name) => {
+    // Which keeps the spelling; @types/node knows it of requests only.
+    const names = (response as unknown as { getRawHeaderNames(): string[] }).getRawHeaderNames();
+    return names.flatMap((name) => {
       const value = response.getHeader(name);
       const before = this.#before.get(name.toLowerCase());
       return value === undefined || JSON.stringify(value) === JSON.stringify(before) ? [] : [value].flat().map((one): Header => [name, String(one)]);

@@ -86,6 +86,7 @@ async function answered(capture: Capture, patience: number, handler: (pass: Next
   let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<HttpAnswer>((resolve, reject) => {
+      const failed: (error: unknown) => void = reject;
       const answer = capture.begin(() => {
         // The work goes on. But some handlers wait for a client that has gone, and must not hold a transaction for ever.
         timer = setTimeout(() => {
@@ -93,7 +94,7 @@ async function answered(capture: Capture, patience: number, handler: (pass: Next
         }, patience);
       });
       const pass: Next = (error) => {
-        reject(error ?? new Passed());
+        failed(error ?? new Passed());
       };
       const done = (async () => await handler(pass))();
       done.catch(reject);
