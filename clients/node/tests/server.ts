@@ -49,7 +49,7 @@ export const viaPostgres: Driver<postgres.TransactionSql> = {
   name: "postgres",
   open: (max, port) => {
     // Names of columns as an application may have them, and types that it has chosen.
-    const sql = postgres({ max, transform: postgres.camel, onnotice: () => undefined, ...(port !== undefined && { host: "127.0.0.1", port }) });
+    const sql = postgres({ max, transform: postgres.camel, onnotice: () => undefined, prepare: port === undefined, ...(port !== undefined && { host: "127.0.0.1", port }) });
     after(() => sql.end({ timeout: 1 }));
     return fromPostgres(sql);
   },
@@ -118,7 +118,7 @@ export class Door {
       if (this.isBlack) {
         return;
       }
-      if (this.onCommit !== undefined && /[QP][^]{4}\0?commit\0/i.test(bytes.toString("latin1"))) {
+      if (this.onCommit !== undefined && /[QP][^]{4}[^\0]*\0?commit\0/i.test(bytes.toString("latin1"))) {
         if (this.onCommit === "before") {
           this.onCommit = undefined;
           end();

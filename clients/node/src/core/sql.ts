@@ -47,6 +47,10 @@ export const HTTP_CLAIM = `SELECT run::text, key, fence::text, outcome, status::
 export const HTTP_COMPLETE = `SELECT idempotent_http_complete(operation => $1::text, key => $2::text, status => $3::text::integer, headers => $4::text,
     body => $5::bytea, scope => $6::text, fence => $7::text::bigint)::text`;
 
+/** operation, key, status, headers, bytes, scope, fence. Of an answer that is sent before it is whole: in place of its body there is one that the operation does not
+ * admit, made in the server, so that a replay says that the body is gone. */
+export const HTTP_COMPLETE_UNKEPT = HTTP_COMPLETE.replace("$5::bytea", "convert_to(repeat(' ', $5::text::integer), 'UTF8')");
+
 /** Milliseconds as an interval. */
 export function interval(milliseconds: number | undefined): string | null {
   return milliseconds === undefined ? null : `${milliseconds} milliseconds`;

@@ -1,10 +1,10 @@
 /** One HTTP request under an idempotency key, whatever the framework: claim, handler, complete, COMMIT, and only then the first byte. */
-import { type Observe, parsed } from "../core/call.js";
+import { type Observe, parsed, resultOf } from "../core/call.js";
 import { refuseNested, within } from "../core/context.js";
 import type { Cell, Database, Isolation, Session } from "../core/database.js";
 import { LeaseLost, Unavailable, sqlstate } from "../core/errors.js";
 import { Busy, type Limits, persist } from "../core/retry.js";
-import { HTTP_CLAIM, HTTP_COMPLETE, interval } from "../core/sql.js";
+import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, REPLAY, interval } from "../core/sql.js";
 import { type Source, databaseOf } from "../drivers/pg.js";
 import { hold } from "../lease/hold.js";
 import { LEASE } from "../lease/lease.js";
@@ -28,7 +28,8 @@ export interface HttpOptions<Incoming> extends Limits {
   methods?: readonly string[];
   /** Bytes of a request's body that are read; a longer one is answered 413. 1 MiB unless given. */
   maxRequestBytes?: number;
-  /** Bytes of an answer that are kept back until COMMIT; a longer one is completed without its body and streamed. 1 MiB unless given. */
+  /** Bytes of an answer that are kept back until COMMIT; a longer one is completed without its body and streamed. The
+   * operation's `max_response_bytes` may not be larger. 1 MiB unless given. */
   maxResponseBytes?: number;
   /** False for an answer that is not to be stored: what the handler wrote is rolled back, and the next attempt runs. */
   store?: (answer: { status: number; headers: readonly Header[] }) => boolean;
@@ -142,10 +143,16 @@ class HttpCall<Incoming> {
 
   /** Whether the answer is stored; else the key is free again. */
   async complete(session: Session<unknown>, claimed: Claimed, answer: HttpAnswer): Promise<boolean> {
-    const rows = await session.query(HTTP_COMPLETE, [
-      this.operation, claimed.key, answer.status.toString(), JSON.stringify(answer.headers), answer.isWhole ? answer.body : null, this.scope, claimed.fence,
+    const { operation, scope, options } = this;
+    const body = answer.isWhole ? answer.body : ((options.maxResponseBytes ?? MEBIBYTE) + 1).toString();
+    const rows = await session.query(answer.isWhole ? HTTP_COMPLETE : HTTP_COMPLETE_UNKEPT, [
+      operation, claimed.key, answer.status.toString(), JSON.stringify(answer.headers), body, scope, claimed.fence,
     ]);
-    return rows[0]?.[0] === "true";
+    const isStored = rows[0]?.[0] === "true";
+    if (isStored && !answer.isWhole && !resultOf(await session.query(REPLAY, [operation, claimed.key, scope])).evicted) {
+      throw new Error("the operation's max_response_bytes is above the adapter's maxResponseBytes, so that blanks would be replayed: make them equal");
+    }
+    return isStored;
   }
 
   isKept(answer: HttpAnswer): boolean {
