@@ -49,7 +49,7 @@ for (const framework of ["express", "fastify", "hono", "fetch"]) {
       const { ready, stop } = keepRunning(framework, mode, port);
       try {
         await ready;
-        const run = promisify(execFile)("python3", [RUNNER, `http://127.0.0.1:${port}`, "--mode", mode], { maxBuffer: 1 << 24 });
+        const run = promisify(execFile)("python3", [RUNNER, `http://127.0.0.1:${port}`, "--mode", mode, "--without", "delete"], { maxBuffer: 1 << 24 });
         const { stdout } = await run.catch((error: unknown) => error as { stdout: string; stderr: string; code: number });
         assert.match(stdout, /\b0 failed/, stdout);
       } finally {

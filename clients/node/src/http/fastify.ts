@@ -131,9 +131,10 @@ class Kept<Outgoing extends FastifyReplyLike> {
       },
       sent: { get: () => passed !== undefined },
     }) as Outgoing;
-    const returned: unknown = await handler(own);
-    // As in Fastify, a handler that returns the reply will send later, or has.
-    if (returned === own || (returned === undefined && passed === undefined)) {
+    const given: unknown = handler(own);
+    const returned = given instanceof Promise ? ((await given) as unknown) : given;
+    // As in Fastify: a handler that returns the reply sends later, or has; so does one that is not asynchronous and returns nothing.
+    if (returned === own || (given === undefined && passed === undefined)) {
       await sent;
     }
     const { payload } = passed ?? { payload: returned };
