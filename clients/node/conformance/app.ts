@@ -21,7 +21,7 @@ const pool = new pg.Pool({ max: 10 });
 pool.on("error", () => undefined);
 // One of the frameworks goes by way of the other driver.
 const sql = framework === "fastify" ? postgres({ max: 10, onnotice: () => undefined }) : undefined;
-const database: Source<unknown> = sql === undefined ? (pool as unknown as Database<unknown>) : (fromPostgres(sql) as Database<unknown>);
+const database: Source<unknown> = sql === undefined ? (pool) : (fromPostgres(sql) as Database<unknown>);
 
 /** An answer of any route, for each framework to send. */
 interface Made {

@@ -27,7 +27,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
     });
     const second = await once(pool, { ...call, request: { currency: "EUR", amount: 25.0 } }, () => Promise.reject(new Error("ran again")));
     assert.deepEqual([first.replayed, second.replayed], [false, true]);
-    assert.deepEqual(first.answer as unknown, { payment: 7, at: "1970-01-01T00:00:00.000Z" });
+    assert.deepEqual(first.answer, { payment: 7, at: "1970-01-01T00:00:00.000Z" });
     assert.deepEqual(second.answer, first.answer);
     assert.equal(await effects(admin, key), 1);
   });
@@ -328,7 +328,7 @@ suite(viaPg);
 suite(viaPostgres);
 
 test("pg: whatever parsers an application has set", async () => {
-  const strange = poolOf({ types: { getTypeParser: () => () => { throw new Error("parsed"); } } as never });
+  const strange = poolOf({ types: { getTypeParser: () => () => { throw new Error("parsed"); } } });
   const call = { operation: "charge", key: randomUUID(), scope: null };
   await once(strange, call, () => Promise.resolve({ fine: 1 }));
   assert.deepEqual((await once(strange, call, () => Promise.resolve({ fine: 2 }))).answer, { fine: 1 });

@@ -38,24 +38,32 @@ class PostgresDatabase implements Database<TransactionSql> {
 
   async transaction<T>(work: (session: Session<TransactionSql>) => Promise<T>, isolation?: Isolation): Promise<T> {
     let isOpen = true;
+    let working: Promise<T> | undefined;
     // What the handler throws is the handler's, even if it looks like a lost connection to somewhere else.
-    let thrown: { error: unknown } | undefined;
+    let thrown: unknown;
     try {
       // In an object, because an array would be taken for statements to wait for.
-      const { result } = (await this.#sql.begin(isolation === undefined ? "" : `isolation level ${isolation}`, async (own) => {
+      const { result } = (await this.#sql.begin<{ result: T }>(isolation === undefined ? "" : `isolation level ${isolation}`, async (own) => {
         const tx = guarded(own, () => isOpen);
+        working = work({ tx, query: (text, parameters) => query(tx, text, parameters) });
+        let result: T;
         try {
-          return { result: await work({ tx, query: (text, parameters) => query(own, text, parameters) }) };
+          result = await working;
         } catch (error) {
-          thrown = { error };
+          thrown = error;
+          if (isOver(error) || !isOpen) {
+            return await onClose();
+          }
           throw error;
-        } finally {
-          isOpen = false;
         }
+        return isOpen ? { result } : await onClose();
       })) as { result: T };
       return result;
     } catch (error) {
-      throw isLost(error) && !(thrown?.error === error && !isOfConnection(error)) ? new ConnectionLost(error) : error;
+      isOpen = false;
+      // It may still be at work when the connection breaks; two runs of a handler do not overlap.
+      await working?.catch(() => undefined);
+      throw isLost(error) && (error !== thrown || isOver(error)) ? new ConnectionLost(error) : error;
     } finally {
       isOpen = false;
     }
@@ -76,7 +84,18 @@ class PostgresDatabase implements Database<TransactionSql> {
   }
 }
 
-/** The driver's own words for a connection that is gone, which no other library uses. */
-function isOfConnection(error: unknown): boolean {
-  return String((error as { code?: unknown }).code).startsWith("CONNECTION_");
+/** Whether the connection is gone, or about to go: the driver's own words for that or a last error of the server, also where a layer above has wrapped them. */
+function isOver(error: unknown): boolean {
+  for (let found = error, depth = 0; found instanceof Error && depth < 8; found = found.cause, depth += 1) {
+    const { code, severity } = found as { code?: unknown; severity?: unknown };
+    if (severity === "FATAL" || severity === "PANIC" || String(code).startsWith("CONNECTION_")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** Never: `begin` ends by itself when the connection closes. Before that it would write COMMIT or ROLLBACK to the closed connection, and the driver ends the process then. */
+function onClose(): Promise<never> {
+  return new Promise(() => undefined);
 }

@@ -18,9 +18,9 @@ export interface Lease {
   /** What an earlier holder left with `save`. */
   readonly checkpoint: unknown;
   /** The key for a call to another system: the same in every attempt. */
-  derive(label: string): Promise<string>;
+  readonly derive: (label: string) => Promise<string>;
   /** Leaves a note for the attempt that would take over. */
-  save(checkpoint: unknown): Promise<void>;
+  readonly save: (checkpoint: unknown) => Promise<void>;
 }
 
 export interface Held {
