@@ -57,7 +57,7 @@ class PostgresDatabase implements Database<TransactionSql> {
           throw error;
         }
         return isOpen ? { result } : await onClose();
-      })) as { result: T };
+      }));
       return result;
     } catch (error) {
       isOpen = false;

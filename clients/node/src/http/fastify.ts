@@ -12,7 +12,7 @@ export interface FastifyRequestLike {
   originalUrl: string;
   headers: Record<string, string | string[] | undefined>;
   body: unknown;
-  raw: { headersDistinct: NodeJS.Dict<string[]> };
+  raw: { headersDistinct?: NodeJS.Dict<string[]> };
   /** Where a plugin has kept the body's bytes. */
   rawBody?: unknown;
 }
@@ -39,7 +39,7 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
   handler: (request: Incoming, reply: Outgoing) => unknown,
 ): (request: Incoming, reply: Outgoing) => Promise<unknown> {
   return async (request, reply) => {
-    const keys = request.raw.headersDistinct["idempotency-key"] ?? [];
+    const keys = keysOf(request);
     if (!applies(options, request.method, keys)) {
       return await handler(request, reply);
     }
@@ -68,6 +68,11 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
       throw error;
     }
   };
+}
+
+/** What `inject` makes up for a request knows no header apart. */
+function keysOf({ raw, headers }: FastifyRequestLike): string[] {
+  return raw.headersDistinct === undefined ? [headers["idempotency-key"] ?? []].flat() : (raw.headersDistinct["idempotency-key"] ?? []);
 }
 
 function payloadOf({ body, rest }: Made): unknown {
