@@ -4,10 +4,10 @@ import subprocess
 
 import pytest
 
-import node
+import node_client as node
 from common import Failure, say
 from server import PRELOADED
-from suites import Stream, TEST, indent
+from suites import TEST, Stream, indent
 
 SETTINGS = PRELOADED
 
@@ -41,7 +41,7 @@ def test_node(report, server, client, wanted):
     # node/FILE::TEST is one test, node/FILE all of a file.
     chosen = {name.partition("::")[0] for name in wanted}
     files = [file for file in files if not chosen or file.name.partition(".")[0] in chosen]
-    command = [node.node(), "--test", "--test-concurrency=2", f"--test-reporter={client / 'tests' / 'reporter.js'}", *files]
+    command = [node.node(), "--test", "--test-concurrency=4", f"--test-reporter={client / 'tests' / 'reporter.js'}", *files]
     failed = 0
     with Stream(command, node.node_env(server.env()), client) as lines:
         for line in lines:
