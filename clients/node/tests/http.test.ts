@@ -263,7 +263,7 @@ test("express: a lease that is lost while the handler runs aborts its signal, an
   let wasAborted = false;
   const port = await served(async (_, response) => {
     const lease = currentLease();
-    await admin.query("SELECT idempotent_forget('api', $1)", [key]);
+    await admin.query("SELECT idempotent_forget_all('api')");
     await until("the signal is aborted", () => lease?.signal.aborted === true);
     wasAborted = true;
     response.end("must not be stored");

@@ -110,7 +110,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
   named("when the lease is lost the signal is aborted, and nothing is stored", async ({ pool, key, call }) => {
     let reason: unknown;
     await assert.rejects(withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
-      await admin.query("SELECT idempotent_forget('card', $1)", [key]);
+      await admin.query("SELECT idempotent_forget_all('card')");
       await aborted(signal);
       reason = signal.reason;
       return "must not be stored";
@@ -119,9 +119,9 @@ function suite<Tx>(driver: Driver<Tx>): void {
     assert.equal((await replayed(key)).outcome, "absent");
   });
 
-  named("a handler that stops because of the signal ends with the lost lease, too", async ({ pool, key, call }) => {
+  named("a handler that stops because of the signal ends with the lost lease, too", async ({ pool, call }) => {
     await assert.rejects(withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
-      await admin.query("SELECT idempotent_forget('card', $1)", [key]);
+      await admin.query("SELECT idempotent_forget_all('card')");
       await aborted(signal);
       throw new Error("stopped");
     }), (error) => error instanceof LeaseLost && error.sqlstate === "ID003");
@@ -129,7 +129,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
 
   named("a lease that was taken over between two heartbeats is not completed", async ({ pool, key, call }) => {
     await assert.rejects(withLease(pool, call, async () => {
-      await admin.query("SELECT idempotent_forget('card', $1)", [key]);
+      await admin.query("SELECT idempotent_forget_all('card')");
       await admin.query("SELECT idempotent_claim('card', $1, lease => '1 minute')", [key]);
       return "must not be stored";
     }), LeaseLost);
