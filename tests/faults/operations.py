@@ -25,7 +25,7 @@ FAULTS = [
           ("Policy::check_scope", "if !self.scope_required || !scope.is_empty() {", "if !self.scope_required || scope.is_empty() {"),
           "domain regress/replay isolation/settings"),
     fault("role-not-checked", "An operation with a role is for its members alone",
-          ("check_role", "    if operations::is_member(role) {\n", "    if true || operations::is_member(role) {\n"),
+          ("check_member", "    if operations::is_member(role) {\n", "    if true || operations::is_member(role) {\n"),
           "regress/security"),
     fault("execute-not-checked", "Handlers run with the caller's rights",
           ("Handler::look_up", "            check_execute(function)?;\n", ""),
