@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from common import Failure, cache_dir, locked, step
+from common import cache_dir, locked, step
 from debian import Apt
 
 OLDEST = 17
@@ -21,8 +21,7 @@ def java():
     found = shutil.which("java")
     if found and version(found) >= OLDEST:
         return Path(found)
-    home, = unpacked("java", *JRE).glob("usr/lib/jvm/java-*-openjdk-*")
-    return home / "bin" / "java"
+    return next(unpacked("java", *JRE).glob("usr/lib/jvm/*/bin/java"))
 
 
 def version(program):
@@ -52,10 +51,14 @@ def fetch(home, release, packages):
         fresh.mkdir()
         Apt(suite=release).programs(packages, fresh)
         for link in fresh.rglob("*"):
-            if link.is_symlink() and os.readlink(link).startswith("/"):
-                there = os.path.relpath(str(fresh) + os.readlink(link), str(link.parent))
-                link.unlink()
-                link.symlink_to(there)
-        if not any(fresh.iterdir()):
-            raise Failure(f"Debian's {release} has no {', '.join(packages)}")
+            if link.is_symlink():
+                keep_within(fresh, link)
         fresh.rename(home)  # complete or absent, never half
+
+
+def keep_within(root, link):
+    """Debian's own links are absolute: to where a package would be installed."""
+    target = os.readlink(link)
+    if target.startswith("/"):
+        link.unlink()
+        link.symlink_to(os.path.relpath(f"{root}{target}", link.parent))

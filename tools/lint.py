@@ -11,20 +11,23 @@ import tempfile
 from pathlib import Path
 
 from build import build_env, install_script
-from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, run, run_main, say, step
+from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, run, run_main, say, step, target_dir
 from postgres import main_prefix
 
 EXCEPTIONS = ROOT / "tools" / "pgspot.exceptions"
 # What pgspot calls a finding: "PS017: Unqualified object reference: text in ... at line 5".
 FINDING = re.compile(r"^PS\d+: .*")
 PLACE = re.compile(r"( in .*)? at line \d+$")
+# A workspace of its own: what it is linked with is in no one's database.
+DRIVERS = ROOT / "tests" / "drivers" / "rust"
 ADVISORIES_TIMEOUT = 180  # seconds to fetch the database
 PROGRAMS = ("rules", "domain", "client", "history", "fuzz", "rivals")
 
 
 def rustfmt():
-    if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(ROOT)).returncode != 0:
-        raise Failure("not formatted as rustfmt does: cargo fmt --all")
+    for workspace in (ROOT, DRIVERS):
+        if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(workspace)).returncode != 0:
+            raise Failure(f"not formatted as rustfmt does: cd {workspace} && cargo fmt --all")
 
 
 def clippy(major, *arguments):
@@ -88,6 +91,8 @@ def checks():
         yield f"clippy: Postgres {major}", lambda: clippy(major, "--no-default-features", "--features", f"pg{major}", "--lib")
     yield "clippy: test functions", lambda: clippy(MAIN_MAJOR, "--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib")
     yield "clippy: the rules and the client programs", lambda: clippy(MAIN_MAJOR, *(word for name in PROGRAMS for word in ("-p", name)), "--all-targets")
+    yield "clippy: the programs for the drivers", lambda: run(["cargo", "clippy", "--locked", "--target-dir", target_dir() / "drivers", "--all-targets",
+                                                               "--", "-D", "warnings"], cwd=str(DRIVERS))
 
 
 def main():

@@ -30,6 +30,11 @@ def numbers(call):
     return [int(number) for number in re.findall(r"\$(\d+)", call["sql"])]
 
 
+def casts(text):
+    """Each with whether it is one of a parameter."""
+    return {(bool(of), cast) for of, cast in re.findall(r"(\$\d+)?((?:::[\w.]+(?:\[\])?)+)", text)}
+
+
 def arguments(call, names):
     """The arguments of its function that a call passes: the first ones by position, others by name."""
     inside = re.search(rf"\b{call['function']}\((.*)\)", call["sql"])

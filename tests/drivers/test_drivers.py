@@ -75,4 +75,9 @@ def test_parameters_are_in_order():
     assert [call["sql"] for call in CALLS if agree.numbers(call) != list(range(1, len(call["with"]) + 1))] == []
 
 
+def test_casts_are_documented():
+    documented = agree.casts((ROOT / "docs" / "drivers.md").read_text(encoding="utf-8"))
+    assert [call["sql"] for call in CALLS if not agree.casts(call["sql"]) <= documented] == []
+
+
 from afterwards import test_server_logs_hold_nothing_harmful, test_tables_and_indexes_are_intact  # noqa: E402, F401 (the last)

@@ -43,15 +43,25 @@ impl Saved {
     }
 
     fn list<T>(&self, given: &Value, one: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-        given.as_array().map(|items| items.iter().map(|item| one(self.filled(item)).expect("a list has no nulls")).collect())
+        given.as_array().map(|items| {
+            items.iter().map(|item| one(self.filled(item)).expect("a list has no nulls")).collect()
+        })
     }
 
     pub fn parameters(&self, call: &Value) -> Vec<Parameter> {
-        call["with"].as_array().expect("with is a list").iter().map(|argument| self.parameter(argument)).collect()
+        call["with"]
+            .as_array()
+            .expect("with is a list")
+            .iter()
+            .map(|argument| self.parameter(argument))
+            .collect()
     }
 
     fn parameter(&self, argument: &Value) -> Parameter {
-        let (kind, given) = argument.as_object().and_then(|object| object.iter().next()).expect("a parameter has a kind");
+        let (kind, given) = argument
+            .as_object()
+            .and_then(|object| object.iter().next())
+            .expect("a parameter has a kind");
         let given = self.filled(given);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let uuid = |value: &Value| value.as_str().map(|text| text.parse().expect("a UUID"));
@@ -63,7 +73,9 @@ impl Saved {
             "seconds" => Parameter::Seconds(given.as_f64()),
             "boolean" => Parameter::Boolean(given.as_bool()),
             "uuid" => Parameter::Uuid(uuid(given)),
-            "timestamp" => Parameter::Timestamp(given.as_str().map(|text| if text == "now" { Utc::now() } else { text.parse().expect("a date") })),
+            "timestamp" => Parameter::Timestamp(given.as_str().map(|text| {
+                if text == "now" { Utc::now() } else { text.parse().expect("a date") }
+            })),
             "bytes" => Parameter::Bytes(given.as_str().map(bytes)),
             "texts" => Parameter::Texts(self.list(given, text)),
             "bigints" => Parameter::Bigints(self.list(given, Value::as_i64)),
@@ -74,7 +86,10 @@ impl Saved {
 }
 
 fn bytes(digits: &str) -> Vec<u8> {
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits")).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
 }
 
 pub fn hexadecimal(bytes: &[u8]) -> String {
@@ -107,7 +122,8 @@ impl Answers {
 
     /// Says so, and whether the transaction failed.
     pub fn say(self, failed: Option<(Option<String>, String)>) {
-        let (sqlstate, message) = failed.map_or((None, None), |(sqlstate, message)| (sqlstate, Some(message)));
+        let (sqlstate, message) =
+            failed.map_or((None, None), |(sqlstate, message)| (sqlstate, Some(message)));
         println!("{}", json!({"answers": self.0, "failed": message, "sqlstate": sqlstate}));
     }
 }

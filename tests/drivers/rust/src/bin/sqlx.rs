@@ -16,14 +16,21 @@ fn cell(row: &PgRow, at: usize) -> Result<Value, Error> {
         "FLOAT8" => json!(row.try_get::<Option<f64>, _>(at)?),
         "JSONB" => json!(row.try_get::<Option<Value>, _>(at)?),
         "UUID" => json!(row.try_get::<Option<Uuid>, _>(at)?.map(|uuid| uuid.to_string())),
-        "TIMESTAMPTZ" => json!(row.try_get::<Option<DateTime<Utc>>, _>(at)?.map(|time| time.to_string())),
+        "TIMESTAMPTZ" => {
+            json!(row.try_get::<Option<DateTime<Utc>>, _>(at)?.map(|time| time.to_string()))
+        }
         "BYTEA" => json!(row.try_get::<Option<&[u8]>, _>(at)?.map(hexadecimal)),
         "TEXT[]" => json!(row.try_get::<Option<Vec<String>>, _>(at)?),
         _ => json!(row.try_get::<Option<&str>, _>(at)?),
     })
 }
 
-async fn play(connection: &mut PgConnection, transaction: &Value, saved: &mut Saved, answers: &mut Answers) -> Result<(), Error> {
+async fn play(
+    connection: &mut PgConnection,
+    transaction: &Value,
+    saved: &mut Saved,
+    answers: &mut Answers,
+) -> Result<(), Error> {
     for call in calls(transaction) {
         let mut query = sqlx::query(AssertSqlSafe(sql(call)));
         for parameter in saved.parameters(call) {
@@ -43,13 +50,21 @@ async fn play(connection: &mut PgConnection, transaction: &Value, saved: &mut Sa
             };
         }
         let rows = query.fetch_all(&mut *connection).await?;
-        let cells = rows.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect()).collect::<Result<Vec<_>, _>>()?;
+        let cells = rows
+            .iter()
+            .map(|row| (0..row.len()).map(|at| cell(row, at)).collect())
+            .collect::<Result<Vec<_>, _>>()?;
         answers.told(saved, call, cells);
     }
     Ok(())
 }
 
-async fn within(connection: &mut PgConnection, transaction: &Value, saved: &mut Saved, answers: &mut Answers) -> Result<(), Error> {
+async fn within(
+    connection: &mut PgConnection,
+    transaction: &Value,
+    saved: &mut Saved,
+    answers: &mut Answers,
+) -> Result<(), Error> {
     if transaction["alone"].is_string() {
         return play(connection, transaction, saved, answers).await;
     }
@@ -67,7 +82,10 @@ async fn main() {
         let mut answers = Answers::default();
         let done = within(&mut connection, &transaction, &mut saved, &mut answers).await;
         answers.say(done.err().map(|error| {
-            let sqlstate = error.as_database_error().and_then(|found| found.code()).map(|code| code.into_owned());
+            let sqlstate = error
+                .as_database_error()
+                .and_then(|found| found.code())
+                .map(|code| code.into_owned());
             (sqlstate, error.to_string())
         }));
     }

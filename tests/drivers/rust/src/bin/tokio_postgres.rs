@@ -35,24 +35,40 @@ fn cell(row: &Row, at: usize) -> Result<Value, Error> {
         Type::FLOAT8 => json!(row.try_get::<_, Option<f64>>(at)?),
         Type::JSONB => json!(row.try_get::<_, Option<Value>>(at)?),
         Type::UUID => json!(row.try_get::<_, Option<Uuid>>(at)?.map(|uuid| uuid.to_string())),
-        Type::TIMESTAMPTZ => json!(row.try_get::<_, Option<DateTime<Utc>>>(at)?.map(|time| time.to_string())),
+        Type::TIMESTAMPTZ => {
+            json!(row.try_get::<_, Option<DateTime<Utc>>>(at)?.map(|time| time.to_string()))
+        }
         Type::BYTEA => json!(row.try_get::<_, Option<&[u8]>>(at)?.map(hexadecimal)),
         Type::TEXT_ARRAY => json!(row.try_get::<_, Option<Vec<String>>>(at)?),
         _ => json!(row.try_get::<_, Option<&str>>(at)?),
     })
 }
 
-async fn play(client: &impl GenericClient, transaction: &Value, saved: &mut Saved, answers: &mut Answers) -> Result<(), Error> {
+async fn play(
+    client: &impl GenericClient,
+    transaction: &Value,
+    saved: &mut Saved,
+    answers: &mut Answers,
+) -> Result<(), Error> {
     for call in calls(transaction) {
         let parameters = saved.parameters(call);
-        let rows = client.query(sql(call), &parameters.iter().map(passed).collect::<Vec<_>>()).await?;
-        let cells = rows.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect()).collect::<Result<Vec<_>, _>>()?;
+        let rows =
+            client.query(sql(call), &parameters.iter().map(passed).collect::<Vec<_>>()).await?;
+        let cells = rows
+            .iter()
+            .map(|row| (0..row.len()).map(|at| cell(row, at)).collect())
+            .collect::<Result<Vec<_>, _>>()?;
         answers.told(saved, call, cells);
     }
     Ok(())
 }
 
-async fn within(client: &mut Client, transaction: &Value, saved: &mut Saved, answers: &mut Answers) -> Result<(), Error> {
+async fn within(
+    client: &mut Client,
+    transaction: &Value,
+    saved: &mut Saved,
+    answers: &mut Answers,
+) -> Result<(), Error> {
     if transaction["alone"].is_string() {
         return play(client, transaction, saved, answers).await;
     }
@@ -65,14 +81,22 @@ async fn within(client: &mut Client, transaction: &Value, saved: &mut Saved, ans
 async fn main() {
     let told = |name| var(name).expect("the environment names the server");
     let mut config = Config::new();
-    config.host(told("PGHOST")).port(told("PGPORT").parse().expect("a port")).user(told("PGUSER")).dbname(told("PGDATABASE"));
+    config
+        .host(told("PGHOST"))
+        .port(told("PGPORT").parse().expect("a port"))
+        .user(told("PGUSER"))
+        .dbname(told("PGDATABASE"));
     let (mut client, connection) = config.connect(NoTls).await.expect("the server answers");
     let talking = tokio::spawn(connection);
     let mut saved = Saved::default();
     for transaction in transactions() {
         let mut answers = Answers::default();
         let done = within(&mut client, &transaction, &mut saved, &mut answers).await;
-        answers.say(done.err().map(|error| (error.code().map(|code| code.code().to_owned()), format!("{error:?}"))));
+        answers.say(
+            done.err().map(|error| {
+                (error.code().map(|code| code.code().to_owned()), format!("{error:?}"))
+            }),
+        );
     }
     drop(client);
     talking.await.expect("the connection does not panic").expect("the connection ends well");
