@@ -1,4 +1,5 @@
-"""`make lint`: rustfmt, clippy on every major, pgspot for the SQL scripts, cargo-deny for the crates; any warning is an error.
+"""`make lint`: rustfmt, clippy on every major, pgspot for the SQL scripts, cargo-deny for the crates, hadolint for the
+Containerfile; any warning is an error.
 
 It runs with the packages of requirements/lint.txt.
 """
@@ -80,8 +81,13 @@ def advisories():
     return True
 
 
+def hadolint():
+    run([Path(sys.executable).with_name("hadolint"), "--no-color", "packaging/Containerfile"])
+
+
 def checks():
     yield "pgspot: the SQL scripts", pgspot
+    yield "hadolint: the Containerfile", hadolint
     yield "cargo-deny: licences, sources and versions of crates", lambda: cargo_deny("check", "licenses", "bans", "sources")
     yield "cargo-deny: advisories", advisories
     for major in MAJORS:

@@ -5,9 +5,7 @@ An ```sql block that is followed by a ```text block must print just that. The SQ
 each page, in order; the statements in its ```python blocks are prepared there.
 """
 
-import difflib
 import re
-import subprocess
 
 import pytest
 
@@ -17,6 +15,7 @@ from places import PLACES, exists
 from reference import check_functions, check_settings
 from server import PRELOADED
 from source import check_source
+from transcripts import BLOCK, Psql, played
 
 SETTINGS = PRELOADED
 README = ROOT / "README.md"
@@ -25,48 +24,8 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 DATABASE = "idempotent_readme"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-QUOTED = re.compile(r"^> ?", re.M)
-# A statement in Python: one string, with %s where the driver puts a parameter.
-STATEMENT = re.compile(r'"((?:SELECT|INSERT|UPDATE|DELETE)\b[^"]*)"')
 # `client/FILE::FUNCTION`; in the tables of promises a kind that is not known is a test that is not there.
 TEST = re.compile(r"`([a-z_]+)/([a-z0-9_/-]+)(?:::([\w:]+))?`")
-
-
-class Psql:
-    """psql on a server; for documents with nothing but its own settings."""
-
-    def __init__(self, server):
-        self.command, self.env = [str(server.prefix / "bin" / "psql"), "-X", "-P", "pager=off"], server.env()
-
-    def __call__(self, sql, database, *options):
-        done = subprocess.run([*self.command, *options, "-d", database], env=self.env, input=sql, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True)
-        return [re.sub(r"^psql:<stdin>:\d+: ", "", line.rstrip()) for line in done.stdout.strip("\n").splitlines()]
-
-    def query(self, sql, database):
-        """Rows of columns."""
-        return [line.split("|") for line in self(sql, database, "-A", "-t", "-q")]
-
-
-def transcripts(text):
-    """(language, SQL, what it prints or None) of each ```sql and ```python block, also within a quotation."""
-    blocks = [(match.group(1), match.group(2)) for match in BLOCK.finditer(QUOTED.sub("", text))]
-    for (language, body), (following, output) in zip(blocks, blocks[1:] + [("", "")]):
-        if language == "sql":
-            yield language, body, output if following == "text" else None
-        elif language == "python":
-            yield language, prepared(body), None
-
-
-def prepared(program):
-    """The statements of a program, each to be prepared: whether the server understands it."""
-    found = []
-    for number, statement in enumerate(STATEMENT.findall(program)):
-        parts = statement.split("%s")
-        numbered = "".join(part + f"${at}" for at, part in enumerate(parts[:-1], 1)) + parts[-1]
-        found.append(f"PREPARE statement_{number} AS {numbered};\nDEALLOCATE statement_{number};")
-    return "\n".join(found)
 
 
 def check_transcripts(page, psql):
@@ -77,17 +36,7 @@ def check_transcripts(page, psql):
     before = psql.query(roles, "postgres")
     results = []
     try:
-        for language, sql, expected in transcripts(text):
-            printed = psql(sql, DATABASE)
-            if expected is None:
-                good = bool(sql) and not any(line.startswith(("ERROR", "FATAL")) for line in printed)
-                difference = printed
-            else:
-                wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
-                difference = list(difflib.unified_diff(wanted, printed, page.name, "psql", lineterm="", n=1))
-                good = not difference
-            first = sql.strip().splitlines()[0] if sql.strip() else f"a {language} block without a statement"
-            results.append((good, "runs" if expected is None else "prints", f"{page.name}: {first}", difference))
+        results += played(page.name, text, lambda sql: psql(sql, DATABASE))
         if page == REFERENCE:
             results += check_functions(text, lambda sql: psql.query(sql, DATABASE))
             results += check_settings(text, lambda sql: psql.query(sql, DATABASE))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import logs
 from common import ROOT, cache_dir, locked, say, step
-from debian import Apt
+from debian import TRIPLET, Apt
 from server import PRELOADED, Server
 from suites import indent
 
@@ -53,7 +53,7 @@ def command_and_libraries(prefix):
     if given:
         return given, str(prefix / "lib")
     directory = home()
-    return str(directory / "usr" / "bin" / "sqlsmith"), f"{prefix / 'lib'}:{directory / 'usr' / 'lib' / 'x86_64-linux-gnu'}"
+    return str(directory / "usr" / "bin" / "sqlsmith"), f"{prefix / 'lib'}:{directory / 'usr' / 'lib' / TRIPLET}"
 
 
 def calls_of(server):
