@@ -11,6 +11,7 @@ import pytest
 
 from common import ROOT
 from links import check_links
+from monitoring import check_kit
 from places import PLACES, exists
 from reference import check_functions, check_settings
 from server import PRELOADED
@@ -105,6 +106,24 @@ def test_problems_are_explained():
     anchors = set(re.findall(r'\("\w+", \d{3}, "([a-z-]+)"\)', table))
     headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "http.md").read_text(), re.M)
     assert len(anchors) > 5 and anchors <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.reports
+def test_monitoring_kit(report, server):
+    """Every query, as a member of pg_monitor."""
+    server.must("DROP DATABASE IF EXISTS monitored")
+    server.must("CREATE DATABASE monitored")
+    server.must("CREATE EXTENSION pg_idempotent; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; SELECT idempotent_claim('charge', 'k', lease => '1 minute')", "monitored")
+
+    def ask(sql):
+        code, out, error = server.psql(f"SET SESSION AUTHORIZATION watcher;\n\\pset tuples_only off\n{sql}", "monitored")
+        lines = out.splitlines()
+        return (lines[0].split("|") if code == 0 and len(lines) > 2 else []), error or ("" if len(lines) > 2 else "no row")
+    try:
+        tell(report, check_kit(ROOT, ask))
+    finally:
+        server.must("DROP DATABASE monitored WITH (FORCE)")
+        server.must("DROP ROLE watcher")
 
 
 def test_guarantees_name_tests(major):

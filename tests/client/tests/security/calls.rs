@@ -46,6 +46,7 @@ const CALLS: &[Call] = &[
     call("idempotent_grant", &[("role", "'nothing'")]),
     call("idempotent_revoke", &[("role", "'caller'")]),
     call("idempotent_stats_reset", &[]),
+    call("idempotent_doctor", &[]),
     call("counters", &[]),
     call("library", &[]),
     call("samples", &[]),
