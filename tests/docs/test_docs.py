@@ -6,6 +6,7 @@ each page, in order; the statements in its ```python blocks are prepared there.
 """
 
 import re
+import subprocess
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_problems_are_explained():
     anchors = set(re.findall(r'\("\w+", \d{3}, "([a-z-]+)"\)', table))
     headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "http.md").read_text(), re.M)
     assert len(anchors) > 5 and anchors <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_health_check(server):
+    """The line for the shell, in a database called shop: all is well, something is wrong, there is no database."""
+    line, = re.findall(r"^found=.*idempotent_doctor.*$", (ROOT / "docs" / "operating.md").read_text(), re.M)
+
+    def check():
+        done = subprocess.run(["sh", "-c", line], env=server.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        return done.returncode, done.stdout.strip().partition("|")[0]
+    server.must("CREATE DATABASE shop")
+    try:
+        server.must("CREATE EXTENSION pg_idempotent", "shop")
+        assert check() == (0, "")
+        server.must("CREATE INDEX ON idempotent.record (key)", "shop")
+        assert check() == (1, "foreign_index")
+    finally:
+        server.must("DROP DATABASE shop WITH (FORCE)")
+    assert check() == (2, "")
 
 
 @pytest.mark.reports

@@ -141,6 +141,8 @@ def replaced(root, load, replace):
 def replaced_under_load(root, made, tarball, settings, log):
     """No call fails and no process crashes, neither those that have the library loaded nor those that are about to load it."""
     with running(root, settings, log) as server:
+        unloaded = server.must("SELECT count(*) FROM idempotent_doctor() WHERE problem = 'not_preloaded'")
+        assert unloaded == ("0\n" if settings else "1\n")
         with Load(server, reconnect=not settings) as load:
             for _ in range(REPLACEMENTS):
                 replaced(root, load, lambda: root.dpkg("-i", made["following"]))
