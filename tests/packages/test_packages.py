@@ -167,7 +167,7 @@ def test_replaced_while_sessions_load_it(root, made, tarball, major):
 
 def test_tarball_is_for_one_major(root, tarball, tmp_path):
     pg_config = tmp_path / "pg_config"
-    pg_config.write_text("#!/bin/sh\necho PostgreSQL 14.1\n")
+    pg_config.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo PostgreSQL 14.1\n")
     pg_config.chmod(0o755)
     done = subprocess.run(["sh", str(tarball / "install.sh"), str(pg_config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 1 and "is of Postgres 14" in done.stderr and done.stdout == ""
