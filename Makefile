@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults install package start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
+	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
@@ -55,6 +56,12 @@ start: python
 
 stop: python
 	@$(PYTHON) tools/play.py stop
+
+checkout: python
+	@PORT="$(PORT)" $(PYTHON) tools/shop.py open
+
+checkout-picture: python
+	@$(PYTHON) tools/shop.py picture
 
 bench: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py
