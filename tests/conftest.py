@@ -19,8 +19,8 @@ from server import Server
 from suites import Regress
 
 # In the order in which they run.
-LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "http", "python", "node", "checkout", "demo",
-          "speed")
+LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "http", "python", "node",
+          "rust_client", "checkout", "demo", "speed")
 # Where Postgres checks itself (`make test-cassert`): what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 ON_ALL_MAJORS = ("pg_test", "regress", "upgrade")
@@ -34,6 +34,7 @@ def chosen(variable, known):
     found = {}
     for word in os.environ.get(variable, "").replace(",", " ").split():
         name, _, part = word.partition("/")
+        name = name.replace("-", "_")
         if name not in known:
             raise pytest.UsageError(f"{variable}={word}: known are {' '.join(known)}")
         found.setdefault(name, []).append(part)

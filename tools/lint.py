@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import rust_client
 from build import build_env, install_script
 from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, run, run_main, say, step
 from postgres import main_prefix
@@ -25,6 +26,7 @@ PROGRAMS = ("rules", "domain", "client", "history", "fuzz", "rivals")
 def rustfmt():
     if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(ROOT)).returncode != 0:
         raise Failure("not formatted as rustfmt does: cargo fmt --all")
+    rust_client.rustfmt()
 
 
 def clippy(major, *arguments):
@@ -87,6 +89,10 @@ def checks():
     for major in MAJORS:
         yield f"clippy: Postgres {major}", lambda: clippy(major, "--no-default-features", "--features", f"pg{major}", "--lib")
     yield "clippy: test functions", lambda: clippy(MAIN_MAJOR, "--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib")
+    yield "cargo-deny: licences, sources and versions of the crates of the client for Rust", lambda: cargo_deny(
+        *rust_client.MANIFEST, "check", "--allow", "license-not-encountered", "--allow", "license-exception-not-encountered", "licenses", "bans", "sources")
+    yield "clippy: the client for Rust", rust_client.clippy
+    yield "rustdoc: the client for Rust", rust_client.rustdoc
     yield "clippy: the rules and the client programs", lambda: clippy(MAIN_MAJOR, *(word for name in PROGRAMS for word in ("-p", name)), "--all-targets")
 
 
