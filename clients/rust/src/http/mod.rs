@@ -3,6 +3,7 @@
 mod body;
 mod claim;
 mod exchange;
+mod handler;
 mod problem;
 
 use std::{
@@ -26,7 +27,7 @@ use crate::core::{
     retry::Limits,
 };
 pub use body::AnswerBody;
-pub use exchange::with_error;
+pub use handler::with_error;
 
 /// The header of the key.
 pub const HEADER: &str = "idempotency-key";
