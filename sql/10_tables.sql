@@ -20,7 +20,9 @@ CREATE TABLE idempotent.operation (
     after_reset         text NOT NULL DEFAULT 'unknown',
     mode                text NOT NULL DEFAULT 'enforce',
     key_dates           text NOT NULL DEFAULT 'use',
-    role                regrole,
+    role                text COLLATE "C",
+    max_lease           interval,
+    max_retention       interval,
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
@@ -36,7 +38,7 @@ COMMENT ON COLUMN idempotent.operation.response_retention IS 'how long the body 
 COMMENT ON COLUMN idempotent.operation.lease IS 'default lease of a claim; null: claims are held by the transaction';
 COMMENT ON COLUMN idempotent.operation.wait IS 'how long a claim waits for the holder; null: idempotent.default_wait';
 COMMENT ON COLUMN idempotent.operation.durability IS 'where records live: unlogged (emptied by a crash) or logged';
-COMMENT ON COLUMN idempotent.operation.on_lapse IS 'what a lapsed lease leads to: retry (the next caller takes over) or unknown';
+COMMENT ON COLUMN idempotent.operation.on_lapse IS 'what a lapsed lease leads to, if it was granted so: retry (the next caller takes over) or unknown';
 COMMENT ON COLUMN idempotent.operation.max_response_bytes IS 'a larger answer is recorded without its body';
 COMMENT ON COLUMN idempotent.operation.scope_required IS 'refuse calls without a scope';
 COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers, with * for every element of an array; a change makes the keys already stored answer mismatch';
@@ -44,7 +46,9 @@ COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes o
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
-COMMENT ON COLUMN idempotent.operation.role IS 'only members of this role may use the operation; null: every caller with EXECUTE';
+COMMENT ON COLUMN idempotent.operation.role IS 'the name of a role: only its members may use the operation, and nobody where it is missing; null: every caller with EXECUTE';
+COMMENT ON COLUMN idempotent.operation.max_lease IS 'the longest lease that a caller may ask for; null: any';
+COMMENT ON COLUMN idempotent.operation.max_retention IS 'the longest retention that a caller may ask for; null: any';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
 -- left out of the row (src/store/insert.rs).
@@ -79,7 +83,7 @@ COMMENT ON TABLE idempotent.record IS 'records of operations with durability unl
 COMMENT ON INDEX idempotent.record_sweep_at_idx IS 'what the sweeper has to look at next';
 COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key';
 COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the canonical request; null: no request was given';
-COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent';
+COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent; infinity for a lease: once it has lapsed, it is unknown what became of the work';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
 COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
 COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';

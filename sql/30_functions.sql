@@ -174,11 +174,13 @@ CREATE FUNCTION idempotent_operation(
     after_reset         text = NULL,
     mode                text = NULL,
     key_dates           text = NULL,
-    role                regrole = NULL
+    role                regrole = NULL,
+    max_lease           interval = NULL,
+    max_retention       interval = NULL
 ) RETURNS idempotent.operation
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_operation';
-COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole) IS
+COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, interval, interval) IS
 'configure an operation; null leaves a setting as it is';
 
 -- Seal, resolve and forget are for administrators, too, but ask for the operation's role like any call.
@@ -265,7 +267,7 @@ REVOKE ALL ON FUNCTION
     idempotent_request_key(jsonb),
     idempotent_derive_key(text, text, text, text),
     idempotent_shard(text, text, integer, text),
-    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole),
+    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, interval, interval),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
     idempotent_forget(text, text, text),

@@ -45,7 +45,11 @@ COMMENT ON COLUMN idempotent.backlog.oldest IS 'since when the oldest of them is
 CREATE VIEW idempotent.health AS
 SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.sweep_failures,
        (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r) AS last_reset,
-       t.records, t.messages, t.locks, t.bytes
+       t.records, t.messages, t.locks, t.bytes,
+       (SELECT pg_catalog.array_agg(o.role ORDER BY o.role)
+          FROM (SELECT DISTINCT s.role FROM idempotent.operation AS s
+                 WHERE s.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                     WHERE r.rolname OPERATOR(pg_catalog.=) s.role::pg_catalog.name)) AS o) AS missing_roles
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
      (SELECT pg_catalog.sum(s.live) FILTER (WHERE s.what OPERATOR(pg_catalog.=) 'records')::bigint AS records,
@@ -74,5 +78,6 @@ COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as V
 COMMENT ON COLUMN idempotent.health.messages IS 'likewise, messages that consumers have seen';
 COMMENT ON COLUMN idempotent.health.locks IS 'likewise, locks with a key';
 COMMENT ON COLUMN idempotent.health.bytes IS 'size of the tables of all these and of consumer offsets, with indexes and TOAST';
+COMMENT ON COLUMN idempotent.health.missing_roles IS 'roles that operations are for, and that do not exist: nobody may use those operations; null: none';
 
 GRANT SELECT ON idempotent.backlog, idempotent.health TO pg_monitor;

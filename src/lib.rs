@@ -22,14 +22,16 @@ pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/10_tables.sql", name = "tables", bootstrap);
 extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]);
-extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["reset"]);
+extension_sql_file!("../sql/12_earlier.sql", name = "earlier", requires = ["reset"]);
+extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["earlier"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
 extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
 extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
-extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["observe"]);
+extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["observe"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["settings"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);

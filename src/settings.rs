@@ -1,5 +1,6 @@
 //! Settings (GUCs): private statics, typed getters, one `init`.
 
+use pgrx::PostgresGucEnum;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use rules::Micros;
 
@@ -11,6 +12,24 @@ static SWEEPER_ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static SWEEP_BATCH: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 static SWEEPER_MAX_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+
+/// What becomes of a call on an operation that is not configured.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Undeclared {
+    #[name = c"allow"]
+    Allow,
+    #[name = c"warn"]
+    Warn,
+    #[name = c"refuse"]
+    Refuse,
+}
+
+static UNDECLARED: GucSetting<Undeclared> = GucSetting::<Undeclared>::new(Undeclared::Allow);
+
+/// What becomes of a call on an operation that is not configured.
+pub fn undeclared_operations() -> Undeclared {
+    UNDECLARED.get()
+}
 
 /// How long a claim waits for the holder when neither the call nor its operation says so.
 pub fn default_wait() -> Micros {
@@ -63,6 +82,14 @@ pub fn init() {
         i32::MAX,
         GucContext::Suset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_enum_guc(
+        c"idempotent.undeclared_operations",
+        c"What becomes of a call on an operation that is not configured.",
+        c"A misspelt name is an operation of its own: warn, or refuse the call.",
+        &UNDECLARED,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"idempotent.sweeper_enabled",

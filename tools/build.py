@@ -71,7 +71,9 @@ def build_env(pg_config):
     # pgrx looks whether its settings have changed. These never do, wherever the caller has some.
     home = cache_dir() / "pgrx-unused"
     home.mkdir(exist_ok=True)
-    (home / "config.toml").touch()
+    settings = home / "config.toml"
+    if not settings.exists():
+        settings.touch()
     env.update(PGRX_HOME=str(home), PGRX_PG_CONFIG_PATH=str(pg_config))
     if is_private(pg_config):
         env.pop("LIBCLANG_STATIC_PATH", None)

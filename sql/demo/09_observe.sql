@@ -80,6 +80,6 @@ SELECT outcome FROM idempotent_run(:'operation', NULL, '{"amount": 10}', 'demo_o
 \set ECHO none
 \echo '   => ':a_outcome :a_response',' :c_outcome', and refused with' :refused_with
 SELECT demo_observe.expect('replay, mismatch, ID006', :'a_outcome' = 'replay' AND :'c_outcome' = 'mismatch' AND :'refused_with' = 'ID006');
-DELETE FROM idempotent.operation WHERE name = :'operation';
+SELECT idempotent_forget_all(:'operation'), idempotent_operation_drop(:'operation');
 SELECT demo_observe.expect('no payment was added', count(*) = 4) FROM demo_observe.payment;
 \echo

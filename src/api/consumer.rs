@@ -1,6 +1,6 @@
 //! `idempotent_first` and `idempotent_first_of`: whether a consumer sees a message for the first time.
 
-use crate::keys::call::check_may;
+use crate::keys::call::{check_may, kept};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
 use crate::pg::declaration::arguments;
@@ -11,7 +11,7 @@ use crate::stats::{Counter, Tally};
 use crate::tables::messages::{Arriving, Batch, mark};
 use crate::tables::operations::{self, Operation};
 use pgrx::pg_sys::Datum;
-use rules::dating::{Age, Dates};
+use rules::dating::{Age, Dates, Kept};
 use rules::error::{Code, Error, Result};
 use rules::names::{self, CONSUMER, MESSAGE, SCOPE};
 use rules::policy::Policy;
@@ -97,6 +97,9 @@ fn first(
     messages: &[Text<'_>],
     retention: Option<Micros>,
 ) -> Result<Vec<bool>> {
+    if let Some(retention) = retention {
+        consumer.policy.check_retention(consumer.name.utf8, retention)?;
+    }
     // For the order, the sorted ones, and the answers, each of which is some words long.
     memory::expect(messages.len().saturating_mul(4 * size_of::<Arriving<'_>>()))?;
     let mut order: Vec<usize> = (0..messages.len()).collect();
@@ -110,7 +113,8 @@ fn first(
     let dates = |index: &usize| Dates::of(None, messages[*index].utf8, consumer.policy.key_dates);
     // Older than what is kept of it: whether it was seen is unknown, so it is not new.
     let sorted = order.len();
-    let age = |index: &usize| dates(index).age(now, retention, skew, Timestamp::MIN);
+    let kept = Kept { retention, ..kept(&consumer.policy, Timestamp::MIN) };
+    let age = |index: &usize| dates(index).age(now, &kept);
     order.retain(|index| !matches!(age(index), Age::TooOld { .. }));
     let expired = sorted - order.len();
     let arriving: Vec<Arriving<'_>> = order

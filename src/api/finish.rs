@@ -37,13 +37,17 @@ fn finish(args: &Args, failed: bool) -> Returned {
                     .map(|_| args.get(FINISH.response));
             }
         };
+    let retention = args.duration(FINISH.retention, 1)?;
+    if let Some(retention) = retention {
+        call.policy.check_retention(call.owner.identity.operation(), retention)?;
+    }
     let stored = Stored {
         failed,
         status: args.get(FINISH.status),
         headers: args.get(FINISH.headers),
         response: args.get(FINISH.response),
         body: args.get(FINISH.body),
-        retention: args.duration(FINISH.retention, 1)?,
+        retention,
     };
     mode::store(&mut call, args.get(FINISH.fence), &stored)?;
     Ok(stored.response)

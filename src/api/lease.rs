@@ -7,10 +7,12 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::varlena;
 use crate::pg::declaration::arguments;
 use crate::pg::{clock, memory, snapshot};
+use crate::settings;
 use crate::tables::records::row::{Row, column};
 use pgrx::pg_sys::Datum;
+use rules::dating::Dates;
 use rules::error::{Code, Error, Result};
-use rules::retention::lease_expires;
+use rules::retention::extended_lease_expires;
 use rules::{Micros, Timestamp};
 use std::rc::Rc;
 
@@ -52,9 +54,14 @@ fn from_now(lease: Micros) -> Timestamp {
 /// The new end of the lease.
 fn extend(call: &mut Call<'_>, fence: Option<i64>, lease: Micros) -> Result<Timestamp> {
     let policy = Rc::clone(&call.policy);
+    policy.check_lease(call.owner.identity.operation(), lease)?;
+    let (key, skew) = (call.owner.identity.key(), settings::clock_skew());
     let extend = |row: &mut Row| {
         let lease_until = from_now(lease);
-        let expires_at = lease_expires(&policy, lease_until);
+        let time = |column: usize| row.get(column).map(|at| at.value() as i64);
+        let dates = Dates::of(time(column::FIRST_SENT), key, policy.key_dates);
+        let granted = time(column::EXPIRES_AT).unwrap_or(Timestamp::MAX);
+        let expires_at = extended_lease_expires(granted, &policy, lease_until, dates, skew);
         row.set_time(column::LEASE_UNTIL, lease_until);
         row.set_time(column::EXPIRES_AT, expires_at);
         row.set_time(column::SWEEP_AT, expires_at);

@@ -5,42 +5,47 @@ use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
 use crate::pg::declaration::arguments;
 use crate::pg::spi::{self, Parameter};
-use crate::pg::{shared_memory, snapshot};
+use crate::pg::{rights, shared_memory, snapshot};
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::identity::check_operation;
-use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse};
+use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, has_records};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use rules::{Micros, Timestamp};
+use std::cell::Cell;
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, max_lease: Interval, max_retention: Interval,
+    }
+    DROP: Drop = "idempotent_operation_drop" {
+        name: Text,
     }
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
-/// sets them so: $17 response_retention, $18 lease, $19 role.
+/// sets them so: $19 response_retention, $20 lease, $21 role, $22 max_lease, $23 max_retention.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
-    key_dates, role
+    key_dates, role, max_lease, max_retention
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $17 THEN NULL ELSE $4 END, CASE WHEN $18 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $19 THEN NULL ELSE $4 END, CASE WHEN $20 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
-    COALESCE($15, 'use'), CASE WHEN $19 THEN NULL ELSE $16 END
+    COALESCE($15, 'use'), (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $16),
+    CASE WHEN $22 THEN NULL ELSE $17 END, CASE WHEN $23 THEN NULL ELSE $18 END
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $17 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $18 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $19 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $20 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -51,7 +56,9 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $19 THEN NULL ELSE COALESCE($16, o.role) END";
+    role = CASE WHEN $21 THEN NULL WHEN $16 IS NULL THEN o.role ELSE EXCLUDED.role END,
+    max_lease = CASE WHEN $22 THEN NULL ELSE COALESCE($17, o.max_lease) END,
+    max_retention = CASE WHEN $23 THEN NULL ELSE COALESCE($18, o.max_retention) END";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -61,14 +68,75 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     let cleared = check(args)?;
     // What follows is SQL, which would find out in its own words that the schema is of another version.
     catalog::get()?;
+    let _configuring = Configuring::begin();
     if let Some(durability) = durability(args)? {
         move_records(&name, durability)?;
     }
     upsert(args, cleared)?;
-    if on_lapse(args)?.is_some() {
+    if on_lapse(args)? == Some(OnLapse::Unknown) {
         keep_leases(name.datum)?;
     }
     operations::row(&name)
+}
+
+thread_local! {
+    /// How many of the functions that change settings are at work in this backend.
+    static CONFIGURING: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it lives, changes of the settings are made by the functions for that, which move records as
+/// need be.
+struct Configuring;
+
+impl Configuring {
+    fn begin() -> Self {
+        CONFIGURING.set(CONFIGURING.get() + 1);
+        Self
+    }
+}
+
+impl std::ops::Drop for Configuring {
+    fn drop(&mut self) {
+        CONFIGURING.set(CONFIGURING.get() - 1);
+    }
+}
+
+/// For the trigger that refuses other changes.
+pub fn is_configuring(_: &Args) -> Returned {
+    Ok(Some(Datum::from(CONFIGURING.get() > 0)))
+}
+
+/// Whether a record of the operation still counts, in one of the tables.
+const HAS_RECORDS: &str = "
+SELECT 'record' FROM (
+    SELECT u.operation, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
+    UNION ALL
+    SELECT l.operation, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l) AS r
+WHERE r.operation = $1
+  AND (r.state = 'u' OR r.expires_at > pg_catalog.clock_timestamp() OR r.lease_until > pg_catalog.clock_timestamp())
+LIMIT 1";
+
+/// Removes the settings of an operation; whether there were any.
+pub fn idempotent_operation_drop(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_operation_drop()");
+    let name = args.get(DROP.name);
+    check_operation(name.map(|name| name.utf8))?;
+    let Some(name) = name else { return Ok(None) };
+    catalog::get()?;
+    let _configuring = Configuring::begin();
+    // What is claimed now is stored where the settings say: in the order in which they are moved.
+    spi::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
+    spi::execute(
+        "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
+        &[],
+    )?;
+    let parameters = [(pg_sys::TEXTOID, Some(name.datum))];
+    if !spi::texts(HAS_RECORDS, &parameters)?.is_empty() {
+        return Err(has_records(name.utf8));
+    }
+    let dropped =
+        spi::execute("DELETE FROM idempotent.operation AS o WHERE o.name = $1", &parameters)?;
+    Ok(Some(Datum::from(dropped > 0)))
 }
 
 /// Which of the settings that may be null are to become so.
@@ -77,6 +145,8 @@ struct Cleared {
     response_retention: bool,
     lease: bool,
     role: bool,
+    max_lease: bool,
+    max_retention: bool,
 }
 
 fn check(args: &Args) -> Result<Cleared> {
@@ -88,7 +158,10 @@ fn check(args: &Args) -> Result<Cleared> {
         response_retention: is_zero(args.duration(OPERATION.response_retention, 0)?),
         lease: is_zero(args.duration(OPERATION.lease, 0)?),
         role: args.get(OPERATION.role) == Some(pg_sys::InvalidOid),
+        max_lease: is_zero(args.duration(OPERATION.max_lease, 0)?),
+        max_retention: is_zero(args.duration(OPERATION.max_retention, 0)?),
     };
+    check_role(args.get(OPERATION.role))?;
     on_lapse(args)?;
     after_reset(args)?;
     key_dates(args)?;
@@ -104,6 +177,16 @@ fn check(args: &Args) -> Result<Cleared> {
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
     StoreFailures::parse(texts(OPERATION.store_failures)?)?;
     Ok(cleared)
+}
+
+/// A number is taken for a role, too, whether there is such a role or not.
+fn check_role(role: Option<pg_sys::Oid>) -> Result<()> {
+    let given = role.filter(|role| *role != pg_sys::InvalidOid);
+    if given.is_none_or(rights::exists) {
+        return Ok(());
+    }
+    Err(Error::new(Code::InvalidParameter, "role must be an existing role")
+        .hint("Pass its name, e.g. role => 'app', or role => '-' for every caller."))
 }
 
 fn mode(args: &Args) -> Result<Option<Mode>> {
@@ -192,21 +275,16 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     Ok(())
 }
 
-/// Leases granted already follow a change of on_lapse: what is unknown never expires, and what may
-/// be retried does. Only rows that say otherwise are written.
+/// Leases granted already follow the more careful setting: what is unknown once it has lapsed never
+/// expires. None follows the other one: what was granted as unknown stays so. Only rows that say
+/// otherwise are written.
 fn keep_leases(name: Datum) -> Result<()> {
     for table in ["record", "record_logged"] {
         spi::execute_on_records(
             &format!(
-                "UPDATE idempotent.{table} AS r SET (expires_at, sweep_at) = ( \
-                     SELECT n.until, n.until FROM (SELECT CASE o.on_lapse \
-                         WHEN 'unknown' THEN 'infinity'::timestamptz \
-                         ELSE r.lease_until OPERATOR(pg_catalog.+) o.retention END) AS n (until)) \
-                 FROM idempotent.operation AS o \
-                 WHERE o.name OPERATOR(pg_catalog.=) $1 AND r.operation OPERATOR(pg_catalog.=) o.name \
-                   AND r.state OPERATOR(pg_catalog.=) 'p'::\"char\" AND r.lease_until IS NOT NULL \
-                   AND (r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz) \
-                       IS DISTINCT FROM (o.on_lapse OPERATOR(pg_catalog.=) 'unknown')"
+                "UPDATE idempotent.{table} AS r SET expires_at = 'infinity', sweep_at = 'infinity' \
+                 WHERE r.operation = $1 AND r.state = 'p' AND r.lease_until IS NOT NULL \
+                   AND r.expires_at <> 'infinity'"
             ),
             &[(pg_sys::TEXTOID, Some(name))],
         )?;
@@ -228,7 +306,13 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
     ] {
         parameters[argument.at].1 = choice.map(make::text);
     }
-    for flag in [cleared.response_retention, cleared.lease, cleared.role] {
+    for flag in [
+        cleared.response_retention,
+        cleared.lease,
+        cleared.role,
+        cleared.max_lease,
+        cleared.max_retention,
+    ] {
         parameters.push((pg_sys::BOOLOID, Some(Datum::from(flag))));
     }
     spi::execute(UPSERT, &parameters)?;

@@ -2,7 +2,7 @@
 
 use crate::keys::request::Request;
 use crate::pg::datum::text::Text;
-use crate::pg::snapshot;
+use crate::pg::{rights, snapshot};
 use crate::stats::{Counter, Tally};
 use crate::tables::catalog;
 use crate::tables::operations::{self, Operation};
@@ -11,7 +11,7 @@ use crate::tables::records::table::Records;
 use crate::{pg::clock, settings};
 use rules::Timestamp;
 use rules::claim::{self, Verdict, judge};
-use rules::dating::{Age, Dates};
+use rules::dating::{Age, Dates, Kept};
 use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
 use rules::outcome::Outcome;
@@ -125,8 +125,7 @@ impl Call<'_> {
             AfterReset::Unknown => self.lost_before(records),
             AfterReset::Execute => Timestamp::MIN,
         };
-        let dates = self.dates(first_sent);
-        dates.age(now, self.policy.retention, settings::clock_skew(), lost_before)
+        self.dates(first_sent).age(now, &kept(&self.policy, lost_before))
     }
 
     /// The dates that the key comes with.
@@ -142,8 +141,14 @@ impl Call<'_> {
     }
 
     fn judge_as(&self, found: Option<&Found>, asked: &claim::Request, now: Timestamp) -> Verdict {
-        judge(found.map(|found| &found.record), asked, self.policy.on_lapse, now)
+        judge(found.map(|found| &found.record), asked, now)
     }
+}
+
+/// How long the records of an operation are kept, and were; `lost_before` is when some were last lost.
+pub fn kept(policy: &Policy, lost_before: Timestamp) -> Kept<'_> {
+    let (retention, earlier) = (policy.retention, &policy.earlier);
+    Kept { retention, skew: settings::clock_skew(), earlier, lost_before }
 }
 
 /// Whether the caller may use the operation, and has said whose key it is if that is demanded.
@@ -158,17 +163,25 @@ pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> 
 /// # Errors
 /// 42501 if the caller is no member of the operation's role.
 pub fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
-    let Some(role) = policy.role else { return Ok(()) };
-    if operations::is_member(role) {
-        return Ok(());
-    }
+    let Some(role) = &policy.role else { return Ok(()) };
+    let is_missing = match rights::is_member(role) {
+        Some(true) => return Ok(()),
+        is_member => is_member.is_none(),
+    };
     let operation = String::from_utf8_lossy(operation).into_owned();
-    Err(Error::new(
+    let error = Error::new(
         Code::InsufficientPrivilege,
         format!("permission denied for operation \"{operation}\""),
-    )
-    .detail("The operation is for members of its role alone.")
-    .hint("Ask an administrator: GRANT the operation's role to yours."))
+    );
+    Err(if is_missing {
+        error
+            .detail("The operation is for members of its role alone, and there is no such role.")
+            .hint(format!("Ask an administrator: CREATE ROLE \"{role}\", or name another one: SELECT idempotent_operation(..., role => ...)."))
+    } else {
+        error
+            .detail("The operation is for members of its role alone.")
+            .hint("Ask an administrator: GRANT the operation's role to yours.")
+    })
 }
 
 fn refuse_unlogged_on_standby(policy: &Policy) -> Result<()> {

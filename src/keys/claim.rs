@@ -9,6 +9,7 @@ use crate::keys::waiting::{Waiting, locked_at_once};
 use crate::pg::clock;
 use crate::pg::lock::KeyLock;
 use crate::session::claims::{self, Claim, Status};
+use crate::settings;
 use crate::stats::Counter;
 use crate::tables::fences;
 use crate::tables::records::row::{Found, Row, column};
@@ -171,8 +172,10 @@ fn grant_lease(
     row.set_time(column::CLAIMED_AT, now);
     row.set(column::FIRST_SENT, request.first_sent.map(Datum::from));
     row.set_time(column::LEASE_UNTIL, lease_until);
-    row.set_time(column::EXPIRES_AT, lease_expires(&call.policy, lease_until));
-    row.set_time(column::SWEEP_AT, lease_expires(&call.policy, lease_until));
+    let dates = call.dates(request.first_sent);
+    let expires_at = lease_expires(&call.policy, lease_until, dates, settings::clock_skew());
+    row.set_time(column::EXPIRES_AT, expires_at);
+    row.set_time(column::SWEEP_AT, expires_at);
     records.insert(&call.owner, &row)?;
     Ok(Answer { fence: Some(fence), expires_at: Some(lease_until), ..taken })
 }

@@ -1,7 +1,7 @@
 //! A step of a saga: find what is next, call its handler with the caller's rights, and write what it
 //! did, in one call, so that no caller can write what no handler did.
 
-use crate::keys::call::Call;
+use crate::keys::call::{Call, kept};
 use crate::keys::handler::Handler;
 use crate::keys::request::fingerprint;
 use crate::keys::run::failure;
@@ -78,7 +78,7 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
 /// How old the key says it is. Where a saga stands is logged, so that nothing of it is ever lost.
 fn age(call: &Call<'_>, now: Timestamp) -> Age {
     let dates = call.dates(None);
-    dates.age(now, call.policy.retention, settings::clock_skew(), Timestamp::MIN)
+    dates.age(now, &kept(&call.policy, Timestamp::MIN))
 }
 
 fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {

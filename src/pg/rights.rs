@@ -1,6 +1,22 @@
 //! The rights of a relation's owner, for a moment.
 
+use crate::pg::datum::encoding::to_server;
 use pgrx::pg_sys;
+
+/// Whether the current user is a member of the role of this name; `None` if there is none.
+pub fn is_member(role: &str) -> Option<bool> {
+    // SAFETY: syscache look-ups, of a NUL-terminated name.
+    unsafe {
+        let role = pg_sys::get_role_oid(to_server(role), true);
+        (role != pg_sys::InvalidOid).then(|| pg_sys::has_privs_of_role(pg_sys::GetUserId(), role))
+    }
+}
+
+/// Whether there is a role with this OID.
+pub fn exists(role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up; a null pointer stands for none.
+    !unsafe { pg_sys::GetUserNameFromId(role, true) }.is_null()
+}
 
 /// The rights of a relation's owner until dropped: callers are granted functions, not the tables and
 /// sequences behind them.

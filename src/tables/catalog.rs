@@ -18,6 +18,7 @@ pub struct Catalog {
     pub operation: pg_sys::Oid,
     pub fence: pg_sys::Oid,
     pub reset: pg_sys::Oid,
+    pub earlier: pg_sys::Oid,
     pub messages: pg_sys::Oid,
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
@@ -38,6 +39,7 @@ impl Catalog {
             || relation == self.operation
             || relation == self.fence
             || relation == self.reset
+            || relation == self.earlier
             || relation == self.messages
             || relation == self.offsets
             || relation == self.locks
@@ -107,6 +109,7 @@ fn look_up() -> Result<Catalog> {
         operation: relation(c"operation")?,
         fence: relation(c"fence")?,
         reset: relation(c"reset")?,
+        earlier: relation(c"earlier_retention")?,
         messages: relation(c"messages")?,
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,

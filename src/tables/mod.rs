@@ -1,6 +1,7 @@
 //! Our tables: a file each, with its columns, and how it is read and written.
 
 pub mod catalog;
+pub mod earlier;
 pub mod fences;
 pub mod hold;
 pub mod locks;

@@ -1,19 +1,20 @@
 //! The policies of operations, read from their table once per backend and forgotten when it changes.
 
-use crate::pg::datum::array;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
+use crate::pg::datum::{array, interval};
 use crate::pg::memory;
 use crate::pg::table::relation::Relation;
+use crate::settings::{self, Undeclared};
 use crate::stats::Tally;
 use crate::tables::open;
-use crate::tables::{catalog, resets};
+use crate::tables::{catalog, earlier, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use rules::Micros;
-use rules::duration::interval_micros;
-use rules::error::Result;
-use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+use rules::error::{Error, Result};
+use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy, undeclared};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use std::cell::RefCell;
@@ -37,7 +38,9 @@ mod column {
     pub const MODE: usize = 13;
     pub const KEY_DATES: usize = 14;
     pub const ROLE: usize = 15;
-    pub const COUNT: usize = 16;
+    pub const MAX_LEASE: usize = 16;
+    pub const MAX_RETENTION: usize = 17;
+    pub const COUNT: usize = 18;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -98,21 +101,37 @@ pub fn tell_others() -> Result<()> {
     Ok(())
 }
 
-/// Whether the current user is a member of a role; a role that was dropped has no members.
-pub fn is_member(role: u32) -> bool {
-    // SAFETY: syscache look-ups.
-    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(role)) }
+/// An operation, with its own policy, or the defaults if it is not configured.
+///
+/// # Errors
+/// 42704 if it is not configured, where that is refused.
+pub fn get(name: &Text<'_>) -> Result<Operation> {
+    let operation = look_up(name)?;
+    if !operation.policy.is_declared {
+        match settings::undeclared_operations() {
+            Undeclared::Allow => {}
+            Undeclared::Warn => warn(undeclared(name.utf8)),
+            Undeclared::Refuse => return Err(undeclared(name.utf8)),
+        }
+    }
+    Ok(operation)
 }
 
-/// An operation, with its own policy, or the defaults if it is not configured.
-pub fn get(name: &Text<'_>) -> Result<Operation> {
+fn warn(error: Error) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, error.message, "pg_idempotent")
+        .set_detail(error.detail.unwrap_or_default())
+        .set_hint(error.hint.unwrap_or_default())
+        .report(PgLogLevel::WARNING);
+}
+
+fn look_up(name: &Text<'_>) -> Result<Operation> {
     if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server)) {
         return Ok(operation);
     }
     let table = open::to_read(column::COUNT, |catalog| catalog.operation)?;
     let generation = catalog::generation();
     let operation = Operation {
-        policy: Rc::new(with_loss(read(&table, name)?.unwrap_or_default(), name)?),
+        policy: Rc::new(with_past(read(&table, name)?.unwrap_or_default(), name)?),
         tally: Rc::new(Tally::new(name.utf8)),
     };
     // What was read is kept, so the lock need not be: an update of the extension waits for it.
@@ -132,10 +151,11 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
     })
 }
 
-/// What the operation has lost from a table that it does not use any more.
-fn with_loss(policy: Policy, name: &Text<'_>) -> Result<Policy> {
+/// What the operation has lost from a table that it does not use any more, and what it has forgotten
+/// under earlier settings.
+fn with_past(policy: Policy, name: &Text<'_>) -> Result<Policy> {
     let lost_before = resets::lost_with(name)?.unwrap_or(policy.lost_before);
-    Ok(Policy { lost_before, ..policy })
+    Ok(Policy { lost_before, earlier: earlier::of(name)?, ..policy })
 }
 
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
@@ -155,7 +175,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
     let default = Policy::default();
     // SAFETY: each column is read as the type it is declared with.
     unsafe {
-        let micros = |index| column(index).and_then(|datum| stored_micros(datum));
+        let micros = |index| column(index).and_then(|datum| interval::micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
         let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| text_array(datum));
         Ok(Policy {
@@ -178,17 +198,13 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
             exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
             store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
-            role: column(column::ROLE).map(|datum| datum.value() as u32).filter(|role| *role != 0),
+            role: text(column::ROLE).map(|role| String::from_utf8_lossy(role).into_owned()),
+            max_lease: micros(column::MAX_LEASE),
+            max_retention: micros(column::MAX_RETENTION),
+            is_declared: true,
+            earlier: default.earlier,
         })
     }
-}
-
-/// # Safety
-/// `datum` must be an interval.
-unsafe fn stored_micros(datum: Datum) -> Option<Micros> {
-    // SAFETY: as the caller says.
-    let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
-    interval_micros(interval.month, interval.day, interval.time)
 }
 
 /// The elements of a text array, in UTF-8; null elements are passed over.

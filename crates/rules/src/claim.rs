@@ -5,7 +5,6 @@ use crate::duration;
 use crate::error::{Code, Error};
 use crate::identity::Identity;
 use crate::outcome::Outcome;
-use crate::policy::OnLapse;
 use crate::record::{Record, State};
 use crate::request::fingerprint::Fingerprint;
 use crate::{Micros, Timestamp};
@@ -93,12 +92,7 @@ impl Verdict {
 ///
 /// Fingerprints are compared as they are: see [`Fingerprint`] about versions.
 #[must_use]
-pub fn judge(
-    record: Option<&Record>,
-    request: &Request,
-    policy_on_lapse: OnLapse,
-    now: Timestamp,
-) -> Verdict {
+pub fn judge(record: Option<&Record>, request: &Request, now: Timestamp) -> Verdict {
     let Some(record) = record.filter(|record| !record.expired(now)) else {
         return match request.age {
             Age::TooOld { .. } => Verdict::Expired,
@@ -119,12 +113,13 @@ pub fn judge(
         State::Sealed => Verdict::Sealed,
         State::Absent => FIRST_CLAIM,
         State::Unknown => Verdict::Unknown,
-        State::InProgress if record.lapsed(now) => match policy_on_lapse {
-            OnLapse::Retry => {
+        State::InProgress if record.lapsed(now) => {
+            if record.is_unknown_once_lapsed() {
+                Verdict::Unknown
+            } else {
                 Verdict::Claim { attempt: record.attempt.saturating_add(1), takeover: true }
             }
-            OnLapse::Unknown => Verdict::Unknown,
-        },
+        }
         State::InProgress => {
             let same_attempt =
                 record.attempt_id.is_some() && record.attempt_id == request.attempt_id;

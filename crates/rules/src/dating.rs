@@ -3,7 +3,7 @@
 //! A date lets a key be refused that is older than anything kept about it, instead of being run
 //! again. Layout: RFC 9562, section 5.7.
 
-use crate::policy::KeyDates;
+use crate::policy::{Earlier, KeyDates};
 use crate::{Micros, Timestamp};
 
 /// 1970-01-01 00:00 UTC.
@@ -20,7 +20,7 @@ pub enum Age {
     Undated,
     /// First sent then, within the retention.
     Fresh(Timestamp),
-    /// First sent longer ago than the retention.
+    /// First sent longer ago than its record is kept, or was under earlier settings.
     TooOld {
         /// When it was first sent.
         since: Timestamp,
@@ -86,6 +86,36 @@ pub fn new_key(unix_micros: i64, random: [u8; 10]) -> String {
     )
 }
 
+/// How long records are kept, and were.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The operation's.
+    pub retention: Micros,
+    /// How far the clocks that date keys may be off.
+    pub skew: Micros,
+    /// Settings that kept records for less.
+    pub earlier: &'a [Earlier],
+    /// Since when no record was lost; `Timestamp::MIN` if none ever was.
+    pub lost_before: Timestamp,
+}
+
+impl Kept<'static> {
+    /// Where the settings were never other ones.
+    #[must_use]
+    pub fn always(retention: Micros, skew: Micros, lost_before: Timestamp) -> Self {
+        Self { retention, skew, earlier: &[], lost_before }
+    }
+}
+
+impl Kept<'_> {
+    /// Whether the record of a key with this date may have been forgotten by `now`.
+    fn has_forgotten(&self, date: Timestamp, now: Timestamp) -> bool {
+        let age = now.saturating_sub(date);
+        age > self.retention.saturating_add(self.skew)
+            || self.earlier.iter().any(|earlier| date < earlier.until && age > earlier.kept)
+    }
+}
+
 /// The dates that a key comes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dates {
@@ -117,24 +147,18 @@ impl Dates {
 
     /// How old the key is at `now`.
     ///
-    /// Too old is a date more than `retention + skew` ago. One that is not, but before
-    /// `lost_before`, is from before a loss of records; without a loss that is `Timestamp::MIN`. The
+    /// Too old is a date more than `retention + skew` ago, or one that earlier settings have made
+    /// too old. One that is not, but before `lost_before`, is from before a loss of records. The
     /// skew does not count there: it would make new keys pass for lost ones for as long after every
     /// crash.
     #[must_use]
-    pub fn age(
-        self,
-        now: Timestamp,
-        retention: Micros,
-        skew: Micros,
-        lost_before: Timestamp,
-    ) -> Age {
-        let Some(date) = self.sent(now, skew) else {
+    pub fn age(self, now: Timestamp, kept: &Kept<'_>) -> Age {
+        let Some(date) = self.sent(now, kept.skew) else {
             return Age::Undated;
         };
-        if now.saturating_sub(date) > retention.saturating_add(skew) {
+        if kept.has_forgotten(date, now) {
             Age::TooOld { since: date }
-        } else if date < lost_before {
+        } else if date < kept.lost_before {
             Age::Lost { since: date }
         } else {
             Age::Fresh(date)

@@ -186,7 +186,7 @@ fn disturbs(c: char) -> bool {
 }
 
 /// An SQL literal that is exactly these bytes, or `<name>` where none can be typed.
-fn literal(bytes: &[u8], name: &str) -> String {
+pub(crate) fn literal(bytes: &[u8], name: &str) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(disturbs) => format!("'{}'", text.replace('\'', "''")),
         _ => format!("<{name}>"),

@@ -1,9 +1,10 @@
 //! What an operation's owner decided, and the defaults of an operation that is not configured.
 
 use crate::error::{Code, Error, Result};
-use crate::identity::printable;
+use crate::identity::{literal, printable};
 use crate::{Micros, Timestamp};
 
+use crate::duration;
 use crate::request::exclude::Exclusions;
 use crate::store_failures::StoreFailures;
 
@@ -164,6 +165,16 @@ fn choose<T: Copy>(
     })
 }
 
+/// Settings that were in force until some time: what was stored under them may be gone, whatever the
+/// retention is today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Keys with an earlier date may have been stored under these settings.
+    pub until: Timestamp,
+    /// How long after the date of its key a record was kept, at least.
+    pub kept: Micros,
+}
+
 /// An operation's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -190,6 +201,8 @@ pub struct Policy {
     /// When records of the operation were last lost from a table that it no longer keeps them in;
     /// `Timestamp::MIN` for never.
     pub lost_before: Timestamp,
+    /// Earlier settings, as far as records were kept for less under them.
+    pub earlier: Vec<Earlier>,
     /// The largest answer kept, in bytes; a larger one is recorded without its body.
     pub max_response_bytes: i32,
     /// Whether an empty scope is refused.
@@ -198,8 +211,15 @@ pub struct Policy {
     pub exclude: Exclusions,
     /// Errors of a handler that are final answers.
     pub store_failures: StoreFailures,
-    /// The role, by OID, whose members alone may use the operation; `None` for every caller.
-    pub role: Option<u32>,
+    /// The name of the role whose members alone may use the operation; `None` for every caller. A
+    /// role that is missing has no members.
+    pub role: Option<String>,
+    /// The longest lease that a caller may ask for; `None` for any.
+    pub max_lease: Option<Micros>,
+    /// The longest retention that a caller may ask for; `None` for any.
+    pub max_retention: Option<Micros>,
+    /// Whether the operation is configured.
+    pub is_declared: bool,
 }
 
 impl Default for Policy {
@@ -216,11 +236,15 @@ impl Default for Policy {
             key_dates: KeyDates::Use,
             mode: Mode::Enforce,
             lost_before: Timestamp::MIN,
+            earlier: Vec::new(),
             max_response_bytes: 1024 * 1024,
             scope_required: false,
             exclude: Exclusions::default(),
             store_failures: StoreFailures::default(),
             role: None,
+            max_lease: None,
+            max_retention: None,
+            is_declared: false,
         }
     }
 }
@@ -246,6 +270,24 @@ impl Policy {
         }
     }
 
+    /// Checks the lease that a caller asks for.
+    ///
+    /// # Errors
+    /// `22023` beyond `max_lease`.
+    pub fn check_lease(&self, operation: &[u8], lease: Micros) -> Result<()> {
+        let otherwise = "and extend it while the work goes on: SELECT idempotent_extend(...)";
+        check_most(operation, "lease", lease, self.max_lease, otherwise)
+    }
+
+    /// Checks the retention that a caller asks for.
+    ///
+    /// # Errors
+    /// `22023` beyond `max_retention`.
+    pub fn check_retention(&self, operation: &[u8], retention: Micros) -> Result<()> {
+        let otherwise = "or leave it out, for that of the operation";
+        check_most(operation, "retention", retention, self.max_retention, otherwise)
+    }
+
     /// Checks that a scope is there if the operation demands one.
     ///
     /// # Errors
@@ -259,6 +301,46 @@ impl Policy {
             .detail(format!("Operation \"{operation}\" demands a scope."))
             .hint("Pass whose key it is, such as scope => 'tenant-7'."))
     }
+}
+
+/// What a call on an operation that is not configured is told, where that is not allowed.
+#[must_use]
+pub fn undeclared(operation: &[u8]) -> Error {
+    let (name, typed) = (printable(operation), literal(operation, "operation"));
+    Error::new(Code::UndefinedObject, format!("operation \"{name}\" is not configured"))
+        .detail("It has the defaults, and keys of its own.")
+        .hint(format!(
+            "See that its name is spelled as it is configured, or configure it: SELECT \
+            idempotent_operation({typed})."
+        ))
+}
+
+/// What an administrator is told that removes the settings of an operation in use.
+#[must_use]
+pub fn has_records(operation: &[u8]) -> Error {
+    let (name, typed) = (printable(operation), literal(operation, "operation"));
+    Error::new(Code::ObjectInUse, format!("operation \"{name}\" still has records"))
+        .detail("Without its settings their keys would be judged by the defaults, or run again.")
+        .hint(format!(
+            "Wait until they have expired, or delete them first: SELECT \
+            idempotent_forget_all({typed})."
+        ))
+}
+
+/// Refuses what is longer than the most that callers may ask for.
+fn check_most(
+    operation: &[u8],
+    what: &str,
+    asked: Micros,
+    most: Option<Micros>,
+    otherwise: &str,
+) -> Result<()> {
+    let Some(most) = most.filter(|most| asked > *most) else { return Ok(()) };
+    let (asked, most) = (duration::describe(asked), duration::describe(most));
+    let operation = printable(operation);
+    Err(Error::new(Code::InvalidParameter, format!("{what} is longer than the operation allows"))
+        .detail(format!("It is {asked}; max_{what} of operation \"{operation}\" is {most}."))
+        .hint(format!("Pass {what} => '{most}' or less, {otherwise}.")))
 }
 
 #[cfg(test)]

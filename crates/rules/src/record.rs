@@ -83,6 +83,13 @@ impl Record {
         self.lease_until.is_some_and(|end| end <= now)
     }
 
+    /// Whether a lapse leaves it unknown what became of the work. That is a fact of the lease, as it was
+    /// granted, whatever the operation's `on_lapse` says since: a lease that may be retried expires.
+    #[must_use]
+    pub fn is_unknown_once_lapsed(&self) -> bool {
+        self.expires_at == Timestamp::MAX
+    }
+
     /// Whether the record counts as absent, swept or not. A lease that lasts keeps its record,
     /// whatever `expires_at` says, and what is unknown stays so until it is resolved.
     #[must_use]

@@ -70,13 +70,39 @@ pub fn answer_due(policy: &Policy, now: Timestamp, expires_at: Timestamp) -> Tim
     evict_at.filter(|evict_at| *evict_at < expires_at).unwrap_or_else(|| after(expires_at, now))
 }
 
-/// When the record of a lease expires: long after a lapse that may be retried, and never while it is
-/// unknown what became of the work.
+/// When the record of a lease expires that is granted now: long after a lapse that may be retried, and
+/// not before the dates of its key refuse that; never where a lapse leaves unknown what became of the
+/// work ([`Record::is_unknown_once_lapsed`]).
 #[must_use]
-pub fn lease_expires(policy: &Policy, lease_until: Timestamp) -> Timestamp {
+pub fn lease_expires(
+    policy: &Policy,
+    lease_until: Timestamp,
+    dates: Dates,
+    skew: Micros,
+) -> Timestamp {
     match policy.on_lapse {
-        OnLapse::Retry => lease_until.saturating_add(policy.retention),
+        // The last moment before the end of time, which stands for never.
+        OnLapse::Retry => {
+            dates.kept_until(lease_until, policy.retention, skew).min(Timestamp::MAX - 1)
+        }
         OnLapse::Unknown => Timestamp::MAX,
+    }
+}
+
+/// When the record of a lease expires that is extended, and expired at `granted` before: what a lapse leaves unknown stays so, whatever
+/// `on_lapse` says since.
+#[must_use]
+pub fn extended_lease_expires(
+    granted: Timestamp,
+    policy: &Policy,
+    lease_until: Timestamp,
+    dates: Dates,
+    skew: Micros,
+) -> Timestamp {
+    if granted == Timestamp::MAX {
+        Timestamp::MAX
+    } else {
+        lease_expires(policy, lease_until, dates, skew)
     }
 }
 

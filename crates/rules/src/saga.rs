@@ -3,7 +3,6 @@
 use crate::Timestamp;
 use crate::claim::{self, Verdict as OfKey};
 use crate::dating::Age;
-use crate::policy::OnLapse;
 use crate::request::fingerprint::Fingerprint;
 
 /// What becomes of a saga.
@@ -128,7 +127,7 @@ pub fn judge(
 ) -> Verdict {
     let Some(known) = known.filter(|known| !known.expired(now)) else {
         let asked = claim::Request { fingerprint, attempt_id: None, age };
-        return match claim::judge(None, &asked, OnLapse::Retry, now) {
+        return match claim::judge(None, &asked, now) {
             OfKey::Expired => Verdict::Expired,
             _ => Verdict::Start,
         };

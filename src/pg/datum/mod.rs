@@ -2,6 +2,7 @@
 
 pub mod array;
 pub mod encoding;
+pub mod interval;
 pub mod jsonb;
 pub mod make;
 pub mod numeric;

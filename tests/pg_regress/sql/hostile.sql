@@ -147,7 +147,7 @@ CREATE EXTENSION pg_idempotent SCHEMA public;
 \c :home
 DROP DATABASE regress_idempotent_hostile;
 SET client_min_messages = warning;
-DELETE FROM idempotent.operation WHERE name = 'hostile';
+SELECT idempotent_forget_all('hostile') > 0 AS forgotten, idempotent_operation_drop('hostile') AS dropped;
 DROP SCHEMA evil CASCADE;
 DROP OWNED BY regress_idempotent_victim;
 DROP ROLE regress_idempotent_victim;

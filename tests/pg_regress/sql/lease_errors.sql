@@ -123,7 +123,7 @@ SELECT outcome, fence = :own AS same_fence FROM idempotent_claim('lease_errors_u
 SELECT idempotent_complete('lease_errors_unknown', 'k2', '2', fence => :own);
 SELECT fence AS own FROM idempotent_claim('lease_errors_unknown', 'k3', lease => '1 microsecond', attempt_id => '00000000-0000-0000-0000-000000000001') \gset
 SELECT outcome FROM idempotent_claim('lease_errors_unknown', 'k3', lease => '1 hour', attempt_id => '00000000-0000-0000-0000-000000000001', wait => '0');
--- the operation's word counts when somebody asks: retry after all
+-- what the lease was granted under counts, whatever the operation says since
 SELECT on_lapse FROM idempotent_operation('lease_errors_unknown', on_lapse => 'retry');
 SELECT outcome, attempt FROM idempotent_claim('lease_errors_unknown', 'k1', '1', lease => '1 hour');
 

@@ -180,7 +180,7 @@ ALTER TABLE idempotent.operation DROP COLUMN own;
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(jsonb)');
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k12', '1', 'work(jsonb)');
 SELECT name FROM idempotent_operation('lifecycle', wait => '1 second');
-TRUNCATE idempotent.operation;
+SELECT idempotent_forget_all('lifecycle') > 0 AS forgotten, idempotent_operation_drop('lifecycle') AS dropped;
 BEGIN;
 SELECT outcome, fence FROM idempotent_claim('lifecycle', 'k4');
 ROLLBACK;

@@ -168,7 +168,7 @@ SELECT idempotent_claim('watched', 'forgotten');
 SELECT mode FROM idempotent.observed WHERE operation = 'watched';
 -- any other mode
 SELECT idempotent_operation('watched', mode => 'watch');
-DELETE FROM idempotent.operation WHERE name = 'watched';
+SELECT idempotent_forget_all('watched') > 0 AS forgotten, idempotent_operation_drop('watched') AS dropped;
 DELETE FROM idempotent.record WHERE operation = 'watched';
 DROP VIEW observe_counts;
 DROP TABLE observe_effect;

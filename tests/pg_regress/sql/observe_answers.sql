@@ -140,7 +140,7 @@ SELECT outcome FROM idempotent_claim('watched', 'u1', '1', scope => 's2', lease 
 \echo :LAST_ERROR_SQLSTATE
 DROP INDEX idempotent.observe_unique;
 SELECT scope FROM idempotent.record WHERE operation = 'watched' AND key = 'u1';
-DELETE FROM idempotent.operation WHERE name = 'watched';
+SELECT idempotent_forget_all('watched') > 0 AS forgotten, idempotent_operation_drop('watched') AS dropped;
 DELETE FROM idempotent.record WHERE operation = 'watched';
 DROP VIEW observe_counts;
 DROP FUNCTION observe_echo(jsonb), observe_completes(jsonb);

@@ -79,11 +79,12 @@ ROLLBACK;
 -- ... and may be made in the table itself
 UPDATE idempotent.operation SET lease = '1 hour' WHERE name = 'operation_live';
 SELECT outcome, fence IS NOT NULL AS leased FROM idempotent_claim('operation_live', 'k7');
+SELECT idempotent_forget_all('operation_live');
 DELETE FROM idempotent.operation WHERE name = 'operation_live';
 BEGIN;
 SELECT outcome, fence IS NOT NULL AS leased FROM idempotent_claim('operation_live', 'k8');
 ROLLBACK;
-UPDATE idempotent.operation SET durability = 'wooden' WHERE name = 'operation';
+UPDATE idempotent.operation SET on_lapse = 'panic' WHERE name = 'operation';
 \echo :LAST_ERROR_SQLSTATE
 -- also while thousands of operations are looked at
 SELECT retention FROM idempotent_operation('operation_many', retention => '1 hour');

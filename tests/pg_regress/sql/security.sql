@@ -201,7 +201,9 @@ SELECT outcome, response FROM idempotent_claim('security_clerks', 'k1', '1');
 RESET ROLE;
 
 SET client_min_messages = warning;
-DELETE FROM idempotent.operation WHERE name LIKE 'security%';
+-- their role is gone, and without it nobody may
+SELECT role FROM idempotent_operation('security_clerks', role => '-');
+SELECT name, idempotent_forget_all(name) >= 0 AS forgotten, idempotent_operation_drop(name) AS dropped FROM idempotent.operation WHERE name LIKE 'security%' ORDER BY name;
 DROP FUNCTION security_calls, security_reads, security_clerks, security_work, security_counter;
 DROP OWNED BY regress_idempotent_caller, regress_idempotent_clerk, regress_idempotent_clerk_noinherit, regress_idempotent_clerks, "regress_idempotent ""odd"" role";
 DROP ROLE regress_idempotent_caller, regress_idempotent_clerk, regress_idempotent_clerk_noinherit, regress_idempotent_clerks, "regress_idempotent ""odd"" role";

@@ -86,32 +86,32 @@ fn requests() -> Vec<(Request, &'static str)> {
 }
 
 /// The rules of the contract as a table, one row for each case: a record's state, when it expires,
-/// its lease, whether the request is the same, whose it is, the age of the key, and the policy.
+/// its lease, whether the request is the same, whose it is, and the age of the key.
 const RULES: &str = "
-    state   expires  lease       request  whose         age            on_lapse  outcome
+    state   expires      lease       request  whose         age            outcome
     ---
-    -       *        *           *        *             undated|fresh  *         claim
-    -       *        *           *        *             old            *         expired
-    -       *        *           *        *             lost           *         unknown
-    c|f|s|a past     *           *        *             undated|fresh  *         claim
-    c|f|s|a past     *           *        *             old            *         expired
-    c|f|s|a past     *           *        *             lost           *         unknown
-    a       ahead    *           *        *             *              *         claim
-    p       past     lapsed      *        *             undated|fresh  *         claim
-    p       past     lapsed      *        *             old            *         expired
-    p       past     lapsed      *        *             lost           *         unknown
-    c       ahead    *           same     *             *              *         replay
-    f       ahead    *           same     *             *              *         failure
-    c|f     ahead    *           other    *             *              *         mismatch
-    s       ahead    *           *        *             *              *         sealed
-    u       *        *           same     *             *              *         unknown
-    u       *        *           other    *             *              *         mismatch
-    p       *        none|lasts  other    *             *              *         mismatch
-    p       *        none|lasts  same     mine|attempt  *              *         held
-    p       *        none|lasts  same     others        *              *         in_progress
-    p       ahead    lapsed      other    *             *              *         mismatch
-    p       ahead    lapsed      same     *             *              retry     takeover
-    p       ahead    lapsed      same     *             *              unknown   unknown
+    -       *            *           *        *             undated|fresh  claim
+    -       *            *           *        *             old            expired
+    -       *            *           *        *             lost           unknown
+    c|f|s|a past         *           *        *             undated|fresh  claim
+    c|f|s|a past         *           *        *             old            expired
+    c|f|s|a past         *           *        *             lost           unknown
+    a       ahead|never  *           *        *             *              claim
+    p       past         lapsed      *        *             undated|fresh  claim
+    p       past         lapsed      *        *             old            expired
+    p       past         lapsed      *        *             lost           unknown
+    c       ahead|never  *           same     *             *              replay
+    f       ahead|never  *           same     *             *              failure
+    c|f     ahead|never  *           other    *             *              mismatch
+    s       ahead|never  *           *        *             *              sealed
+    u       *            *           same     *             *              unknown
+    u       *            *           other    *             *              mismatch
+    p       *            none|lasts  other    *             *              mismatch
+    p       *            none|lasts  same     mine|attempt  *              held
+    p       *            none|lasts  same     others        *              in_progress
+    p       ahead|never  lapsed      other    *             *              mismatch
+    p       ahead        lapsed      same     *             *              takeover
+    p       never        lapsed      same     *             *              unknown
 ";
 
 fn outcome(verdict: Verdict) -> &'static str {
@@ -133,17 +133,20 @@ fn outcome(verdict: Verdict) -> &'static str {
 #[test]
 fn every_case_is_judged_by_the_rules() {
     let past = |end: Timestamp| ENDS.contains(&(end, true));
-    let policies = [(OnLapse::Retry, "retry"), (OnLapse::Unknown, "unknown")];
     let mut table = Table::new(RULES);
     let mut cases = 0;
     let records = records();
     let records = records.iter().map(|(record, state)| (Some(record), *state));
     for (record, state) in records.chain([(None, "-")]) {
         for (request, age) in requests() {
-            for (on_lapse, policy) in policies {
-                let mut facts = [state, "-", "-", "-", "-", age, policy];
+            {
+                let mut facts = [state, "-", "-", "-", "-", age];
                 if let Some(record) = record {
-                    facts[1] = if past(record.expires_at) { "past" } else { "ahead" };
+                    facts[1] = match record.expires_at {
+                        Timestamp::MAX => "never",
+                        end if past(end) => "past",
+                        _ => "ahead",
+                    };
                     facts[2] = match record.lease_until {
                         None => "none",
                         Some(end) if past(end) => "lapsed",
@@ -161,7 +164,7 @@ fn every_case_is_judged_by_the_rules() {
                         _ => "others",
                     };
                 }
-                let verdict = judge(record, &request, on_lapse, NOW);
+                let verdict = judge(record, &request, NOW);
                 assert_eq!(
                     outcome(verdict),
                     table.outcome(&facts),
@@ -173,14 +176,14 @@ fn every_case_is_judged_by_the_rules() {
     }
     table.assert_all_used();
     // 6 states, 5 fingerprints, 2 attempts, 5 leases, 4 expiries, mine or not; or no record.
-    assert_eq!(cases, (6 * 5 * 2 * 5 * 4 * 2 + 1) * (4 * 2 * 3) * 2);
+    assert_eq!(cases, (6 * 5 * 2 * 5 * 4 * 2 + 1) * (4 * 2 * 3));
 }
 
 #[test]
 fn a_caller_is_told_when_to_ask_again() {
     let ask = |lease_until, now| {
         let record = Record { lease_until, ..record(State::InProgress) };
-        judge(Some(&record), &REQUEST, OnLapse::Retry, now)
+        judge(Some(&record), &REQUEST, now)
     };
     let in_progress = |retry_after| Verdict::InProgress { retry_after };
     assert_eq!(ask(Some(NOW + 1), NOW), in_progress(1));
@@ -194,7 +197,7 @@ fn a_caller_is_told_when_to_ask_again() {
 fn attempts_are_counted_as_far_as_they_can_be() {
     let record = Record { attempt: i32::MAX, lease_until: Some(NOW), ..record(State::InProgress) };
     assert_eq!(
-        judge(Some(&record), &REQUEST, OnLapse::Retry, NOW),
+        judge(Some(&record), &REQUEST, NOW),
         Verdict::Claim { attempt: i32::MAX, takeover: true }
     );
 }

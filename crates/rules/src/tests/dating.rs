@@ -18,13 +18,30 @@ fn dates(first_sent: Option<Timestamp>, key: &str) -> Dates {
 }
 
 fn age(first_sent: Option<Timestamp>, key: &str) -> Age {
-    dates(first_sent, key).age(NOW, RETENTION, SKEW, Timestamp::MIN)
+    dates(first_sent, key).age(NOW, &Kept::always(RETENTION, SKEW, Timestamp::MIN))
+}
+
+#[test]
+fn what_earlier_settings_forgot_stays_forgotten() {
+    let change = NOW - HOUR;
+    let earlier = [Earlier { until: change, kept: HOUR / 2 }];
+    let age = |sent, now| {
+        let kept = Kept { earlier: &earlier, ..Kept::always(RETENTION, SKEW, Timestamp::MIN) };
+        dates(Some(sent), "k").age(now, &kept)
+    };
+    let sent = change - 1;
+    assert_eq!(age(sent, sent + HOUR / 2), Age::Fresh(sent));
+    // Also what was stored right before the change, and goes after it.
+    assert_eq!(age(sent, sent + HOUR / 2 + 1), Age::TooOld { since: sent });
+    assert_eq!(age(change - HOUR, NOW), Age::TooOld { since: change - HOUR });
+    assert_eq!(age(change, NOW), Age::Fresh(change));
+    assert_eq!(age(change, NOW + RETENTION), Age::TooOld { since: change });
 }
 
 #[test]
 fn what_was_sent_before_a_loss_may_have_been_lost() {
     let age = |first_sent, key: &str, lost_before| {
-        dates(first_sent, key).age(NOW, RETENTION, SKEW, lost_before)
+        dates(first_sent, key).age(NOW, &Kept::always(RETENTION, SKEW, lost_before))
     };
     let sent = NOW - HOUR;
     assert_eq!(age(Some(sent), "k", sent), Age::Fresh(sent));
@@ -122,7 +139,8 @@ fn a_dated_key_is_known_until_its_date_refuses_it() {
     for sent in [NOW, NOW - 1, NOW - SKEW, NOW + SKEW] {
         let until = kept(Some(sent));
         assert!(until >= done + RETENTION);
-        let age = |now| dates(Some(sent), "k").age(now, RETENTION, SKEW, Timestamp::MIN);
+        let age =
+            |now| dates(Some(sent), "k").age(now, &Kept::always(RETENTION, SKEW, Timestamp::MIN));
         assert_eq!(age(until), Age::TooOld { since: sent }, "{sent}");
     }
     // Long worked on: the retention counts from when it was done.
@@ -136,11 +154,17 @@ fn a_dated_key_is_known_until_its_date_refuses_it() {
 fn a_key_of_a_clock_ahead_is_known_until_its_date_refuses_it() {
     let ahead = 10 * SKEW;
     let key = dates(None, &key_at(NOW + ahead));
-    assert_eq!(key.age(NOW, RETENTION, SKEW, Timestamp::MIN), Age::Undated);
+    assert_eq!(key.age(NOW, &Kept::always(RETENTION, SKEW, Timestamp::MIN)), Age::Undated);
     let until = key.kept_until(NOW, RETENTION, SKEW);
     let since = NOW + ahead;
-    assert_eq!(key.age(until, RETENTION, SKEW, Timestamp::MIN), Age::TooOld { since });
-    assert_eq!(key.age(until - 1, RETENTION, SKEW, Timestamp::MIN), Age::Fresh(since));
+    assert_eq!(
+        key.age(until, &Kept::always(RETENTION, SKEW, Timestamp::MIN)),
+        Age::TooOld { since }
+    );
+    assert_eq!(
+        key.age(until - 1, &Kept::always(RETENTION, SKEW, Timestamp::MIN)),
+        Age::Fresh(since)
+    );
 }
 
 #[test]
@@ -149,7 +173,8 @@ fn whichever_date_comes_with_the_next_call_is_waited_for() {
     for dates in [dates(Some(early), &key_at(late)), dates(Some(late), &key_at(early))] {
         let until = dates.kept_until(NOW, RETENTION, SKEW);
         for one in [Some(early), Some(late)] {
-            let age = self::dates(one, "k").age(until, RETENTION, SKEW, Timestamp::MIN);
+            let age =
+                self::dates(one, "k").age(until, &Kept::always(RETENTION, SKEW, Timestamp::MIN));
             assert!(matches!(age, Age::TooOld { .. }), "{age:?}");
         }
     }
@@ -159,7 +184,7 @@ fn whichever_date_comes_with_the_next_call_is_waited_for() {
 fn dates_of_keys_can_be_left_out_of_account() {
     let old = key_at(NOW - 2 * RETENTION);
     let ignoring = |first_sent| Dates::of(first_sent, old.as_bytes(), KeyDates::Ignore);
-    assert_eq!(ignoring(None).age(NOW, RETENTION, SKEW, i64::MAX), Age::Undated);
+    assert_eq!(ignoring(None).age(NOW, &Kept::always(RETENTION, SKEW, i64::MAX)), Age::Undated);
     assert_eq!(ignoring(None).kept_until(NOW, RETENTION, SKEW), NOW + RETENTION);
     // What the caller says is not the key's.
     assert_eq!(ignoring(Some(NOW)).sent(NOW, SKEW), Some(NOW));
@@ -193,7 +218,7 @@ fn infinities_are_ends_and_nothing_overflows() {
             for length in [0, i64::MAX] {
                 let key = "ffffffff-ffff-7fff-bfff-ffffffffffff";
                 let dates = dates(first_sent, key);
-                let _ = dates.age(now, length, length, now);
+                let _ = dates.age(now, &Kept::always(length, length, now));
                 let _ = dates.kept_until(now, length, length);
             }
         }

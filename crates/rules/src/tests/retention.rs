@@ -107,10 +107,22 @@ fn a_body_is_due_before_its_record_or_not_at_all() {
 #[test]
 fn a_lapsed_lease_is_kept_for_the_retention_and_an_unknown_one_for_ever() {
     let policy = |on_lapse| Policy { on_lapse, ..Policy::default() };
-    assert_eq!(lease_expires(&policy(OnLapse::Retry), NOW), NOW + DAY);
-    assert_eq!(lease_expires(&policy(OnLapse::Unknown), NOW), Timestamp::MAX);
+    let dates = |sent| Dates::of(sent, b"k", KeyDates::Use);
+    let granted = |on_lapse, end, sent| lease_expires(&policy(on_lapse), end, dates(sent), SKEW);
+    assert_eq!(granted(OnLapse::Retry, NOW, None), NOW + DAY);
+    assert_eq!(granted(OnLapse::Unknown, NOW, None), Timestamp::MAX);
+    // Until the date refuses the key: in between it would run again, as a new one.
+    assert_eq!(granted(OnLapse::Retry, NOW, Some(NOW - 1)), NOW + DAY + SKEW);
+    assert_eq!(granted(OnLapse::Retry, NOW, Some(NOW - DAY)), NOW + DAY);
     assert_eq!(absent_expires(&policy(OnLapse::Retry), NOW, SKEW), NOW + DAY + SKEW);
-    assert_eq!(lease_expires(&policy(OnLapse::Retry), Timestamp::MAX), Timestamp::MAX);
+    assert_eq!(granted(OnLapse::Retry, Timestamp::MAX, None), Timestamp::MAX - 1);
+    // What the lease was granted under counts, when it is extended under another setting.
+    let extended = |before, on_lapse| {
+        extended_lease_expires(before, &policy(on_lapse), NOW, dates(None), SKEW)
+    };
+    assert_eq!(extended(Timestamp::MAX, OnLapse::Retry), Timestamp::MAX);
+    assert_eq!(extended(NOW, OnLapse::Retry), NOW + DAY);
+    assert_eq!(extended(NOW, OnLapse::Unknown), Timestamp::MAX);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::{Uuid, Variant};
 
 use crate::budget::hold;
-use rules::dating::{Age, Dates, key_date, new_key};
+use rules::dating::{Age, Dates, Kept, key_date, new_key};
 use rules::policy::KeyDates;
 use rules::{Micros, Timestamp};
 
@@ -120,7 +120,7 @@ fn ages_are_right_at_the_ends_of_time() {
             Some(since) => Age::Fresh(since),
         };
         let dates = Dates::of(first_sent, &key, KeyDates::Use);
-        prop_assert_eq!(dates.age(now, retention, skew, lost), age);
+        prop_assert_eq!(dates.age(now, &Kept::always(retention, skew, lost)), age);
         Ok(())
     });
 }
@@ -133,7 +133,7 @@ fn a_dated_key_is_refused_from_the_moment_its_record_may_go() {
     hold(inputs, |(first_sent, now, retention, skew, later)| {
         let dates = Dates::of(Some(first_sent), b"k", KeyDates::Use);
         let until = dates.kept_until(now, retention, skew);
-        let then = dates.age(until + later, retention, skew, Timestamp::MIN);
+        let then = dates.age(until + later, &Kept::always(retention, skew, Timestamp::MIN));
         // So far ahead that it was no date, and still is none.
         let no_date = first_sent > now + retention.max(skew);
         prop_assert!(no_date || then == Age::TooOld { since: first_sent }, "{:?}", then);

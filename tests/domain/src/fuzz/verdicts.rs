@@ -8,7 +8,6 @@ use rules::claim::{Request, Verdict, judge, strict_error};
 use rules::dating::Age;
 use rules::finish::{FenceVerdict, check_fence, fence_error};
 use rules::identity::Identity;
-use rules::policy::OnLapse;
 use rules::record::{Record, State};
 use rules::request::fingerprint::Fingerprint;
 use rules::retention::{Due, due};
@@ -72,50 +71,46 @@ fn ages() -> BoxedStrategy<Age> {
 
 #[test]
 fn a_claim_is_given_only_where_nothing_stands_in_its_way() {
-    let lapse = prop::sample::select(vec![OnLapse::Retry, OnLapse::Unknown]);
     let request = (fingerprints(), prop::option::of((0..2_u8).prop_map(|byte| [byte; 16])), ages());
-    hold(
-        (prop::option::of(records()), request, lapse, times()),
-        |(record, request, lapse, now)| {
-            let (fingerprint, attempt_id, age) = request;
-            let request = Request { fingerprint, attempt_id, age };
-            let verdict = judge(record.as_ref(), &request, lapse, now);
-            let live = record.filter(|record| !record.expired(now));
-            let undated_or_fresh = matches!(age, Age::Undated | Age::Fresh(_));
-            match verdict {
-                Verdict::Claim { attempt, .. } => {
-                    let free = match live {
-                        None => undated_or_fresh && attempt == 1,
-                        Some(record) => match record.state {
-                            State::Absent => true,
-                            State::InProgress => {
-                                record.lapsed(now)
-                                    && lapse == OnLapse::Retry
-                                    && attempt >= record.attempt
-                            }
-                            _ => false,
-                        },
-                    };
-                    prop_assert!(free);
-                }
-                // Another request learns nothing but that it is another.
-                Verdict::Replay { .. } | Verdict::InProgress { .. } | Verdict::Held => {
-                    let record = live.unwrap();
-                    prop_assert!(
-                        record.fingerprint == fingerprint
-                            || record.fingerprint == Some(Fingerprint::ANY)
-                    );
-                }
-                _ => {}
+    hold((prop::option::of(records()), request, times()), |(record, request, now)| {
+        let (fingerprint, attempt_id, age) = request;
+        let request = Request { fingerprint, attempt_id, age };
+        let verdict = judge(record.as_ref(), &request, now);
+        let live = record.filter(|record| !record.expired(now));
+        let undated_or_fresh = matches!(age, Age::Undated | Age::Fresh(_));
+        match verdict {
+            Verdict::Claim { attempt, .. } => {
+                let free = match live {
+                    None => undated_or_fresh && attempt == 1,
+                    Some(record) => match record.state {
+                        State::Absent => true,
+                        State::InProgress => {
+                            record.lapsed(now)
+                                && record.expires_at != Timestamp::MAX
+                                && attempt >= record.attempt
+                        }
+                        _ => false,
+                    },
+                };
+                prop_assert!(free);
             }
-            if let Verdict::InProgress { retry_after } = verdict {
-                prop_assert!(retry_after > 0);
+            // Another request learns nothing but that it is another.
+            Verdict::Replay { .. } | Verdict::InProgress { .. } | Verdict::Held => {
+                let record = live.unwrap();
+                prop_assert!(
+                    record.fingerprint == fingerprint
+                        || record.fingerprint == Some(Fingerprint::ANY)
+                );
             }
-            let identity = Identity::new(Some(b"op"), Some(b""), Some(b"k")).unwrap();
-            let _ = strict_error(verdict, &identity);
-            Ok(())
-        },
-    );
+            _ => {}
+        }
+        if let Verdict::InProgress { retry_after } = verdict {
+            prop_assert!(retry_after > 0);
+        }
+        let identity = Identity::new(Some(b"op"), Some(b""), Some(b"k")).unwrap();
+        let _ = strict_error(verdict, &identity);
+        Ok(())
+    });
 }
 
 #[test]

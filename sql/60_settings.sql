@@ -1,0 +1,139 @@
+-- What happens when settings change, however they are changed: by idempotent_operation(), by hand, or by logical replication,
+-- which fires triggers for each row and none for a statement.
+
+CREATE FUNCTION idempotent.is_configuring() RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_is_configuring';
+COMMENT ON FUNCTION idempotent.is_configuring() IS
+'whether one of the functions that change settings is at work in this session';
+
+CREATE FUNCTION idempotent.has_run(operation text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    -- A record that was kept for 24 hours may be gone.
+    SELECT EXISTS (SELECT FROM idempotent.earlier_retention AS e
+                    WHERE e.operation = $1 OR e.operation = '' AND e.until < clock_timestamp() - interval '24 hours')
+        OR EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = $1)
+        OR EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.operation = $1)
+        OR EXISTS (SELECT FROM idempotent.messages AS m WHERE m.consumer = $1)
+        OR EXISTS (SELECT FROM idempotent.saga_run AS s WHERE s.saga = $1)
+        OR EXISTS (SELECT FROM jsonb_to_recordset(idempotent.counters()) AS c (operation text, claimed bigint, replayed bigint, expired bigint)
+                    WHERE c.operation = $1 AND c.claimed + c.replayed + c.expired > 0)
+$$;
+COMMENT ON FUNCTION idempotent.has_run(text) IS
+'whether an operation that is not configured may have stored something under the defaults, as far as can be told';
+
+CREATE FUNCTION idempotent.operation_checked() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    by_function   boolean  := idempotent.is_configuring();
+    skew          interval := current_setting('idempotent.clock_skew')::interval;
+    changed       text     := COALESCE(NEW.name, OLD.name);
+    -- where there is no row, the defaults
+    old_retention interval := COALESCE(OLD.retention, '24 hours');
+    new_retention interval := COALESCE(NEW.retention, '24 hours');
+    uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
+    was_kept      interval;
+    moment        timestamptz := clock_timestamp();
+BEGIN
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM idempotent.operation AS o WHERE o.name = NEW.name) THEN
+        RETURN NEW;  -- it becomes an UPDATE, or is refused
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.name <> OLD.name THEN
+        RAISE EXCEPTION 'the name of an operation cannot be changed'
+            USING ERRCODE = '55000', DETAIL = format('Records and settings of operation "%s" bear its name.', OLD.name),
+                  HINT = 'Configure the new name with idempotent_operation(), and remove the old one with idempotent_operation_drop().';
+    END IF;
+    IF NOT by_function AND COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')
+       AND (TG_OP = 'UPDATE' OR EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed)
+            OR TG_OP = 'DELETE' AND EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.operation = changed)) THEN
+        RAISE EXCEPTION 'the durability of operation "%" cannot be changed by hand', changed
+            USING ERRCODE = '55000', DETAIL = 'Its records would stay in the table that is no longer read, and their keys would run again.',
+                  HINT = format('SELECT idempotent_operation(%L, durability => %L);', changed, COALESCE(NEW.durability, 'unlogged'));
+    END IF;
+    IF NOT by_function AND TG_OP = 'DELETE'
+       AND (EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed AND r.expires_at > moment)
+            OR EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.operation = changed AND r.expires_at > moment)) THEN
+        RAISE EXCEPTION 'operation "%" still has records', changed
+            USING ERRCODE = '55006', DETAIL = 'Without its settings their keys would be judged by the defaults, or run again.',
+                  HINT = format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed);
+    END IF;
+    -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
+    -- anything was kept, so that a record went after the retention, whichever clock had made the key.
+    IF (new_retention > old_retention OR uses_again) AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)) THEN
+        was_kept := GREATEST(CASE WHEN uses_again THEN old_retention - skew ELSE old_retention + skew END, '0');
+        -- What the new line says, too.
+        DELETE FROM idempotent.earlier_retention AS e
+         WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
+        INSERT INTO idempotent.earlier_retention VALUES (changed, moment + skew, was_kept);
+    END IF;
+    RETURN COALESCE(NEW, OLD);
+END $$;
+COMMENT ON FUNCTION idempotent.operation_checked() IS
+'notes what is forgotten under the settings that end, and refuses what only the functions that move records can do';
+
+CREATE TRIGGER operation_checked
+    BEFORE INSERT OR UPDATE OR DELETE ON idempotent.operation
+    FOR EACH ROW EXECUTE FUNCTION idempotent.operation_checked();
+ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_checked;
+COMMENT ON TRIGGER operation_checked ON idempotent.operation IS
+'settings never forget what was known under earlier ones';
+
+CREATE FUNCTION idempotent.operation_truncated() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot truncate the settings of operations'
+        USING ERRCODE = '55000', DETAIL = 'Operations would go on with the defaults, and keys of which records are kept elsewhere would run again.',
+              HINT = 'Remove one after the other: SELECT idempotent_operation_drop(...).';
+END $$;
+COMMENT ON FUNCTION idempotent.operation_truncated() IS 'refuses TRUNCATE';
+
+CREATE TRIGGER operation_truncated
+    BEFORE TRUNCATE ON idempotent.operation
+    FOR EACH STATEMENT EXECUTE FUNCTION idempotent.operation_truncated();
+ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_truncated;
+COMMENT ON TRIGGER operation_truncated ON idempotent.operation IS 'settings go one by one';
+
+CREATE TRIGGER operation_row_changed
+    AFTER INSERT OR UPDATE OR DELETE ON idempotent.operation
+    FOR EACH ROW EXECUTE FUNCTION idempotent.operation_changed();
+ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_row_changed;
+COMMENT ON TRIGGER operation_row_changed ON idempotent.operation IS
+'sessions cache the settings; logical replication fires nothing else';
+
+-- Until the change commits, others store what they claim under the settings that are about to end, and calls that run then a
+-- moment longer.
+CREATE FUNCTION idempotent.retention_ended() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE idempotent.earlier_retention AS e
+       SET until = clock_timestamp() + current_setting('idempotent.clock_skew')::interval + interval '1 second'
+     WHERE e.operation = NEW.operation AND e.until = NEW.until;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION idempotent.retention_ended() IS 'settings end when the change of them commits';
+
+-- Not for a line that is restored.
+CREATE CONSTRAINT TRIGGER retention_ended
+    AFTER INSERT ON idempotent.earlier_retention DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.until > pg_catalog.transaction_timestamp()) EXECUTE FUNCTION idempotent.retention_ended();
+COMMENT ON TRIGGER retention_ended ON idempotent.earlier_retention IS 'settings end when the change of them commits';
+
+CREATE TRIGGER earlier_retention_changed
+    AFTER INSERT OR UPDATE OR DELETE ON idempotent.earlier_retention
+    FOR EACH ROW EXECUTE FUNCTION idempotent.operation_changed();
+ALTER TABLE idempotent.earlier_retention ENABLE ALWAYS TRIGGER earlier_retention_changed;
+COMMENT ON TRIGGER earlier_retention_changed ON idempotent.earlier_retention IS 'sessions cache what it says with the settings';
+
+CREATE FUNCTION idempotent_operation_drop(name text) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'idempotent_operation_drop';
+COMMENT ON FUNCTION idempotent_operation_drop(text) IS
+'remove the settings of an operation that has no records; whether there were any';
+
+REVOKE ALL ON FUNCTION
+    idempotent.is_configuring(),
+    idempotent.has_run(text),
+    idempotent.operation_checked(),
+    idempotent.operation_truncated(),
+    idempotent.retention_ended(),
+    idempotent_operation_drop(text)
+FROM PUBLIC;
