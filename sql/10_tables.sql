@@ -3,6 +3,8 @@
 CREATE SCHEMA idempotent;
 COMMENT ON SCHEMA idempotent IS 'pg_idempotent: settings, records and views';
 
+-- All tables are heaps, whatever default_table_access_method says: the library reads and writes them as such.
+--
 -- name is COLLATE "C": the library looks it up by bytes, and so must the index.
 CREATE TABLE idempotent.operation (
     name                text COLLATE "C" PRIMARY KEY,
@@ -29,7 +31,7 @@ CREATE TABLE idempotent.operation (
     CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
     CONSTRAINT operation_key_dates CHECK (key_dates OPERATOR(pg_catalog.=) ANY ('{use,ignore}'::pg_catalog.text[])),
     CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
-);
+) USING heap;
 COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
 COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 255 bytes';
 COMMENT ON COLUMN idempotent.operation.retention IS 'how long a finished record answers replays';
@@ -41,7 +43,7 @@ COMMENT ON COLUMN idempotent.operation.durability IS 'where records live: unlogg
 COMMENT ON COLUMN idempotent.operation.on_lapse IS 'what a lapsed lease leads to, if it was granted so: retry (the next caller takes over) or unknown';
 COMMENT ON COLUMN idempotent.operation.max_response_bytes IS 'a larger answer is recorded without its body';
 COMMENT ON COLUMN idempotent.operation.scope_required IS 'refuse calls without a scope';
-COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers, with * for every element of an array; a change makes the keys already stored answer mismatch';
+COMMENT ON COLUMN idempotent.operation.fingerprint_exclude IS 'members of the request that do not count: names at the top level, or JSON Pointers, with * for every element of an array; what is stored already is compared by the members that were left out then';
 COMMENT ON COLUMN idempotent.operation.store_failures IS 'SQLSTATEs or classes of a handler''s errors that idempotent_run stores as failures';
 COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from before a reset of the unlogged table leads to: unknown or execute';
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
@@ -76,7 +78,7 @@ CREATE UNLOGGED TABLE idempotent.record (
     attempt_id          uuid,
     first_sent          timestamptz,
     CONSTRAINT record_pkey PRIMARY KEY (record_id)
-);
+) USING heap;
 CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
 
 COMMENT ON TABLE idempotent.record IS 'records of operations with durability unlogged; Postgres empties it after a crash';
@@ -86,7 +88,7 @@ COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent; infinity for a lease: once it has lapsed, it is unknown what became of the work';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
 COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
-COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller';
+COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller; plus 8 for each number of idempotent.exclusion';
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
@@ -107,7 +109,7 @@ COMMENT ON COLUMN idempotent.record.first_sent IS 'of a lease: when its holder s
 CREATE TABLE idempotent.record_logged (
     LIKE idempotent.record INCLUDING COMMENTS,
     CONSTRAINT record_logged_pkey PRIMARY KEY (record_id)
-);
+) USING heap;
 CREATE INDEX record_logged_sweep_at_idx ON idempotent.record_logged (sweep_at);
 COMMENT ON TABLE idempotent.record_logged IS 'records of operations with durability logged';
 COMMENT ON INDEX idempotent.record_logged_sweep_at_idx IS 'what the sweeper has to look at next';

@@ -7,7 +7,7 @@ CREATE TABLE idempotent.reset (
     reset_at   timestamptz,
     operation  text,
     PRIMARY KEY (durability, noticed_at)
-);
+) USING heap;
 COMMENT ON TABLE idempotent.reset IS 'when the tables of records were found empty';
 COMMENT ON COLUMN idempotent.reset.durability IS 'which table: unlogged or logged';
 COMMENT ON COLUMN idempotent.reset.noticed_at IS 'when it was noticed';

@@ -9,7 +9,7 @@ CREATE TABLE idempotent.messages (
     scope      text COLLATE "C" NOT NULL,
     message_id text COLLATE "C" NOT NULL,
     CONSTRAINT messages_pkey PRIMARY KEY (message_id, consumer, scope)
-);
+) USING heap;
 CREATE INDEX messages_expires_at_idx ON idempotent.messages (expires_at);
 COMMENT ON TABLE idempotent.messages IS 'messages that consumers have seen, for as long as they are kept: see idempotent_first()';
 COMMENT ON INDEX idempotent.messages_expires_at_idx IS 'what the sweeper has to look at next';

@@ -8,7 +8,7 @@ CREATE TABLE idempotent.offsets (
     "offset"    bigint NOT NULL,
     advanced_at timestamptz NOT NULL,
     CONSTRAINT offsets_pkey PRIMARY KEY (consumer, scope, partition)
-) WITH (fillfactor = 50);
+) USING heap WITH (fillfactor = 50);
 COMMENT ON TABLE idempotent.offsets IS 'how far each consumer has come: see idempotent_advance()';
 COMMENT ON COLUMN idempotent.offsets.consumer IS 'the reader';
 COMMENT ON COLUMN idempotent.offsets.scope IS 'for whom';

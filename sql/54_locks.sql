@@ -8,7 +8,7 @@ CREATE TABLE idempotent.locks (
     scope       text COLLATE "C" NOT NULL,
     holder      text COLLATE "C" NOT NULL,
     CONSTRAINT locks_pkey PRIMARY KEY (resource, scope)
-);
+) USING heap;
 CREATE INDEX locks_expires_at_idx ON idempotent.locks (expires_at);
 COMMENT ON TABLE idempotent.locks IS 'locks that are held, or have lapsed and are not yet swept: see idempotent_lock()';
 COMMENT ON INDEX idempotent.locks_expires_at_idx IS 'what the sweeper has to look at next';

@@ -65,6 +65,12 @@ BEGIN
          WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
         INSERT INTO idempotent.earlier_retention VALUES (changed, moment + skew, was_kept);
     END IF;
+    -- Never what is there already, in any order: sets are compared by the library.
+    IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
+        SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) THEN
+        INSERT INTO idempotent.exclusion
+        SELECT NEW.name, COALESCE(max(x.number), 0) + 1, NEW.fingerprint_exclude FROM idempotent.exclusion AS x WHERE x.operation = NEW.name;
+    END IF;
     RETURN COALESCE(NEW, OLD);
 END $$;
 COMMENT ON FUNCTION idempotent.operation_checked() IS
@@ -76,6 +82,30 @@ CREATE TRIGGER operation_checked
 ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_checked;
 COMMENT ON TRIGGER operation_checked ON idempotent.operation IS
 'settings never forget what was known under earlier ones';
+
+-- A dump knows the numbers with which its sagas were stored; what the restore of the settings has numbered gives way.
+CREATE FUNCTION idempotent.exclusion_kept() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.number > 4000 THEN
+        RAISE EXCEPTION 'fingerprint_exclude of operation "%" was changed too often', NEW.operation
+            USING ERRCODE = '54000', HINT = 'Set it to one of the values that it had before.';
+    END IF;
+    UPDATE idempotent.exclusion AS x SET members = NEW.members WHERE x.operation = NEW.operation AND x.number = NEW.number;
+    RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
+END $$;
+COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of a dump take the place of those that its restore has given';
+
+CREATE TRIGGER exclusion_kept
+    BEFORE INSERT ON idempotent.exclusion
+    FOR EACH ROW EXECUTE FUNCTION idempotent.exclusion_kept();
+COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump count';
+
+CREATE TRIGGER exclusion_changed
+    AFTER INSERT OR UPDATE OR DELETE ON idempotent.exclusion
+    FOR EACH ROW EXECUTE FUNCTION idempotent.operation_changed();
+ALTER TABLE idempotent.exclusion ENABLE ALWAYS TRIGGER exclusion_changed;
+COMMENT ON TRIGGER exclusion_changed ON idempotent.exclusion IS 'sessions cache what it says with the settings';
 
 CREATE FUNCTION idempotent.operation_truncated() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -133,6 +163,7 @@ REVOKE ALL ON FUNCTION
     idempotent.is_configuring(),
     idempotent.has_run(text),
     idempotent.operation_checked(),
+    idempotent.exclusion_kept(),
     idempotent.operation_truncated(),
     idempotent.retention_ended(),
     idempotent_operation_drop(text)

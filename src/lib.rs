@@ -30,8 +30,10 @@ extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["st
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
-extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["observe"]);
-extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["settings"]);
+extension_sql_file!("../sql/58_audit.sql", name = "audit", requires = ["observe"]);
+extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["audit"]);
+extension_sql_file!("../sql/62_by_hand.sql", name = "by_hand", requires = ["settings"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["by_hand"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);

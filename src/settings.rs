@@ -41,6 +41,14 @@ pub fn clock_skew() -> Micros {
     Micros::from(CLOCK_SKEW.get()) * MICROS_PER_MILLI
 }
 
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
+
+/// How long what administrators did is kept; negative for ever, `None` not at all.
+pub fn audit_retention() -> Option<Micros> {
+    let minutes = Micros::from(AUDIT_RETENTION.get());
+    (minutes != 0).then_some(minutes * 60 * 1_000 * MICROS_PER_MILLI)
+}
+
 /// Whether the background worker sweeps.
 pub fn sweeper_enabled() -> bool {
     SWEEPER_ENABLED.get()
@@ -90,6 +98,16 @@ pub fn init() {
         &UNDECLARED,
         GucContext::Suset,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"idempotent.audit_retention",
+        c"How long idempotent.audit keeps what administrators did.",
+        c"-1 keeps it for ever, and 0 writes none.",
+        &AUDIT_RETENTION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MIN,
     );
     GucRegistry::define_bool_guc(
         c"idempotent.sweeper_enabled",

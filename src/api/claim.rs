@@ -39,6 +39,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
             Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
             None => fingerprint(args.get(CLAIM.request), &call.policy),
         },
+        document: args.get(CLAIM.request).filter(|_| args.get(CLAIM.fingerprint).is_none()),
         lease: allowed(&call, lease()?)?.or(call.policy.lease),
         wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
         first_sent: args.get(CLAIM.first_sent),

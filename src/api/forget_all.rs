@@ -6,6 +6,9 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::rights::OwnerRights;
 use crate::pg::{snapshot, spi};
+use crate::tables::asked;
+use crate::tables::audit::{self, Deed};
+use crate::tables::configuring::Configuring;
 use crate::tables::open;
 use crate::tables::operations;
 use crate::tables::records::row::column;
@@ -26,6 +29,7 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget_all()");
     let name = checked(&OPERATION, args.get(FORGET_ALL.operation))?;
     check_role(&operations::get(&name)?.policy, name.utf8)?;
+    let _configuring = Configuring::begin();
     let mut forgotten = 0;
     for durability in Durability::ALL {
         let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
@@ -42,5 +46,12 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
             &[(pg_sys::TEXTOID, Some(name.datum))],
         )?;
     }
+    asked::forget_all(name.datum)?;
+    audit::note(&Deed {
+        action: "forget_all",
+        operation: Some(name.datum),
+        detail: Some(audit::detail(&format!("{forgotten} records"))),
+        ..Deed::default()
+    })?;
     Ok(Some(Datum::from(i64::try_from(forgotten).unwrap_or(i64::MAX))))
 }

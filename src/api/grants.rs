@@ -4,6 +4,7 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
 use crate::pg::declaration::arguments;
 use crate::pg::spi;
+use crate::tables::audit::{self, Deed};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -66,6 +67,8 @@ pub fn idempotent_grant(args: &Args) -> Returned {
         let privilege = privilege(&object);
         spi::execute(&format!("GRANT {privilege} ON {object} TO {role}"), &[])?;
     }
+    let detail = Some(audit::detail(&role));
+    audit::note_of_client(&Deed { action: "grant", detail, ..Deed::default() })?;
     Ok(Some(Datum::from(0)))
 }
 
@@ -77,6 +80,8 @@ pub fn idempotent_revoke(args: &Args) -> Returned {
         let privilege = privilege(&object);
         spi::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
     }
+    let detail = Some(audit::detail(&role));
+    audit::note_of_client(&Deed { action: "revoke", detail, ..Deed::default() })?;
     Ok(Some(Datum::from(0)))
 }
 

@@ -1,11 +1,13 @@
 //! `idempotent_operation`: an operation's settings, checked, stored, and told to every session.
 
 use crate::pg::arguments::{Args, Returned};
-use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
+use crate::pg::datum::{array, make};
 use crate::pg::declaration::arguments;
 use crate::pg::spi::{self, Parameter};
 use crate::pg::{rights, shared_memory, snapshot};
+use crate::tables::audit::{self, Deed};
+use crate::tables::configuring::{self, Configuring};
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
@@ -16,7 +18,6 @@ use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, has_records
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use rules::{Micros, Timestamp};
-use std::cell::Cell;
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
@@ -24,6 +25,9 @@ arguments! {
     }
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
+    }
+    AUDITED: Audited = "audited" {
+        action: Text, operation: Text, detail: Text,
     }
 }
 
@@ -79,31 +83,9 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     operations::row(&name)
 }
 
-thread_local! {
-    /// How many of the functions that change settings are at work in this backend.
-    static CONFIGURING: Cell<u32> = const { Cell::new(0) };
-}
-
-/// While it lives, changes of the settings are made by the functions for that, which move records as
-/// need be.
-struct Configuring;
-
-impl Configuring {
-    fn begin() -> Self {
-        CONFIGURING.set(CONFIGURING.get() + 1);
-        Self
-    }
-}
-
-impl std::ops::Drop for Configuring {
-    fn drop(&mut self) {
-        CONFIGURING.set(CONFIGURING.get() - 1);
-    }
-}
-
 /// For the trigger that refuses other changes.
 pub fn is_configuring(_: &Args) -> Returned {
-    Ok(Some(Datum::from(CONFIGURING.get() > 0)))
+    Ok(Some(Datum::from(configuring::is_at_work())))
 }
 
 /// Whether a record of the operation still counts, in one of the tables.
@@ -172,7 +154,7 @@ fn check(args: &Args) -> Result<Cleared> {
     }
     let texts = |argument| {
         // SAFETY: the argument is a text[].
-        args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { operations::text_array(datum) })
+        args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { array::owned(datum) })
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
     StoreFailures::parse(texts(OPERATION.store_failures)?)?;
@@ -324,5 +306,20 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
 pub fn idempotent_operation_changed(_: &Args) -> Returned {
     operations::tell_others()?;
     // A trigger returns a null pointer, not SQL's null (commands/trigger.h).
+    Ok(Some(Datum::from(0)))
+}
+
+/// For the trigger that notes who changed settings.
+pub fn audited(args: &Args) -> Returned {
+    let text = |argument| args.get(argument).map(|text: Text<'_>| text.datum);
+    let action = args
+        .get(AUDITED.action)
+        .map_or_else(String::new, |text| String::from_utf8_lossy(text.utf8).into_owned());
+    audit::note_of_client(&Deed {
+        action: &action,
+        operation: text(AUDITED.operation),
+        detail: text(AUDITED.detail),
+        ..Deed::default()
+    })?;
     Ok(Some(Datum::from(0)))
 }

@@ -42,6 +42,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let records = call.open_to_write()?;
     let asked = Request {
         fingerprint: fingerprint(request, &call.policy),
+        document: request,
         lease: None,
         wait: wait(args.duration(RUN.wait, 0)?, &call.policy),
         first_sent: args.get(RUN.first_sent),

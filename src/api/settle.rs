@@ -5,7 +5,10 @@ use crate::keys::settle::{self, Settlement};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
+use crate::tables::asked;
+use crate::tables::audit::{self, Deed};
 use pgrx::pg_sys::Datum;
+use rules::claim::Verdict;
 use rules::error::{Code, Error};
 
 arguments! {
@@ -24,7 +27,11 @@ pub fn idempotent_seal(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_seal()");
     let mut call = Call::new(args.get(SEAL.operation), args.get(SEAL.key), args.get(SEAL.scope))?;
     let records = call.open_to_write()?;
-    settle::seal(&call, &records)?.into_datum(&call, false, args.function())
+    let decision = settle::seal(&call, &records)?;
+    if decision.verdict == Verdict::Sealed {
+        audit::note(&Deed { action: "seal", ..deed(&call) })?;
+    }
+    decision.into_datum(&call, false, args.function())
 }
 
 pub fn idempotent_resolve(args: &Args) -> Returned {
@@ -44,8 +51,10 @@ pub fn idempotent_resolve(args: &Args) -> Returned {
         }
     };
     let records = call.open_to_write()?;
-    settle::resolve(&call, &records, settlement, args.get(RESOLVE.response))?
-        .into_datum(args.function())
+    let answer = settle::resolve(&call, &records, settlement, args.get(RESOLVE.response))?;
+    let verdict = args.get(RESOLVE.verdict).map(|text| text.datum);
+    audit::note(&Deed { action: "resolve", detail: verdict, ..deed(&call) })?;
+    answer.into_datum(args.function())
 }
 
 pub fn idempotent_forget(args: &Args) -> Returned {
@@ -54,5 +63,19 @@ pub fn idempotent_forget(args: &Args) -> Returned {
         Call::new(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     let records = call.open_to_write()?;
     let forgotten = settle::forget(&call, &records)?;
+    if forgotten {
+        asked::forget(&call.owner)?;
+        audit::note(&Deed { action: "forget", ..deed(&call) })?;
+    }
     Ok(Some(Datum::from(forgotten)))
+}
+
+/// Something that is done to the key.
+fn deed(call: &Call<'_>) -> Deed<'static> {
+    Deed {
+        operation: Some(call.owner.operation.datum),
+        scope: Some(call.owner.scope.datum),
+        key: Some(call.owner.key.datum),
+        ..Deed::default()
+    }
 }

@@ -3,6 +3,7 @@
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
+use crate::tables::audit::{self, Deed};
 use crate::tables::sweep::{Portion, sweep};
 use crate::tables::sweepable::Sweepable;
 use pgrx::pg_sys::Datum;
@@ -25,6 +26,10 @@ pub fn idempotent_sweep(args: &Args) -> Returned {
         })?,
     };
     let swept = sweep_all(limit)?;
+    if swept > 0 {
+        let detail = Some(audit::detail(&format!("{swept} rows")));
+        audit::note_of_client(&Deed { action: "sweep", detail, ..Deed::default() })?;
+    }
     Ok(Some(Datum::from(i64::try_from(swept).unwrap_or(i64::MAX))))
 }
 

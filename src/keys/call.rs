@@ -1,6 +1,6 @@
 //! What every call on a key begins with: whose key it is, the operation's policy, and who may.
 
-use crate::keys::request::Request;
+use crate::keys::request::{Request, to_compare};
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
 use crate::stats::{Counter, Tally};
@@ -16,6 +16,7 @@ use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
 use rules::outcome::Outcome;
 use rules::policy::{AfterReset, Durability, Policy};
+use rules::request::fingerprint::Fingerprint;
 use std::rc::Rc;
 
 /// A call on one key.
@@ -107,11 +108,16 @@ impl Call<'_> {
     pub fn judge(&self, records: &Records, found: Option<&Found>, request: &Request) -> Verdict {
         let now = clock::now();
         let asked = claim::Request {
-            fingerprint: request.fingerprint,
+            fingerprint: self.asked(request, found.and_then(|found| found.record.fingerprint)),
             attempt_id: request.attempt_id,
             age: self.age(records, request.first_sent, now),
         };
         self.judge_as(found, &asked, now)
+    }
+
+    /// The fingerprint of the request, by the rules by which the stored one was made.
+    pub fn asked(&self, request: &Request, stored: Option<Fingerprint>) -> Option<Fingerprint> {
+        to_compare(request.fingerprint, request.document, stored, &self.policy)
     }
 
     /// When records of the operation were last lost; `Timestamp::MIN` for never.

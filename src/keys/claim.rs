@@ -97,7 +97,7 @@ fn told_without_lock(call: &Call<'_>, records: &Records, request: &Request) -> R
 fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decision> {
     let claim = claims::get(call.owner.id)?;
     (claim.status == Status::Open).then(|| {
-        if claim.fingerprint == request.fingerprint {
+        if claim.fingerprint == call.asked(request, claim.fingerprint) {
             Decision::held(claim)
         } else {
             Decision::new(Verdict::Mismatch, None)
@@ -133,7 +133,10 @@ fn take(
     }
     let answer = match place {
         // From here on the row stands for the claim, seen by others as being inserted.
-        Place::Lease(lease) => grant_lease(call, records, request, lease, taken)?,
+        Place::Lease(lease) => {
+            let last = before.and_then(|before| before.record.fence);
+            grant_lease(call, records, request, lease, taken, last)?
+        }
         Place::Placeholder => {
             insert_placeholder(call, records, request)?;
             remember(call, request, &taken, Memory { spilled: true, over_absent: false, guarded })?;
@@ -157,8 +160,9 @@ fn grant_lease(
     request: &Request,
     lease: Micros,
     taken: Answer,
+    last: Option<i64>,
 ) -> Result<Answer> {
-    let fence = fences::next()?;
+    let fence = fences::next(last)?;
     let now = clock::now();
     let lease_until = now.saturating_add(lease);
     let mut row = Row::new(&call.owner);

@@ -4,6 +4,7 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::pg::arguments::Returned;
 use crate::session::claims::Claim;
+use crate::tables::asked;
 use crate::tables::records::row::Found;
 use pgrx::pg_sys;
 use rules::claim::{RETRY_AFTER, Verdict, strict_error};
@@ -39,6 +40,9 @@ impl Decision {
     pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
         if self.verdict != Verdict::Held {
             call.count_answer(self.answer.outcome);
+        }
+        if self.verdict == Verdict::Unknown {
+            asked::note(&call.owner, call.policy.retention)?;
         }
         if strict && let Some(error) = strict_error(self.verdict, &call.owner.identity) {
             return Err(error);

@@ -48,7 +48,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         return again();
     }
     match claims::get(id).filter(|own| own.status.is_unfinished()) {
-        Some(own) if own.fingerprint != request.fingerprint => {
+        Some(own) if own.fingerprint != call.asked(request, own.fingerprint) => {
             return pass(call, request, Observed::Mismatch);
         }
         Some(own) if own.status != Status::Open => return again(),
@@ -128,7 +128,7 @@ fn answer(id: RecordId, request: &Request) -> Result<Answer> {
 
 /// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
 pub fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
-    let fence = lease.map(|_| fences::next()).transpose()?;
+    let fence = lease.map(|_| fences::next(None)).transpose()?;
     let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
     Ok(Pass { fingerprint, fence, expires_at })
 }

@@ -4,6 +4,7 @@ use crate::pg::datum::jsonb;
 use crate::settings;
 use pgrx::pg_sys::Datum;
 use rules::policy::Policy;
+use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Fingerprint;
 use rules::{Micros, Timestamp};
 
@@ -12,6 +13,8 @@ use rules::{Micros, Timestamp};
 pub struct Request {
     /// Of the request; `None` when it is null, which is a value of its own.
     pub fingerprint: Option<Fingerprint>,
+    /// The request itself, if that was given.
+    pub document: Option<Datum>,
     /// `None`: held by the transaction.
     pub lease: Option<Micros>,
     pub wait: Micros,
@@ -23,10 +26,33 @@ pub struct Request {
 
 /// The fingerprint of a jsonb request, as the operation wants it taken.
 pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprint> {
+    let set = policy.exclusion_set;
+    request.map(|request| digest(request, &policy.exclude, set))
+}
+
+fn digest(request: Datum, exclude: &Exclusions, set: i16) -> Fingerprint {
     // SAFETY: every function declares its request as jsonb.
-    request.map(|jsonb| unsafe {
-        Fingerprint::of_canonical(jsonb::canonical_digest(jsonb, &policy.exclude))
-    })
+    Fingerprint::of_canonical(unsafe { jsonb::canonical_digest(request, exclude) }, set)
+}
+
+/// The fingerprint of a request, to be compared with one that is stored: made with the set of
+/// exclusions that the stored one was made with.
+pub fn to_compare(
+    asked: Option<Fingerprint>,
+    request: Option<Datum>,
+    stored: Option<Fingerprint>,
+    policy: &Policy,
+) -> Option<Fingerprint> {
+    let (Some(mine), Some(stored)) = (asked, stored) else { return asked };
+    if mine.version == stored.version {
+        return asked;
+    }
+    let set = mine.exclusions().and(stored.exclusions());
+    let exclude = set.and_then(|set| policy.exclusions(set).map(|exclude| (set, exclude)));
+    match (request, exclude) {
+        (Some(request), Some((set, exclude))) => Some(digest(request, exclude, set)),
+        _ => asked,
+    }
 }
 
 /// How long to wait: as the call says, else as its operation, else as the setting.

@@ -3,7 +3,7 @@
 
 use crate::keys::call::{Call, kept};
 use crate::keys::handler::Handler;
-use crate::keys::request::fingerprint;
+use crate::keys::request::{fingerprint, to_compare};
 use crate::keys::run::failure;
 use crate::keys::waiting::Waiting;
 use crate::pg::datum::text::Text;
@@ -43,6 +43,8 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
     let asked = fingerprint(request, &call.policy);
     let verdict = |found: Option<&Found>| {
         let now = clock::now();
+        let stored = found.and_then(|found| found.known.fingerprint);
+        let asked = to_compare(asked, request, stored, &call.policy);
         judge(found.map(|found| &found.known), asked, age(call, now), now)
     };
     // Another request is told so before it waits for anything.

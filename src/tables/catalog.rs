@@ -19,6 +19,9 @@ pub struct Catalog {
     pub fence: pg_sys::Oid,
     pub reset: pg_sys::Oid,
     pub earlier: pg_sys::Oid,
+    pub exclusions: pg_sys::Oid,
+    pub audit: pg_sys::Oid,
+    pub asked: pg_sys::Oid,
     pub messages: pg_sys::Oid,
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
@@ -40,6 +43,9 @@ impl Catalog {
             || relation == self.fence
             || relation == self.reset
             || relation == self.earlier
+            || relation == self.exclusions
+            || relation == self.audit
+            || relation == self.asked
             || relation == self.messages
             || relation == self.offsets
             || relation == self.locks
@@ -110,6 +116,9 @@ fn look_up() -> Result<Catalog> {
         fence: relation(c"fence")?,
         reset: relation(c"reset")?,
         earlier: relation(c"earlier_retention")?,
+        exclusions: relation(c"exclusion")?,
+        audit: relation(c"audit")?,
+        asked: relation(c"asked")?,
         messages: relation(c"messages")?,
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,

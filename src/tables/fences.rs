@@ -1,5 +1,6 @@
 //! Fences: numbers from a sequence, so they grow and are never reused.
 
+use crate::pg::lock::KeyLock;
 use crate::pg::rights::OwnerRights;
 use crate::tables::catalog;
 use crate::tables::records::fence_epoch;
@@ -12,11 +13,16 @@ use rules::error::{Code, Error, Result};
 /// carry last for nine million leaps.
 const LEAP: i64 = 1_000_000_000;
 
-/// The next fence.
-pub fn next() -> Result<i64> {
+/// The next fence, above `last`, that of the row before. The sequence may be behind it: one does not
+/// come along by logical replication, and an administrator may set it.
+pub fn next(last: Option<i64>) -> Result<i64> {
     let sequence = Sequence::open(catalog::get()?.fence);
     fence_epoch::once(|| sequence.leap())?;
-    sequence.draw()
+    let fence = sequence.draw()?;
+    match last {
+        Some(last) if fence <= last => sequence.draw_above(last),
+        _ => Ok(fence),
+    }
 }
 
 /// The sequence, open.
@@ -51,6 +57,17 @@ impl Sequence {
         let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(LEAP) };
         self.call(pg_sys::setval3_oid, Some(next));
         Ok(())
+    }
+
+    /// Sets the sequence to what is above `last`, under a lock, so that no two sessions set it back.
+    fn draw_above(&self, last: i64) -> Result<i64> {
+        let _lock = KeyLock::acquire(fence_epoch::lock());
+        let fence = self.draw()?;
+        if fence > last {
+            return Ok(fence);
+        }
+        self.call(pg_sys::setval3_oid, Some(last.saturating_add(1)));
+        self.draw()
     }
 
     /// Calls one of Postgres' functions of a sequence, which check the rights of the owner: as whom

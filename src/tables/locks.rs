@@ -87,7 +87,10 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
         };
         let (fence, since) = match extended {
             Some(found) => (found.fence, found.columns.get(column::ACQUIRED_AT)),
-            None => (fences::next()?, Some(Datum::from(now))),
+            None => {
+                let last = found.as_ref().map(|found| found.fence);
+                (fences::next(last)?, Some(Datum::from(now)))
+            }
         };
         let mut row = Columns::null();
         row.set(column::EXPIRES_AT, Some(Datum::from(until)));

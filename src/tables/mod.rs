@@ -1,7 +1,11 @@
 //! Our tables: a file each, with its columns, and how it is read and written.
 
+pub mod asked;
+pub mod audit;
 pub mod catalog;
+pub mod configuring;
 pub mod earlier;
+pub mod exclusions;
 pub mod fences;
 pub mod hold;
 pub mod locks;

@@ -8,7 +8,7 @@ use crate::pg::table::relation::Relation;
 use crate::settings::{self, Undeclared};
 use crate::stats::Tally;
 use crate::tables::open;
-use crate::tables::{catalog, earlier, resets};
+use crate::tables::{catalog, earlier, exclusions, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -155,7 +155,7 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
 /// under earlier settings.
 fn with_past(policy: Policy, name: &Text<'_>) -> Result<Policy> {
     let lost_before = resets::lost_with(name)?.unwrap_or(policy.lost_before);
-    Ok(Policy { lost_before, earlier: earlier::of(name)?, ..policy })
+    exclusions::numbered(Policy { lost_before, earlier: earlier::of(name)?, ..policy }, name)
 }
 
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
@@ -177,7 +177,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
     unsafe {
         let micros = |index| column(index).and_then(|datum| interval::micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
-        let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| text_array(datum));
+        let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| array::owned(datum));
         Ok(Policy {
             retention: micros(column::RETENTION).unwrap_or(default.retention),
             failure_retention: micros(column::FAILURE_RETENTION)
@@ -203,19 +203,8 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             max_retention: micros(column::MAX_RETENTION),
             is_declared: true,
             earlier: default.earlier,
+            exclusion_set: default.exclusion_set,
+            earlier_exclusions: default.earlier_exclusions,
         })
     }
-}
-
-/// The elements of a text array, in UTF-8; null elements are passed over.
-///
-/// # Errors
-/// 53200 if there is not enough memory for them.
-///
-/// # Safety
-/// `datum` must be a text[].
-pub unsafe fn text_array(datum: Datum) -> Result<Vec<Vec<u8>>> {
-    // SAFETY: as the caller says; what is kept is copied.
-    let elements = unsafe { array::texts(datum)? };
-    Ok(elements.into_iter().flatten().map(|text| text.utf8.to_vec()).collect())
 }

@@ -227,9 +227,11 @@ impl Walk<'_> {
         unsafe {
             match self.portion.what {
                 Sweepable::Records(_) => self.visit_record(tuple),
-                Sweepable::Messages | Sweepable::Locks | Sweepable::Sagas => {
-                    self.visit_expired(tuple)
-                }
+                Sweepable::Messages
+                | Sweepable::Locks
+                | Sweepable::Sagas
+                | Sweepable::Audit
+                | Sweepable::Asked => self.visit_expired(tuple),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::tables::catalog::Catalog;
 use crate::tables::records::row::column;
-use crate::tables::{locks, messages, sagas};
+use crate::tables::{asked, audit, locks, messages, sagas};
 use pgrx::pg_sys;
 use rules::policy::Durability;
 
@@ -17,15 +17,21 @@ pub enum Sweepable {
     Locks,
     /// Sagas that are finished, likewise.
     Sagas,
+    /// What administrators did, likewise.
+    Audit,
+    /// Claims that were answered unknown, likewise.
+    Asked,
 }
 
 impl Sweepable {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Records(Durability::Unlogged),
         Self::Records(Durability::Logged),
         Self::Messages,
         Self::Locks,
         Self::Sagas,
+        Self::Audit,
+        Self::Asked,
     ];
 
     pub fn table(self, catalog: &Catalog) -> pg_sys::Oid {
@@ -34,6 +40,8 @@ impl Sweepable {
             Self::Messages => catalog.messages,
             Self::Locks => catalog.locks,
             Self::Sagas => catalog.sagas,
+            Self::Audit => catalog.audit,
+            Self::Asked => catalog.asked,
         }
     }
 
@@ -45,6 +53,8 @@ impl Sweepable {
             Self::Messages => "messages",
             Self::Locks => "locks",
             Self::Sagas => "saga_run",
+            Self::Audit => "audit",
+            Self::Asked => "asked",
         }
     }
 
@@ -55,6 +65,8 @@ impl Sweepable {
             Self::Messages => messages::column::COUNT,
             Self::Locks => locks::column::COUNT,
             Self::Sagas => sagas::column::COUNT,
+            Self::Audit => audit::column::COUNT,
+            Self::Asked => asked::column::COUNT,
         }
     }
 
@@ -65,6 +77,8 @@ impl Sweepable {
             Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
             Self::Locks => (locks::column::EXPIRES_AT, "expires_at"),
             Self::Sagas => (sagas::column::EXPIRES_AT, "expires_at"),
+            Self::Audit => (audit::column::EXPIRES_AT, "expires_at"),
+            Self::Asked => (asked::column::EXPIRES_AT, "expires_at"),
         }
     }
 
@@ -73,7 +87,7 @@ impl Sweepable {
         match self {
             Self::Records(_) => Some(column::OPERATION),
             Self::Messages => Some(messages::column::CONSUMER),
-            Self::Locks => None,
+            Self::Locks | Self::Audit | Self::Asked => None,
             Self::Sagas => Some(sagas::column::SAGA),
         }
     }

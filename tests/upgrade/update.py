@@ -19,7 +19,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_extend_all('charge', '{k}', '{1}', '1 s')", "SELECT idempotent_sweep()",
                "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')", "SELECT idempotent_saga_step('s', 'k')",
-               "SELECT idempotent_operation_drop('charge')", "DELETE FROM idempotent.operation")
+               "SELECT idempotent_operation_drop('charge')", "SELECT idempotent.audited('seal', 'charge', NULL)", "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard", "idempotent_grant",
              "idempotent_revoke", "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}

@@ -209,6 +209,11 @@ pub struct Policy {
     pub scope_required: bool,
     /// Members of the request that do not count for its fingerprint.
     pub exclude: Exclusions,
+    /// The number of that set, which is stored with a fingerprint.
+    pub exclusion_set: i16,
+    /// Sets that the operation had before, by their numbers: what was stored with them is compared
+    /// by them.
+    pub earlier_exclusions: Vec<(i16, Exclusions)>,
     /// Errors of a handler that are final answers.
     pub store_failures: StoreFailures,
     /// The name of the role whose members alone may use the operation; `None` for every caller. A
@@ -240,6 +245,8 @@ impl Default for Policy {
             max_response_bytes: 1024 * 1024,
             scope_required: false,
             exclude: Exclusions::default(),
+            exclusion_set: 0,
+            earlier_exclusions: Vec::new(),
             store_failures: StoreFailures::default(),
             role: None,
             max_lease: None,
@@ -254,6 +261,18 @@ impl Default for Policy {
 const LARGEST: usize = 500 * 1024 * 1024;
 
 impl Policy {
+    /// The set of exclusions with this number; `None` if it is not known any more.
+    #[must_use]
+    pub fn exclusions(&self, set: i16) -> Option<&Exclusions> {
+        if set == self.exclusion_set {
+            return Some(&self.exclude);
+        }
+        self.earlier_exclusions
+            .iter()
+            .find(|(number, _)| *number == set)
+            .map(|(_, members)| members)
+    }
+
     /// The largest answer that is kept, in bytes.
     #[must_use]
     pub fn largest_answer(&self) -> usize {

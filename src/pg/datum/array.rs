@@ -73,3 +73,16 @@ pub unsafe fn int8s(datum: Datum) -> Result<Vec<Option<i64>>> {
             .collect())
     }
 }
+
+/// The elements of a text array, in UTF-8; null elements are passed over.
+///
+/// # Errors
+/// 53200 if there is not enough memory for them.
+///
+/// # Safety
+/// `datum` must be a text[].
+pub unsafe fn owned(datum: Datum) -> Result<Vec<Vec<u8>>> {
+    // SAFETY: a text[], the caller promises; what is kept is copied.
+    let elements = unsafe { texts(datum)? };
+    Ok(elements.into_iter().flatten().map(|text| text.utf8.to_vec()).collect())
+}

@@ -53,6 +53,11 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
+/// The lock under which fences leap.
+pub fn lock() -> pg_sys::LOCKTAG {
+    lock::tag(LEAPT)
+}
+
 fn is_done(table: &Relation) -> bool {
     let seen = lookup::dirty(table, Key::record(&LEAPT));
     if seen.kind == Kind::Settled && !canary::is_mine(seen.tuple) {

@@ -8,6 +8,10 @@ use crate::request::token::Token;
 
 /// Canonical `jsonb`, as [`Canonical`] reads it.
 pub const JSON_V1: i16 = 1;
+/// A version is that of the algorithm, and this many times the number of a set of exclusions.
+const SETS: i16 = 8;
+/// The highest number of a set of exclusions.
+pub const LAST_SET: i16 = i16::MAX / SETS - 1;
 /// Bytes that the caller gave instead of a request.
 pub const CALLER_V1: i16 = 2;
 
@@ -18,7 +22,8 @@ pub const CALLER_V1: i16 = 2;
 /// record's version first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
-    /// [`JSON_V1`] or [`CALLER_V1`], or 0 for [`Fingerprint::ANY`].
+    /// [`JSON_V1`], with the number of a set of exclusions, or [`CALLER_V1`], or 0 for
+    /// [`Fingerprint::ANY`].
     pub version: i16,
     /// The first 16 bytes of a SHA-256.
     pub digest: [u8; 16],
@@ -34,10 +39,17 @@ impl Fingerprint {
         Self::new(CALLER_V1, Sha256::digest(bytes).into())
     }
 
-    /// Of a document that a [`Canonical`] has read.
+    /// Of a document that a [`Canonical`] has read, without the members of the operation's set of
+    /// exclusions with this number; 0 is the empty set.
     #[must_use]
-    pub fn of_canonical(digest: [u8; 32]) -> Self {
-        Self::new(JSON_V1, digest)
+    pub fn of_canonical(digest: [u8; 32], exclusions: i16) -> Self {
+        Self::new(JSON_V1 + exclusions.clamp(0, LAST_SET) * SETS, digest)
+    }
+
+    /// The number of the set of exclusions with which it was made; `None` unless it is a document's.
+    #[must_use]
+    pub fn exclusions(&self) -> Option<i16> {
+        (self.version % SETS == JSON_V1).then_some(self.version / SETS)
     }
 
     fn new(version: i16, sha256: [u8; 32]) -> Self {

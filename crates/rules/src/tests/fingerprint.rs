@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn text(json: &str) -> String {
-    hex(&Fingerprint::of_canonical(digest_text(json, &none())).digest)
+    hex(&Fingerprint::of_canonical(digest_text(json, &none()), 0).digest)
 }
 
 fn tokens(tokens: &[Token<'_>]) -> [u8; 32] {
@@ -69,7 +69,7 @@ fn golden() {
 #[test]
 fn the_version_is_part_of_a_fingerprint() {
     let digest = Sha256::digest(b"x").into();
-    let (json, caller) = (Fingerprint::of_canonical(digest), Fingerprint::of_bytes(b"x"));
+    let (json, caller) = (Fingerprint::of_canonical(digest, 0), Fingerprint::of_bytes(b"x"));
     assert_eq!((json.version, caller.version), (JSON_V1, CALLER_V1));
     assert_eq!(json.digest, caller.digest);
     assert_ne!(json, caller);
