@@ -27,7 +27,7 @@ help:
 	@echo 'VERBOSE=1 shows the whole output of builds, and all of each demo.'
 
 demo: python
-	@$(PYTHON) tools/demo.py
+	@$(PYTHON) tools/demos.py
 
 test: python
 	@ONLY="$(ONLY)" MAJORS="$(MAJORS)" $(PYTEST) $(ARGS)

@@ -1,5 +1,5 @@
 -- Everything but the functions and the result type lives in this schema. Its name is fixed, so that the
--- library finds its tables whatever the caller's search_path says.
+-- library finds its tables whatever the caller's search_path is.
 CREATE SCHEMA idempotent;
 COMMENT ON SCHEMA idempotent IS 'pg_idempotent: settings, records and views';
 
@@ -23,6 +23,10 @@ CREATE TABLE idempotent.operation (
     mode                text NOT NULL DEFAULT 'enforce',
     key_dates           text NOT NULL DEFAULT 'use',
     role                text COLLATE "C",
+    http_store          text[] NOT NULL DEFAULT '{}',
+    http_headers        text[] NOT NULL DEFAULT '{}',
+    take_role           text COLLATE "C",
+    max_attempts        integer,
     max_lease           interval,
     max_retention       interval,
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
@@ -30,7 +34,8 @@ CREATE TABLE idempotent.operation (
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
     CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
     CONSTRAINT operation_key_dates CHECK (key_dates OPERATOR(pg_catalog.=) ANY ('{use,ignore}'::pg_catalog.text[])),
-    CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0)
+    CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0),
+    CONSTRAINT operation_max_attempts CHECK (max_attempts OPERATOR(pg_catalog.>) 0)
 ) USING heap;
 COMMENT ON TABLE idempotent.operation IS 'the policy of each configured operation; change it with idempotent_operation()';
 COMMENT ON COLUMN idempotent.operation.name IS 'the operation, 1 to 255 bytes';
@@ -49,11 +54,15 @@ COMMENT ON COLUMN idempotent.operation.after_reset IS 'what a dated key from bef
 COMMENT ON COLUMN idempotent.operation.mode IS 'enforce: outcomes are binding; observe: every call goes through, and outcomes are counted';
 COMMENT ON COLUMN idempotent.operation.key_dates IS 'use: a UUIDv7 is as old as it says; ignore: keys count as undated, whatever clock has made them';
 COMMENT ON COLUMN idempotent.operation.role IS 'the name of a role: only its members may use the operation, and nobody where it is missing; null: every caller with EXECUTE';
+COMMENT ON COLUMN idempotent.operation.http_store IS 'which answers of HTTP are completed, failed or released otherwise than by default: 409=fail, 4xx=complete';
+COMMENT ON COLUMN idempotent.operation.http_headers IS 'which headers of an answer are kept (+) or left out (-) otherwise than by default; -* leaves out all that are not named';
+COMMENT ON COLUMN idempotent.operation.take_role IS 'the name of a role: only its members may take messages of the topic of this name from the outbox, and nobody where it is missing; null: those of role';
+COMMENT ON COLUMN idempotent.operation.max_attempts IS 'how often a message of the topic of this name is taken before it becomes a dead letter; null: without limit';
 COMMENT ON COLUMN idempotent.operation.max_lease IS 'the longest lease that a caller may ask for; null: any';
 COMMENT ON COLUMN idempotent.operation.max_retention IS 'the longest retention that a caller may ask for; null: any';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
--- left out of the row (src/store/insert.rs).
+-- left out of the row (src/pg/table/insert.rs).
 CREATE UNLOGGED TABLE idempotent.record (
     record_id           uuid NOT NULL,
     fingerprint         uuid,
@@ -88,11 +97,11 @@ COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent; infinity for a lease: once it has lapsed, it is unknown what became of the work';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
 COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
-COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller; plus 8 for each number of idempotent.exclusion';
+COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller, 3 a request of HTTP; plus 8 for each number of idempotent.exclusion';
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
-COMMENT ON COLUMN idempotent.record.scope IS 'whose key it is, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.scope IS 'the owner of the key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';
@@ -117,6 +126,13 @@ COMMENT ON INDEX idempotent.record_logged_sweep_at_idx IS 'what the sweeper has 
 -- Logged, whatever becomes of the records: a fence must never be handed out twice, also not after a crash.
 CREATE SEQUENCE idempotent.fence;
 COMMENT ON SEQUENCE idempotent.fence IS 'fences: one for every lease granted, never reused';
+
+CREATE TABLE idempotent.usage_granted (
+    role name PRIMARY KEY
+) USING heap;
+COMMENT ON TABLE idempotent.usage_granted IS 'roles that idempotent_grant() has given USAGE on the functions'' schema, which idempotent_revoke() takes back';
+COMMENT ON COLUMN idempotent.usage_granted.role IS 'the role';
+SELECT pg_catalog.pg_extension_config_dump('idempotent.usage_granted', '');
 
 -- Settings travel with pg_dump, records do not; the fences go on where they were.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.operation', '');

@@ -1,4 +1,4 @@
--- How the library knows that records were lost. Each table of records holds one row that is no record, the
+-- How the library knows that records were lost. Each table of records holds one row that is not a record, the
 -- marker (state e, record_id of zeros but for the last byte). A table without it was emptied, unless this log
 -- says nothing of it yet.
 CREATE TABLE idempotent.reset (

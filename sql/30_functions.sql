@@ -175,12 +175,16 @@ CREATE FUNCTION idempotent_operation(
     mode                text = NULL,
     key_dates           text = NULL,
     role                regrole = NULL,
+    http_store          text[] = NULL,
+    http_headers        text[] = NULL,
+    take_role           regrole = NULL,
+    max_attempts        integer = NULL,
     max_lease           interval = NULL,
     max_retention       interval = NULL
 ) RETURNS idempotent.operation
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_operation';
-COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, interval, interval) IS
+COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval) IS
 'configure an operation; null leaves a setting as it is';
 
 -- Seal, resolve and forget are for administrators, too, but ask for the operation's role like any call.
@@ -208,11 +212,12 @@ COMMENT ON FUNCTION idempotent_resolve(text, text, text, jsonb, text) IS
 CREATE FUNCTION idempotent_forget(
     operation text,
     key       text,
-    scope     text = ''
+    scope     text = '',
+    fence     bigint = NULL
 ) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_forget';
-COMMENT ON FUNCTION idempotent_forget(text, text, text) IS
-'delete what is known of a key, which can then run again';
+COMMENT ON FUNCTION idempotent_forget(text, text, text, bigint) IS
+'delete what is known of a key, which can then run again; a lease that lasts is broken by its fence';
 
 CREATE FUNCTION idempotent_forget_all(operation text) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -267,10 +272,10 @@ REVOKE ALL ON FUNCTION
     idempotent_request_key(jsonb),
     idempotent_derive_key(text, text, text, text),
     idempotent_shard(text, text, integer, text),
-    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, interval, interval),
+    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
-    idempotent_forget(text, text, text),
+    idempotent_forget(text, text, text, bigint),
     idempotent_forget_all(text),
     idempotent_sweep(integer),
     idempotent_grant(regrole),

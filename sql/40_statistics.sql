@@ -26,22 +26,22 @@ FROM pg_catalog.jsonb_to_recordset(idempotent.counters()) AS c (
     lapsed bigint, guard_refused bigint, waits bigint, wait_micros bigint, swept bigint, evicted bigint);
 COMMENT ON VIEW idempotent.stats IS 'what happened per operation since the server started or idempotent_stats_reset(); empty where the library is not preloaded';
 COMMENT ON COLUMN idempotent.stats.operation IS 'the operation; (other): all those for which there was no room';
-COMMENT ON COLUMN idempotent.stats.claimed IS 'answers: claimed. Asking again for one''s own claim is not counted';
-COMMENT ON COLUMN idempotent.stats.executed IS 'handlers run by idempotent_run, and committed';
-COMMENT ON COLUMN idempotent.stats.replayed IS 'answers: replay';
+COMMENT ON COLUMN idempotent.stats.claimed IS 'answers: claimed. Asking again for one''s own claim is not counted. Of a topic: messages taken';
+COMMENT ON COLUMN idempotent.stats.executed IS 'handlers run by idempotent_run, sagas finished and messages put, and committed';
+COMMENT ON COLUMN idempotent.stats.replayed IS 'answers: replay. Of a topic: messages put again';
 COMMENT ON COLUMN idempotent.stats.in_progress IS 'answers: in_progress';
 COMMENT ON COLUMN idempotent.stats.mismatched IS 'answers: mismatch';
 COMMENT ON COLUMN idempotent.stats.expired IS 'answers: expired';
 COMMENT ON COLUMN idempotent.stats.unknown IS 'answers: unknown';
 COMMENT ON COLUMN idempotent.stats.sealed IS 'answers: sealed, by idempotent_seal too';
-COMMENT ON COLUMN idempotent.stats.completed IS 'answers stored, and committed or prepared';
-COMMENT ON COLUMN idempotent.stats.failed IS 'final failures stored, and committed or prepared';
-COMMENT ON COLUMN idempotent.stats.released IS 'claims given back, and committed or prepared';
-COMMENT ON COLUMN idempotent.stats.lapsed IS 'lapsed leases that the next claim took over';
+COMMENT ON COLUMN idempotent.stats.completed IS 'answers stored, and committed or prepared. Of a topic: messages acknowledged';
+COMMENT ON COLUMN idempotent.stats.failed IS 'final failures stored, and committed or prepared. Of a topic: messages that became dead letters';
+COMMENT ON COLUMN idempotent.stats.released IS 'claims given back, and committed or prepared. Of a topic: messages';
+COMMENT ON COLUMN idempotent.stats.lapsed IS 'lapsed leases that the next claim, or take, took over';
 COMMENT ON COLUMN idempotent.stats.guard_refused IS 'commits refused because claims of the operation were open';
 COMMENT ON COLUMN idempotent.stats.waits IS 'calls that waited for a holder';
 COMMENT ON COLUMN idempotent.stats.wait_time IS 'how long they waited, in all';
-COMMENT ON COLUMN idempotent.stats.swept IS 'expired records deleted by the sweeper';
+COMMENT ON COLUMN idempotent.stats.swept IS 'expired records, sagas, messages and ids deleted by the sweeper';
 COMMENT ON COLUMN idempotent.stats.evicted IS 'bodies past response_retention dropped by the sweeper';
 
 -- Materialized: no function in a reader's WHERE gets to see the keys of other records. (A security_barrier does not
@@ -58,19 +58,19 @@ SELECT r.operation, r.scope, r.key, 'lease' AS held_by, NULL::integer AS pid, r.
        r.lease_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS lapsed, NULL::bigint AS waiters
 FROM lease AS r
 UNION ALL
-SELECT NULL, NULL, NULL, 'transaction', pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, CASE k.objsubid WHEN 480::smallint THEN 'saga' ELSE 'transaction' END, pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
        false, pg_catalog.count(*) FILTER (WHERE NOT k.granted)
 FROM pg_catalog.pg_locks AS k
 JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) k.database
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
-  AND k.locktype OPERATOR(pg_catalog.=) 'advisory' AND k.objsubid OPERATOR(pg_catalog.=) 478::smallint
-GROUP BY k.classid, k.objid
+  AND k.locktype OPERATOR(pg_catalog.=) 'advisory' AND k.objsubid OPERATOR(pg_catalog.=) ANY ('{478,480}'::smallint[])
+GROUP BY k.classid, k.objid, k.objsubid
 HAVING pg_catalog.bool_or(k.granted);
 COMMENT ON VIEW idempotent.in_flight IS 'the holders of keys now: leases, and transactions';
 COMMENT ON COLUMN idempotent.in_flight.operation IS 'the operation; null for a transaction, as a lock has no name';
-COMMENT ON COLUMN idempotent.in_flight.scope IS 'whose key it is; null for a transaction';
+COMMENT ON COLUMN idempotent.in_flight.scope IS 'the owner of the key; null for a transaction';
 COMMENT ON COLUMN idempotent.in_flight.key IS 'the caller''s key; null for a transaction';
-COMMENT ON COLUMN idempotent.in_flight.held_by IS 'lease or transaction';
+COMMENT ON COLUMN idempotent.in_flight.held_by IS 'lease, transaction, or saga: a transaction that is doing a step';
 COMMENT ON COLUMN idempotent.in_flight.pid IS 'the backend of the transaction; null for one that is prepared, and for a lease';
 COMMENT ON COLUMN idempotent.in_flight.fence IS 'of the lease';
 COMMENT ON COLUMN idempotent.in_flight.attempt IS 'how many leases were granted, this one included';

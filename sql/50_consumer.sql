@@ -16,7 +16,7 @@ COMMENT ON INDEX idempotent.messages_expires_at_idx IS 'what the sweeper has to 
 COMMENT ON COLUMN idempotent.messages.expires_at IS 'from then on the message counts as new';
 COMMENT ON COLUMN idempotent.messages.seen_at IS 'when it was seen first';
 COMMENT ON COLUMN idempotent.messages.consumer IS 'the receiver';
-COMMENT ON COLUMN idempotent.messages.scope IS 'whose message it is';
+COMMENT ON COLUMN idempotent.messages.scope IS 'the owner of the message';
 COMMENT ON COLUMN idempotent.messages.message_id IS 'the sender''s name for the message';
 
 -- Part of a dump: a restored database must not take for new what its tables have the effects of.

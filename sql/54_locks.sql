@@ -16,7 +16,7 @@ COMMENT ON COLUMN idempotent.locks.expires_at IS 'from then on any caller may ta
 COMMENT ON COLUMN idempotent.locks.acquired_at IS 'since when its holder has it';
 COMMENT ON COLUMN idempotent.locks.fence IS 'the number by which a holder that has lost it is recognised';
 COMMENT ON COLUMN idempotent.locks.resource IS 'what is locked';
-COMMENT ON COLUMN idempotent.locks.scope IS 'whose resource it is';
+COMMENT ON COLUMN idempotent.locks.scope IS 'the owner of the resource';
 COMMENT ON COLUMN idempotent.locks.holder IS 'the key with which it was taken';
 
 -- Part of a dump: a holder that was granted a lock relies on it until it ends.
@@ -34,7 +34,7 @@ CREATE FUNCTION idempotent_lock(
 )
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_lock';
 COMMENT ON FUNCTION idempotent_lock(text, text, interval, text) IS
-'take a resource for a time, or extend it with the same key; says who has it, and waits only for a transaction that has not yet ended with it';
+'take a resource for a time, or extend it with the same key; returns the holder, and waits only for a transaction that has not yet ended with it';
 
 CREATE FUNCTION idempotent_unlock(
     resource text,

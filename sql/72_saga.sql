@@ -4,9 +4,9 @@ CREATE TABLE idempotent.saga (
     name       text COLLATE "C" PRIMARY KEY,
     steps      jsonb NOT NULL,
     defined_at timestamptz NOT NULL
-);
+) USING heap;
 COMMENT ON TABLE idempotent.saga IS 'the steps of each saga; change them with idempotent_saga()';
-COMMENT ON COLUMN idempotent.saga.name IS 'the saga, 1 to 63 bytes; an operation of this name says how long its answers are kept';
+COMMENT ON COLUMN idempotent.saga.name IS 'the saga, 1 to 255 bytes; an operation of this name says how long its answers are kept';
 COMMENT ON COLUMN idempotent.saga.steps IS 'an array of objects with name, handler, compensation and final';
 COMMENT ON COLUMN idempotent.saga.defined_at IS 'when it was defined last';
 
@@ -32,40 +32,40 @@ DECLARE
     number  bigint;
     final   jsonb;
 BEGIN
-    IF steps IS NULL OR pg_catalog.jsonb_typeof(steps) OPERATOR(pg_catalog.<>) 'array'
-       OR pg_catalog.jsonb_array_length(steps) OPERATOR(pg_catalog.=) 0 OR pg_catalog.jsonb_array_length(steps) OPERATOR(pg_catalog.>) 100 THEN
+    IF steps IS NULL OR pg_catalog.jsonb_typeof(steps) <> 'array'
+       OR pg_catalog.jsonb_array_length(steps) = 0 OR pg_catalog.jsonb_array_length(steps) > 100 THEN
         RAISE EXCEPTION 'steps must be an array of 1 to 100 objects'
             USING ERRCODE = '22023', HINT = 'Pass e.g. ''[{"name": "reserve", "handler": "shop.reserve(jsonb)", "compensation": "shop.unreserve(jsonb)"}]''.';
     END IF;
     FOR element, number IN SELECT e.value, e.ordinality FROM pg_catalog.jsonb_array_elements(steps) WITH ORDINALITY AS e LOOP
-        IF pg_catalog.jsonb_typeof(element) OPERATOR(pg_catalog.<>) 'object' THEN
-            RAISE EXCEPTION 'step % is no object', number
+        IF pg_catalog.jsonb_typeof(element) <> 'object' THEN
+            RAISE EXCEPTION 'step % is not an object', number
                 USING ERRCODE = '22023', HINT = 'Each step is an object with name and handler, and perhaps compensation and final.';
         END IF;
         FOR member IN SELECT k FROM pg_catalog.jsonb_object_keys(element) AS k LOOP
-            IF member OPERATOR(pg_catalog.<>) ALL ('{name,handler,compensation,final}'::text[]) THEN
-                RAISE EXCEPTION 'step % has a member that means nothing', number
-                    USING ERRCODE = '22023', DETAIL = pg_catalog.format('Its name is %I.', member), HINT = 'A step has name, handler, compensation and final.';
+            IF member <> ALL ('{name,handler,compensation,final}'::text[]) THEN
+                RAISE EXCEPTION 'step % has an unknown field', number
+                    USING ERRCODE = '22023', DETAIL = pg_catalog.format('Field "%s".', member), HINT = 'A step has name, handler, compensation and final.';
             END IF;
         END LOOP;
-        PERFORM idempotent.check_saga_step(element OPERATOR(pg_catalog.->>) 'name', number, '{}');
-        IF (element OPERATOR(pg_catalog.->>) 'name') OPERATOR(pg_catalog.=) ANY (names) THEN
+        PERFORM idempotent.check_saga_step(element ->> 'name', number, '{}');
+        IF (element ->> 'name') = ANY (names) THEN
             RAISE EXCEPTION 'two steps have the same name'
-                USING ERRCODE = '22023', DETAIL = pg_catalog.format('Both are called "%s".', element OPERATOR(pg_catalog.->>) 'name'),
+                USING ERRCODE = '22023', DETAIL = pg_catalog.format('Both are called "%s".', element ->> 'name'),
                       HINT = 'Answers are told apart by the names of their steps.';
         END IF;
-        final := COALESCE(element OPERATOR(pg_catalog.->) 'final', '[]');
-        names := names OPERATOR(pg_catalog.||) (element OPERATOR(pg_catalog.->>) 'name');
-        IF pg_catalog.jsonb_typeof(final) OPERATOR(pg_catalog.<>) 'array' THEN
+        final := COALESCE(element -> 'final', '[]');
+        names := names || (element ->> 'name');
+        IF pg_catalog.jsonb_typeof(final) <> 'array' THEN
             RAISE EXCEPTION 'final of step % must be an array', number
                 USING ERRCODE = '22023', HINT = 'Pass SQLSTATEs or classes of them, e.g. "final": ["P0001", "23"].';
         END IF;
-        PERFORM idempotent.check_saga_step(element OPERATOR(pg_catalog.->>) 'name', number, ARRAY(SELECT pg_catalog.jsonb_array_elements_text(final)));
-        found := found OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
-            'name', element OPERATOR(pg_catalog.->) 'name',
-            'handler', idempotent.saga_handler(element OPERATOR(pg_catalog.->>) 'handler', number),
-            'compensation', CASE WHEN element OPERATOR(pg_catalog.->>) 'compensation' IS NOT NULL
-                                 THEN idempotent.saga_handler(element OPERATOR(pg_catalog.->>) 'compensation', number) END,
+        PERFORM idempotent.check_saga_step(element ->> 'name', number, ARRAY(SELECT pg_catalog.jsonb_array_elements_text(final)));
+        found := found || pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object(
+            'name', element -> 'name',
+            'handler', idempotent.saga_handler(element ->> 'handler', number),
+            'compensation', CASE WHEN element ->> 'compensation' IS NOT NULL
+                                 THEN idempotent.saga_handler(element ->> 'compensation', number) END,
             'final', final));
     END LOOP;
     RETURN found;
@@ -81,13 +81,13 @@ BEGIN
     BEGIN
         found := pg_catalog.to_regprocedure(named);
     EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_text_representation OR invalid_schema_name OR feature_not_supported OR too_many_arguments THEN
-        found := NULL;  -- it is no name of a function at all
+        found := NULL;  -- not the name of a function
     END;
     SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) INTO full_name
-      FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
-     WHERE p.oid OPERATOR(pg_catalog.=) found AND p.prokind OPERATOR(pg_catalog.=) 'f'::"char" AND NOT p.proretset
-       AND p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.jsonb'::regtype::oid
-       AND p.proargtypes OPERATOR(pg_catalog.=) ARRAY['pg_catalog.jsonb'::regtype::oid]::oidvector;
+      FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+     WHERE p.oid = found AND p.prokind = 'f'::"char" AND NOT p.proretset
+       AND p.prorettype = 'pg_catalog.jsonb'::regtype::oid
+       AND p.proargtypes = ARRAY['pg_catalog.jsonb'::regtype::oid]::oidvector;
     IF named IS NULL THEN
         RAISE EXCEPTION 'step % has no handler', number
             USING ERRCODE = '22023', HINT = 'Name it with its schema and its argument, e.g. "handler": "shop.reserve(jsonb)".';
@@ -98,7 +98,7 @@ BEGIN
     END IF;
     RETURN full_name;
 END $$;
-COMMENT ON FUNCTION idempotent.saga_handler(text, bigint) IS 'the full name of a handler; 42883 if it is none';
+COMMENT ON FUNCTION idempotent.saga_handler(text, bigint) IS 'the full name of a handler; raises 42883 if there is no such function';
 
 CREATE FUNCTION idempotent_saga(name text, steps jsonb) RETURNS idempotent.saga
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

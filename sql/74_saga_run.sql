@@ -19,7 +19,7 @@ CREATE TABLE idempotent.saga_run (
     failure    jsonb,
     CONSTRAINT saga_run_pkey PRIMARY KEY (key, saga, scope),
     CONSTRAINT saga_run_state CHECK (state OPERATOR(pg_catalog.=) ANY ('{running,compensating,completed,compensated}'::pg_catalog.text[]))
-);
+) USING heap;
 CREATE INDEX saga_run_expires_at_idx ON idempotent.saga_run (expires_at);
 COMMENT ON TABLE idempotent.saga_run IS 'sagas that were started: see idempotent_saga_run() and the view idempotent.sagas';
 COMMENT ON INDEX idempotent.saga_run_expires_at_idx IS 'what can be deleted';
@@ -29,12 +29,12 @@ COMMENT ON COLUMN idempotent.saga_run.expires_at IS 'from then on it counts as a
 COMMENT ON COLUMN idempotent.saga_run.step IS 'the step to run or to compensate next, from 1; 0 or beyond the last: none';
 COMMENT ON COLUMN idempotent.saga_run.state IS 'running, compensating, completed or compensated';
 COMMENT ON COLUMN idempotent.saga_run.saga IS 'the saga';
-COMMENT ON COLUMN idempotent.saga_run.scope IS 'whose key it is';
+COMMENT ON COLUMN idempotent.saga_run.scope IS 'the owner of the key';
 COMMENT ON COLUMN idempotent.saga_run.key IS 'the caller''s key';
 COMMENT ON COLUMN idempotent.saga_run.steps IS 'the steps as they were when it started';
 COMMENT ON COLUMN idempotent.saga_run.request IS 'the request, which every handler sees';
 COMMENT ON COLUMN idempotent.saga_run.fingerprint IS '128 bits of SHA-256 over the canonical request, by which another request is told; null: no request was given';
-COMMENT ON COLUMN idempotent.saga_run.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb';
+COMMENT ON COLUMN idempotent.saga_run.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb; plus 8 for each number of idempotent.exclusion';
 COMMENT ON COLUMN idempotent.saga_run.answers IS 'the answers of the steps that are done, by name';
 COMMENT ON COLUMN idempotent.saga_run.failure IS 'step, sqlstate and message of the failure that is final';
 
@@ -105,7 +105,7 @@ SELECT r.saga, r.scope, r.key, r.state,
 FROM idempotent.saga_run AS r;
 COMMENT ON VIEW idempotent.sagas IS 'where each saga stands';
 COMMENT ON COLUMN idempotent.sagas.saga IS 'the saga';
-COMMENT ON COLUMN idempotent.sagas.scope IS 'whose key it is';
+COMMENT ON COLUMN idempotent.sagas.scope IS 'the owner of the key';
 COMMENT ON COLUMN idempotent.sagas.key IS 'the caller''s key';
 COMMENT ON COLUMN idempotent.sagas.state IS 'running, compensating, completed or compensated';
 COMMENT ON COLUMN idempotent.sagas.step IS 'what is next: to be run, or to be compensated; null: nothing';

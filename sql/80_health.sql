@@ -27,8 +27,11 @@ due AS (
     SELECT 'sagas', 'logged', g.expires_at, true
     FROM idempotent.saga_run AS g WHERE g.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
     UNION ALL
-    SELECT 'audit', 'logged', i.expires_at, true
-    FROM idempotent.audit AS i WHERE i.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
+    SELECT 'outbox', 'logged', i.expires_at, true
+    FROM idempotent.outbox_id AS i WHERE i.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
+    UNION ALL
+    SELECT 'audit', 'logged', l.expires_at, true
+    FROM idempotent.audit AS l WHERE l.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
     UNION ALL
     SELECT 'asked', 'logged', q.expires_at, true
     FROM idempotent.asked AS q WHERE q.expires_at OPERATOR(pg_catalog.<=) (SELECT c.now FROM clock AS c)
@@ -38,11 +41,11 @@ SELECT t.what, t.durability, pg_catalog.count(d.since) AS due,
        pg_catalog.count(*) FILTER (WHERE NOT d.is_expired) AS evictable,
        pg_catalog.min(d.since) AS oldest
 FROM (VALUES ('records', 'unlogged'), ('records', 'logged'), ('messages', 'logged'), ('locks', 'logged'), ('sagas', 'logged'),
-             ('audit', 'logged'), ('asked', 'logged')) AS t (what, durability)
+             ('outbox', 'logged'), ('audit', 'logged'), ('asked', 'logged')) AS t (what, durability)
 LEFT JOIN due AS d ON d.what OPERATOR(pg_catalog.=) t.what AND d.durability OPERATOR(pg_catalog.=) t.durability
 GROUP BY t.what, t.durability;
 COMMENT ON VIEW idempotent.backlog IS 'what waits for the sweeper, per table';
-COMMENT ON COLUMN idempotent.backlog.what IS 'records, messages that consumers have seen, locks with a key, finished sagas, lines of the audit, or claims that were answered unknown';
+COMMENT ON COLUMN idempotent.backlog.what IS 'records, messages that consumers have seen, locks with a key, finished sagas, outbox: ids of acknowledged messages, lines of the audit, or asked: claims that were answered unknown';
 COMMENT ON COLUMN idempotent.backlog.durability IS 'which table of records: unlogged or logged; the others are logged';
 COMMENT ON COLUMN idempotent.backlog.due IS 'rows that the sweeper has to look at';
 COMMENT ON COLUMN idempotent.backlog.expired IS 'of these, rows to delete';
@@ -53,10 +56,14 @@ CREATE VIEW idempotent.health AS
 SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.sweep_failures,
        (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r WHERE r.operation IS NULL) AS last_reset,
        t.records, t.messages, t.locks, t.bytes,
+       ARRAY(SELECT DISTINCT g.role FROM idempotent.rights AS g
+             WHERE g.granted_as OPERATOR(pg_catalog.=) 'administrator' ORDER BY g.role) AS administrators,
+       ARRAY(SELECT pg_catalog.concat(g.role, ': ', g.privilege, ' on ', g.object) FROM idempotent.rights AS g
+             WHERE g.granted_as IS NULL OR g.grantable ORDER BY g.role, g.object, g.privilege) AS surplus_rights,
        (SELECT pg_catalog.array_agg(o.role ORDER BY o.role)
-          FROM (SELECT DISTINCT s.role FROM idempotent.operation AS s
-                 WHERE s.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
-                     WHERE r.rolname OPERATOR(pg_catalog.=) s.role::pg_catalog.name)) AS o) AS missing_roles,
+          FROM (SELECT s.role FROM idempotent.operation AS s UNION SELECT s.take_role FROM idempotent.operation AS s) AS o
+         WHERE o.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+             WHERE r.rolname OPERATOR(pg_catalog.=) o.role::pg_catalog.name)) AS missing_roles,
        idempotent.additions() AS additions
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
@@ -86,6 +93,8 @@ COMMENT ON COLUMN idempotent.health.records IS 'how many records there are, as V
 COMMENT ON COLUMN idempotent.health.messages IS 'likewise, messages that consumers have seen';
 COMMENT ON COLUMN idempotent.health.locks IS 'likewise, locks with a key';
 COMMENT ON COLUMN idempotent.health.bytes IS 'size of the tables of all these and of consumer offsets, with indexes and TOAST';
+COMMENT ON COLUMN idempotent.health.administrators IS 'roles that were granted functions for administrators; superusers and the owner need no grant';
+COMMENT ON COLUMN idempotent.health.surplus_rights IS 'rights that no documented role has, such as any of PUBLIC, or that can be passed on; expected: none. All are in idempotent.rights';
 COMMENT ON COLUMN idempotent.health.missing_roles IS 'roles that operations are for, and that do not exist: nobody may use those operations; null: none';
 COMMENT ON COLUMN idempotent.health.additions IS 'indexes, constraints, triggers, rules and policies on these tables that are not the extension''s: writes go past all but constraints of uniqueness; null: none';
 

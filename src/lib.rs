@@ -25,24 +25,28 @@ extension_sql_file!("../sql/15_reset.sql", name = "reset", requires = ["tables"]
 extension_sql_file!("../sql/12_earlier.sql", name = "earlier", requires = ["reset"]);
 extension_sql_file!("../sql/20_types.sql", name = "types", requires = ["earlier"]);
 extension_sql_file!("../sql/30_functions.sql", name = "functions", requires = ["types"]);
-extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["functions"]);
+extension_sql_file!("../sql/35_http.sql", name = "http", requires = ["functions"]);
+extension_sql_file!("../sql/40_statistics.sql", name = "statistics", requires = ["http"]);
 extension_sql_file!("../sql/50_consumer.sql", name = "consumer", requires = ["statistics"]);
 extension_sql_file!("../sql/52_offsets.sql", name = "offsets", requires = ["consumer"]);
 extension_sql_file!("../sql/54_locks.sql", name = "locks", requires = ["offsets"]);
 extension_sql_file!("../sql/56_observe.sql", name = "observe", requires = ["locks"]);
 extension_sql_file!("../sql/58_audit.sql", name = "audit", requires = ["observe"]);
-extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["audit"]);
+extension_sql_file!("../sql/58_rights.sql", name = "rights", requires = ["audit"]);
+extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["rights"]);
 extension_sql_file!("../sql/62_by_hand.sql", name = "by_hand", requires = ["settings"]);
 extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["by_hand"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);
+extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires = ["health"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::init();
+    pg::catalog_changes::init();
     tables::catalog::init();
     tables::operations::init();
     session::transaction::init();

@@ -147,6 +147,6 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    // SAFETY: a constant, NUL-terminated prefix; Postgres copies it.
+    // SAFETY: MarkGUCPrefixReserved copies the prefix, which is NUL-terminated.
     unsafe { pgrx::pg_sys::MarkGUCPrefixReserved(c"idempotent".as_ptr()) };
 }

@@ -5,13 +5,16 @@
 
 #[pgrx::pg_schema]
 mod tests {
-    use crate::pg::datum::jsonb;
+    use crate::pg::datum::text::Text;
+    use crate::pg::datum::{jsonb, make};
     use crate::pg::lock;
     use crate::session::claims;
     use crate::session::claims::Status;
+    use crate::tables::operations;
     use pgrx::prelude::*;
     use rules::identity::Identity;
     use rules::identity::RecordId;
+    use rules::policy::Policy;
     use rules::request::exclude::Exclusions;
 
     fn text(sql: &str) -> Option<String> {
@@ -66,6 +69,43 @@ mod tests {
             1
         );
         assert_eq!(status("t", "k"), Some(Status::Finished));
+    }
+
+    /// Functions that the hook of pgaudit and sepgsql was told of, by name.
+    static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+    unsafe extern "C-unwind" fn tell(
+        access: pg_sys::ObjectAccessType::Type,
+        class: pg_sys::Oid,
+        object: pg_sys::Oid,
+        _: std::ffi::c_int,
+        _: *mut std::ffi::c_void,
+    ) {
+        if access != pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE
+            || class != pg_sys::ProcedureRelationId
+        {
+            return;
+        }
+        // SAFETY: null, or a palloc'd string.
+        let name = unsafe { pg_sys::get_func_name(object) };
+        if !name.is_null() {
+            // SAFETY: NUL-terminated.
+            let name = unsafe { std::ffi::CStr::from_ptr(name) };
+            TOLD.lock().expect("one thread").push(name.to_string_lossy().into_owned());
+        }
+    }
+
+    #[pg_test]
+    fn whoever_watches_calls_sees_those_of_handlers() {
+        run("CREATE FUNCTION watched(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1'");
+        // SAFETY: a backend has one thread; the hook is taken away again.
+        unsafe { pg_sys::object_access_hook = Some(tell) };
+        run("SELECT idempotent_run('t', 'k', '1', 'watched')");
+        run("SELECT idempotent_run('t', 'k', '1', 'watched')");
+        // SAFETY: as it was.
+        unsafe { pg_sys::object_access_hook = None };
+        let told = TOLD.lock().expect("one thread").clone();
+        assert_eq!(told.iter().filter(|name| *name == "watched").count(), 1, "{told:?}");
     }
 
     #[pg_test]
@@ -175,7 +215,7 @@ mod tests {
             ))
             .expect("the query runs")
             .expect("a value");
-            // SAFETY: a jsonb, as cast.
+            // SAFETY: the query casts the value to jsonb.
             unsafe { jsonb::canonical_digest(jsonb.datum(), &Exclusions::default()) }
         };
         assert_eq!(digest(r#"{"b": [1.0, 2], "a": 1e2}"#), digest(r#"{"a":100,"b":[1,2.00]}"#));
@@ -202,6 +242,21 @@ mod tests {
              SELECT pg_temp.detail()",
         );
         assert_eq!(detail.as_deref(), Some("The operation is text of 1 to 255 bytes."));
+    }
+
+    /// The columns' defaults, and those that idempotent_operation() fills in, are the rules' own. (That the
+    /// table in docs/reference.md has the columns' defaults is a test of the docs.)
+    #[pg_test]
+    fn defaults_of_an_operation_are_those_of_the_rules() {
+        Spi::run("INSERT INTO idempotent.operation (name) VALUES ('columns')").expect("inserts");
+        Spi::run("SELECT idempotent_operation('function')").expect("configures");
+        for name in ["columns", "function", "never configured"] {
+            // SAFETY: a text made just now, in the memory context of the test.
+            let name = unsafe { Text::from_datum(make::text(name)) };
+            let operation =
+                operations::get(&name).unwrap_or_else(|error| panic!("{}", error.message));
+            assert_eq!(*operation.policy, Policy::default());
+        }
     }
 
     /// A function reads its arguments by the names and types that it is declared with.

@@ -3,12 +3,10 @@
 use crate::keys::call::Call;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
-use crate::keys::request::{Request, fingerprint, wait};
+use crate::keys::request::{Document, Request, allowed_lease, fingerprint, wait};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
-use rules::Micros;
-use rules::error::Result;
 use rules::request::fingerprint::Fingerprint;
 
 arguments! {
@@ -39,20 +37,15 @@ pub fn idempotent_claim(args: &Args) -> Returned {
             Some(bytes) => Some(Fingerprint::of_bytes(bytes)),
             None => fingerprint(args.get(CLAIM.request), &call.policy),
         },
-        document: args.get(CLAIM.request).filter(|_| args.get(CLAIM.fingerprint).is_none()),
-        lease: allowed(&call, lease()?)?.or(call.policy.lease),
+        document: args
+            .get(CLAIM.request)
+            .filter(|_| args.get(CLAIM.fingerprint).is_none())
+            .map(Document::Jsonb),
+        lease: allowed_lease(&call, lease()?)?.or(call.policy.lease),
         wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
         first_sent: args.get(CLAIM.first_sent),
         attempt_id: args.get(CLAIM.attempt_id),
     };
     let decision = mode::claim(&call, &records, &request)?;
     decision.into_datum(&call, args.is_set(CLAIM.strict), args.function())
-}
-
-/// The lease that the caller asks for, if the operation allows it.
-fn allowed(call: &Call<'_>, lease: Option<Micros>) -> Result<Option<Micros>> {
-    if let Some(lease) = lease {
-        call.policy.check_lease(call.owner.identity.operation(), lease)?;
-    }
-    Ok(lease)
 }

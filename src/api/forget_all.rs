@@ -33,16 +33,14 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
     let mut forgotten = 0;
     for durability in Durability::ALL {
         let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
-        // SAFETY: the table is open.
+        // SAFETY: `table` is open until the end of the loop's body, which the rights do not outlive.
         let _rights = unsafe { OwnerRights::of(table.raw) };
         let records = match durability {
             Durability::Unlogged => "record",
             Durability::Logged => "record_logged",
         };
         forgotten += spi::execute(
-            &format!(
-                "DELETE FROM idempotent.{records} AS r WHERE r.operation OPERATOR(pg_catalog.=) $1"
-            ),
+            &format!("DELETE FROM idempotent.{records} AS r WHERE r.operation = $1"),
             &[(pg_sys::TEXTOID, Some(name.datum))],
         )?;
     }

@@ -36,7 +36,7 @@ pub fn idempotent_new_key(args: &Args) -> Returned {
 }
 
 pub fn idempotent_request_key(args: &Args) -> Returned {
-    // SAFETY: declared jsonb; the function is strict.
+    // SAFETY: the kind `Jsonb` of the argument stands for jsonb.
     let key = args.get(REQUEST_KEY.request).map(|request| unsafe {
         let digest = jsonb::canonical_digest(request, &Exclusions::default());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()

@@ -130,7 +130,7 @@ pub fn idempotent_checkpoint(args: &Args) -> Returned {
 
 fn check_size(call: &Call<'_>, checkpoint: Option<Datum>) -> Result<()> {
     let limit = call.policy.largest_answer();
-    // SAFETY: declared jsonb.
+    // SAFETY: `idempotent_checkpoint` passes an argument of the kind `Jsonb`, which is a varlena.
     match checkpoint.map(|datum| unsafe { varlena::raw_size(datum) }) {
         Some(size) if size > limit => Err(Error::new(Code::LimitExceeded, "checkpoint is too large")
             .detail(format!("It takes {size} bytes. {} is {limit}.", call.policy.limit_of_answers()))

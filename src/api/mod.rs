@@ -6,11 +6,13 @@ mod consumer;
 mod finish;
 mod forget_all;
 mod grants;
+mod http;
 mod keys;
 mod lease;
 mod named_lock;
 mod offsets;
 mod operation;
+mod outbox;
 mod replay;
 mod run;
 mod saga;
@@ -26,6 +28,8 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     consumer::FirstOf::DECLARED,
     finish::Finish::DECLARED,
     finish::Release::DECLARED,
+    http::HttpClaim::DECLARED,
+    http::HttpComplete::DECLARED,
     keys::NewKey::DECLARED,
     keys::RequestKey::DECLARED,
     keys::DeriveKey::DECLARED,
@@ -49,6 +53,16 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     operation::Operation::DECLARED,
     operation::Drop::DECLARED,
     operation::Audited::DECLARED,
+    outbox::Put::DECLARED,
+    outbox::Take::DECLARED,
+    outbox::Ack::DECLARED,
+    outbox::Release::DECLARED,
+    outbox::Redrive::DECLARED,
+    outbox::Wait::DECLARED,
+    outbox::Print::DECLARED,
+    outbox::CheckDate::DECLARED,
+    outbox::Expires::DECLARED,
+    outbox::Count::DECLARED,
     saga::Step::DECLARED,
     saga::CheckName::DECLARED,
     saga::CheckStep::DECLARED,
@@ -59,6 +73,8 @@ crate::pg::function::sql_functions! {
     idempotent_complete => finish::idempotent_complete,
     idempotent_fail => finish::idempotent_fail,
     idempotent_release => finish::idempotent_release,
+    idempotent_http_claim => http::idempotent_http_claim,
+    idempotent_http_complete => http::idempotent_http_complete,
     idempotent_extend => lease::idempotent_extend,
     idempotent_extend_all => lease::idempotent_extend_all,
     idempotent_check => check::idempotent_check,
@@ -91,6 +107,16 @@ crate::pg::function::sql_functions! {
     idempotent_samples => statistics::idempotent_samples,
     idempotent_library => statistics::idempotent_library,
     idempotent_stats_reset => statistics::idempotent_stats_reset,
+    idempotent_outbox_put => outbox::idempotent_outbox_put,
+    idempotent_outbox_take => outbox::idempotent_outbox_take,
+    idempotent_outbox_ack => outbox::idempotent_outbox_ack,
+    idempotent_outbox_release => outbox::idempotent_outbox_release,
+    idempotent_outbox_redrive => outbox::idempotent_outbox_redrive,
+    idempotent_outbox_wait => outbox::outbox_wait,
+    idempotent_outbox_fingerprint => outbox::outbox_fingerprint,
+    idempotent_outbox_check_date => outbox::outbox_check_date,
+    idempotent_outbox_expires => outbox::outbox_expires,
+    idempotent_outbox_count => outbox::outbox_count,
     idempotent_saga_step => saga::idempotent_saga_step,
     idempotent_check_saga_name => saga::check_saga_name,
     idempotent_check_saga_step => saga::check_saga_step,

@@ -13,6 +13,7 @@ use crate::tables::{catalog, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
+use rules::http::HttpPolicy;
 use rules::identity::check_operation;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, has_records};
 use rules::request::exclude::Exclusions;
@@ -21,7 +22,7 @@ use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, max_lease: Interval, max_retention: Interval,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, http_store: Texts, http_headers: Texts, take_role: Regrole, max_attempts: Int4, max_lease: Interval, max_retention: Interval,
     }
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
@@ -31,25 +32,29 @@ arguments! {
     }
 }
 
-/// A null argument leaves the column as it is. Of the columns that may be null, '0' (for role '-')
-/// sets them so: $19 response_retention, $20 lease, $21 role, $22 max_lease, $23 max_retention.
+/// A null argument leaves the column as it is. Of the columns that may be null, '0' (for roles '-')
+/// sets them so: $20 max_attempts by itself, $23 response_retention, $24 lease, $25 role, $26 take_role,
+/// $27 max_lease, $28 max_retention.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
-    key_dates, role, max_lease, max_retention
+    key_dates, role, http_store, http_headers, take_role,
+    max_attempts, max_lease, max_retention
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $19 THEN NULL ELSE $4 END, CASE WHEN $20 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $23 THEN NULL ELSE $4 END, CASE WHEN $24 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
     COALESCE($15, 'use'), (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $16),
-    CASE WHEN $22 THEN NULL ELSE $17 END, CASE WHEN $23 THEN NULL ELSE $18 END
+    COALESCE($17, '{}'), COALESCE($18, '{}'),
+    (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $19), NULLIF($20, 0),
+    CASE WHEN $27 THEN NULL ELSE $21 END, CASE WHEN $28 THEN NULL ELSE $22 END
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $19 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $20 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $23 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $24 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -60,9 +65,13 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $21 THEN NULL WHEN $16 IS NULL THEN o.role ELSE EXCLUDED.role END,
-    max_lease = CASE WHEN $22 THEN NULL ELSE COALESCE($17, o.max_lease) END,
-    max_retention = CASE WHEN $23 THEN NULL ELSE COALESCE($18, o.max_retention) END";
+    role = CASE WHEN $25 THEN NULL WHEN $16 IS NULL THEN o.role ELSE EXCLUDED.role END,
+    http_store = COALESCE($17, o.http_store),
+    http_headers = COALESCE($18, o.http_headers),
+    take_role = CASE WHEN $26 THEN NULL WHEN $19 IS NULL THEN o.take_role ELSE EXCLUDED.take_role END,
+    max_attempts = NULLIF(COALESCE($20, o.max_attempts), 0),
+    max_lease = CASE WHEN $27 THEN NULL ELSE COALESCE($21, o.max_lease) END,
+    max_retention = CASE WHEN $28 THEN NULL ELSE COALESCE($22, o.max_retention) END";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -127,6 +136,7 @@ struct Cleared {
     response_retention: bool,
     lease: bool,
     role: bool,
+    take_role: bool,
     max_lease: bool,
     max_retention: bool,
 }
@@ -140,10 +150,12 @@ fn check(args: &Args) -> Result<Cleared> {
         response_retention: is_zero(args.duration(OPERATION.response_retention, 0)?),
         lease: is_zero(args.duration(OPERATION.lease, 0)?),
         role: args.get(OPERATION.role) == Some(pg_sys::InvalidOid),
+        take_role: args.get(OPERATION.take_role) == Some(pg_sys::InvalidOid),
         max_lease: is_zero(args.duration(OPERATION.max_lease, 0)?),
         max_retention: is_zero(args.duration(OPERATION.max_retention, 0)?),
     };
-    check_role(args.get(OPERATION.role))?;
+    check_role("role", args.get(OPERATION.role))?;
+    check_role("take_role", args.get(OPERATION.take_role))?;
     on_lapse(args)?;
     after_reset(args)?;
     key_dates(args)?;
@@ -152,23 +164,28 @@ fn check(args: &Args) -> Result<Cleared> {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
             .hint("Pass a number of bytes; 0 keeps no bodies at all."));
     }
+    if args.get(OPERATION.max_attempts).is_some_and(|attempts| attempts < 0) {
+        return Err(Error::new(Code::InvalidParameter, "max_attempts must not be negative")
+            .hint("Pass how often a message may be taken; 0 sets no limit."));
+    }
     let texts = |argument| {
-        // SAFETY: the argument is a text[].
+        // SAFETY: the kind `Texts` of each argument stands for text[].
         args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { array::owned(datum) })
     };
     Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
     StoreFailures::parse(texts(OPERATION.store_failures)?)?;
+    HttpPolicy::parse(texts(OPERATION.http_store)?, texts(OPERATION.http_headers)?)?;
     Ok(cleared)
 }
 
 /// A number is taken for a role, too, whether there is such a role or not.
-fn check_role(role: Option<pg_sys::Oid>) -> Result<()> {
+fn check_role(argument: &str, role: Option<pg_sys::Oid>) -> Result<()> {
     let given = role.filter(|role| *role != pg_sys::InvalidOid);
     if given.is_none_or(rights::exists) {
         return Ok(());
     }
-    Err(Error::new(Code::InvalidParameter, "role must be an existing role")
-        .hint("Pass its name, e.g. role => 'app', or role => '-' for every caller."))
+    Err(Error::new(Code::InvalidParameter, format!("{argument} must be an existing role"))
+        .hint(format!("Pass its name, e.g. {argument} => 'app', or {argument} => '-' for none.")))
 }
 
 fn mode(args: &Args) -> Result<Option<Mode>> {
@@ -218,8 +235,8 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
     let current = spi::texts(
         "SELECT COALESCE((SELECT o.durability FROM idempotent.operation AS o \
-         WHERE o.name OPERATOR(pg_catalog.=) $1), 'unlogged') \
-         WHERE $2 OPERATOR(pg_catalog.<>) ''",
+         WHERE o.name = $1), 'unlogged') \
+         WHERE $2 <> ''",
         &parameters,
     )?;
     if current == [wanted] {
@@ -234,7 +251,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
     }
     // In this order: a lease of the logged table may have to note in the other one that fences have
-    // leapt (`fence_epoch::once`), and no holder of the other lock wants the logged table.
+    // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
@@ -242,7 +259,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
-             WHERE r.operation OPERATOR(pg_catalog.=) $1 RETURNING r.*) \
+             WHERE r.operation = $1 RETURNING r.*) \
              INSERT INTO idempotent.{to} SELECT * FROM moved"
         ),
         &parameters[..1],
@@ -292,6 +309,7 @@ fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
         cleared.response_retention,
         cleared.lease,
         cleared.role,
+        cleared.take_role,
         cleared.max_lease,
         cleared.max_retention,
     ] {

@@ -4,7 +4,7 @@ use crate::keys::call::Call;
 use crate::keys::handler::Handler;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
-use crate::keys::request::{Request, fingerprint, wait};
+use crate::keys::request::{Document, Request, fingerprint, wait};
 use crate::keys::run::{Running, call_handler, execute, executed};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
@@ -34,7 +34,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let mut call = match call {
         Ok(call) => call,
         Err(keyless) => {
-            let stored = call_handler(&keyless.policy, handler, request)?;
+            let stored = call_handler(&keyless.policy, &handler, request)?;
             return executed(&stored, &keyless.claimed(None)?).into_datum(args.function());
         }
     };
@@ -42,7 +42,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     let records = call.open_to_write()?;
     let asked = Request {
         fingerprint: fingerprint(request, &call.policy),
-        document: request,
+        document: request.map(Document::Jsonb),
         lease: None,
         wait: wait(args.duration(RUN.wait, 0)?, &call.policy),
         first_sent: args.get(RUN.first_sent),
@@ -52,7 +52,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
         return decision.into_datum(&call, args.is_set(RUN.strict), args.function());
     }
-    let answer = execute(&mut call, handler, request, &decision)?;
+    let answer = execute(&mut call, &handler, request, &decision)?;
     drop(running);
     answer.into_datum(args.function())
 }

@@ -7,6 +7,8 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make::text;
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
+use crate::session::counts;
+use crate::stats::Counter;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::names;
@@ -26,6 +28,11 @@ pub fn idempotent_saga_step(args: &Args) -> Returned {
     refuse_transaction_block()?;
     let wait = request::wait(args.duration(STEP.wait, 0)?, &call.policy);
     let stepped = step(&call, args.get(STEP.request), wait)?;
+    match stepped.outcome {
+        Some(Outcome::Executed) => counts::count(&call.tally, Counter::Executed, 1),
+        Some(outcome) => call.count_answer(outcome),
+        None => {}
+    }
     args.return_row(&[
         Some(Datum::from(stepped.outcome.is_none())),
         stepped.outcome.map(Outcome::name).map(text),

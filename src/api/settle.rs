@@ -1,6 +1,7 @@
 //! `idempotent_seal`, `idempotent_resolve`, `idempotent_forget`.
 
 use crate::keys::call::Call;
+use crate::keys::forget;
 use crate::keys::settle::{self, Settlement};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
@@ -19,7 +20,7 @@ arguments! {
         operation: Text, key: Text, verdict: Text, response: Jsonb, scope: Text,
     }
     FORGET: Forget = "idempotent_forget" {
-        operation: Text, key: Text, scope: Text,
+        operation: Text, key: Text, scope: Text, fence: Int8,
     }
 }
 
@@ -62,7 +63,7 @@ pub fn idempotent_forget(args: &Args) -> Returned {
     let mut call =
         Call::new(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     let records = call.open_to_write()?;
-    let forgotten = settle::forget(&call, &records)?;
+    let forgotten = forget::forget(&call, &records, args.get(FORGET.fence))?;
     if forgotten {
         asked::forget(&call.owner)?;
         audit::note(&Deed { action: "forget", ..deed(&call) })?;

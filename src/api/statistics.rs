@@ -1,6 +1,7 @@
 //! What the views `idempotent.stats` and `idempotent.health` are made of, and
 //! `idempotent_stats_reset`.
 
+use crate::api::grants;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::database;
 use crate::pg::datum::jsonb;
@@ -39,7 +40,7 @@ pub fn idempotent_counters(_: &Args) -> Returned {
 /// Examples of what was observed in the current database, by operation and kind, latest first.
 pub fn idempotent_samples(_: &Args) -> Returned {
     let mut operations: BTreeMap<String, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
-    // A character that stands for what is no text is not in every encoding.
+    // A character that stands for bytes that are not text is not in every encoding.
     let unfit = ['\0', char::REPLACEMENT_CHARACTER];
     let text = |utf8: &[u8]| String::from_utf8_lossy(utf8).replace(unfit, "?");
     for sample in samples::of_this_database() {
@@ -60,6 +61,7 @@ struct Library {
     preloaded: bool,
     last_sweep: Option<String>,
     sweep_failures: Option<u32>,
+    callers_functions: &'static str,
 }
 
 pub fn idempotent_library(_: &Args) -> Returned {
@@ -70,6 +72,7 @@ pub fn idempotent_library(_: &Args) -> Returned {
         preloaded: shared_memory::preloaded(),
         last_sweep: visit.and_then(Visit::last_success).and_then(clock::text),
         sweep_failures: visit.map(Visit::failures),
+        callers_functions: grants::CALLERS_FUNCTIONS,
     })
 }
 
@@ -80,7 +83,7 @@ pub fn idempotent_stats_reset(_: &Args) -> Returned {
             .detail("The library was not loaded when the server started.")
             .hint("Add pg_idempotent to shared_preload_libraries, and restart the server."));
     }
-    // SAFETY: a global, constant for the backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     let mine = unsafe { pg_sys::MyDatabaseId };
     stats::forget(|database| database == mine || database::name(database).is_none());
     Ok(Some(Datum::from(0)))

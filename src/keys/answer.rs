@@ -50,7 +50,7 @@ fn result_type(function: pg_sys::Oid) -> Result<pg_sys::Oid> {
             .detail("The extension was dropped, and perhaps made again, while the call waited.")
             .hint("Call again."));
     }
-    // SAFETY: a syscache look-up of a function that exists.
+    // SAFETY: get_func_rettype raises an error for a function that does not exist; `exists` has found it.
     let row_type = unsafe { pg_sys::get_func_rettype(function) };
     RESULT_TYPE.set(Some((function, row_type)));
     Ok(row_type)
@@ -133,7 +133,7 @@ impl Answer {
             row.set(index, value);
         }
         let row_type = result_type(function)?;
-        // SAFETY: an error goes on to the caller; `compose` has no destructors.
+        // SAFETY: the closure is Copy, `compose` has no destructor, and an error is resumed.
         let composed = unsafe { subtransaction::call_keeping_error(|| compose(row_type, &row)) };
         match composed.unwrap_or_else(|error| error.resume()) {
             Some(datum) => Ok(Some(datum)),
@@ -145,10 +145,11 @@ impl Answer {
 /// The row as a composite datum; `None` if the type was altered.
 ///
 /// # Safety
-/// As for everything in `uncaught` that may raise an error.
+/// `row_type` must be a row type. It may raise an error past Rust: call it as `pg::raw` says.
 unsafe fn compose(row_type: pg_sys::Oid, row: &Columns) -> Option<Datum> {
-    // SAFETY: the row type has these columns (sql/20_types.sql), which is checked; its descriptor
-    // is pinned while the tuple is formed, which copies all values.
+    // SAFETY: lookup_rowtype_tupdesc returns the descriptor of the row type, pinned if it is counted, until
+    // DecrTupleDescRefCount. `fits` compares it with the columns known, whose types are those of
+    // sql/20_types.sql; `form` copies the values.
     unsafe {
         let descriptor = raw::lookup_rowtype_tupdesc(row_type, -1);
         let tuple = row::fits(descriptor, COLUMNS).then(|| row.form(descriptor));

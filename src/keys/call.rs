@@ -1,4 +1,5 @@
-//! What every call on a key begins with: whose key it is, the operation's policy, and who may.
+//! What every call on a key begins with: the key's identity, the operation's policy, and the caller's
+//! right to use it.
 
 use crate::keys::request::{Request, to_compare};
 use crate::pg::datum::text::Text;
@@ -32,7 +33,7 @@ impl<'a> Call<'a> {
     /// Checks the identity and that the caller may use the operation, before anything is looked up.
     ///
     /// # Errors
-    /// ID006 for a bad operation, scope or key; 42501 if the caller is no member of the operation's role.
+    /// ID006 for a bad operation, scope or key; 42501 if the caller is not a member of the operation's role.
     pub fn new(
         operation: Option<Text<'a>>,
         key: Option<Text<'a>>,
@@ -157,19 +158,25 @@ pub fn kept(policy: &Policy, lost_before: Timestamp) -> Kept<'_> {
     Kept { retention, skew: settings::clock_skew(), earlier, lost_before }
 }
 
-/// Whether the caller may use the operation, and has said whose key it is if that is demanded.
+/// Whether the caller may use the operation, and has named the key's owner if the operation demands one.
 ///
 /// # Errors
-/// 42501 if the caller is no member of the operation's role; ID006 without a scope.
+/// 42501 if the caller is not a member of the operation's role; ID006 without a scope.
 pub fn check_may(policy: &Policy, operation: &[u8], scope: &[u8]) -> Result<()> {
     check_role(policy, operation)?;
     policy.check_scope(operation, scope)
 }
 
 /// # Errors
-/// 42501 if the caller is no member of the operation's role.
+/// 42501 if the caller is not a member of the operation's role.
 pub fn check_role(policy: &Policy, operation: &[u8]) -> Result<()> {
-    let Some(role) = &policy.role else { return Ok(()) };
+    check_member(policy.role.as_deref(), operation)
+}
+
+/// # Errors
+/// 42501 if there is a role and the caller is no member of it.
+pub fn check_member(role: Option<&str>, operation: &[u8]) -> Result<()> {
+    let Some(role) = role else { return Ok(()) };
     let is_missing = match rights::is_member(role) {
         Some(true) => return Ok(()),
         is_member => is_member.is_none(),

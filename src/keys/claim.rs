@@ -3,7 +3,7 @@
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::decision::Decision;
-use crate::keys::place::{NoRoom, Place};
+use crate::keys::held_by::{HeldBy, NoRoom};
 use crate::keys::request::Request;
 use crate::keys::waiting::{Waiting, locked_at_once};
 use crate::pg::clock;
@@ -70,10 +70,10 @@ pub fn claim(
             },
         };
         if let Verdict::Claim { attempt, .. } = verdict {
-            let place = Place::of(terms.no_room, request, attempt, found.is_some());
-            match place.make_room(records, found.as_ref(), &waiting) {
+            let held_by = HeldBy::of(terms.no_room, request, attempt, found.is_some());
+            match held_by.make_room(records, found.as_ref(), &waiting) {
                 Some(true) => {
-                    let taking = Taking { attempt, place, guarded: terms.guarded };
+                    let taking = Taking { attempt, held_by, guarded: terms.guarded };
                     return take(call, records, lock, request, found.as_ref(), taking);
                 }
                 Some(false) => {}
@@ -109,7 +109,7 @@ fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decisi
 #[derive(Clone, Copy)]
 struct Taking {
     attempt: i32,
-    place: Place,
+    held_by: HeldBy,
     guarded: bool,
 }
 
@@ -120,38 +120,43 @@ fn take(
     lock: KeyLock,
     request: &Request,
     before: Option<&Found>,
-    Taking { attempt, place, guarded }: Taking,
+    Taking { attempt, held_by, guarded }: Taking,
 ) -> Result<Decision> {
     let lapsed = before.filter(|_| attempt > 1);
     let checkpoint = lapsed.and_then(|before| before.row.get(column::CHECKPOINT));
-    // Whoever sent it later may send it again: the later date keeps the answer for longer.
+    // The caller that sent it later may send it again: the later date keeps the answer for longer.
     let first_sent = request.first_sent.max(lapsed.and_then(Found::first_sent));
     let request = &Request { first_sent, ..*request };
     let taken = Answer { attempt: Some(attempt), checkpoint, ..Answer::of(Outcome::Claimed) };
     if attempt > 1 {
         call.tally.add(Counter::Lapsed, 1);
     }
-    let answer = match place {
+    let answer = match held_by {
         // From here on the row stands for the claim, seen by others as being inserted.
-        Place::Lease(lease) => {
+        HeldBy::Lease(lease) => {
             let last = before.and_then(|before| before.record.fence);
             grant_lease(call, records, request, lease, taken, last)?
         }
-        Place::Placeholder => {
+        HeldBy::Placeholder => {
             insert_placeholder(call, records, request)?;
-            remember(call, request, &taken, Memory { spilled: true, over_absent: false, guarded })?;
+            remember(
+                call,
+                request,
+                &taken,
+                Memory { lockless: true, replaces_absent: false, guarded },
+            )?;
             taken
         }
-        Place::Nowhere => taken,
-        Place::Lock { .. } | Place::Takeover => {
+        HeldBy::Nothing => taken,
+        HeldBy::Lock { .. } | HeldBy::Takeover => {
             lock.keep();
-            let over_absent = matches!(place, Place::Lock { over_absent: true });
-            remember(call, request, &taken, Memory { spilled: false, over_absent, guarded })?;
+            let replaces_absent = matches!(held_by, HeldBy::Lock { replaces_absent: true });
+            remember(call, request, &taken, Memory { lockless: false, replaces_absent, guarded })?;
             taken
         }
     };
     let verdict = Verdict::Claim { attempt, takeover: attempt > 1 };
-    Ok(Decision { verdict, answer, passed: matches!(place, Place::Nowhere) })
+    Ok(Decision { verdict, answer, let_through: matches!(held_by, HeldBy::Nothing) })
 }
 
 fn grant_lease(
@@ -195,8 +200,8 @@ fn insert_placeholder(call: &Call<'_>, records: &Records, request: &Request) -> 
 
 /// What else is remembered of a claim.
 struct Memory {
-    spilled: bool,
-    over_absent: bool,
+    lockless: bool,
+    replaces_absent: bool,
     guarded: bool,
 }
 
@@ -206,9 +211,9 @@ fn remember(call: &Call<'_>, request: &Request, taken: &Answer, memory: Memory) 
         fingerprint: request.fingerprint,
         attempt: taken.attempt.unwrap_or(1),
         checkpoint: taken.checkpoint,
-        spilled: memory.spilled,
+        lockless: memory.lockless,
         first_sent: request.first_sent,
-        over_absent: memory.over_absent,
+        replaces_absent: memory.replaces_absent,
         guarded: memory.guarded,
     };
     claims::open(call.owner.id, &call.owner.identity, claim)

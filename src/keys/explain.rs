@@ -111,7 +111,7 @@ fn reason(
         Verdict::Held => ("claimed", "this transaction holds the lease"),
         Verdict::Replay { failed: false } => ("replay", "it is done, and the answer is stored"),
         Verdict::Replay { failed: true } => ("replay", "it failed for good, and that is stored"),
-        Verdict::InProgress { .. } => ("in_progress", "somebody holds a lease that lasts"),
+        Verdict::InProgress { .. } => ("in_progress", "another caller holds a lease that lasts"),
         Verdict::Mismatch => ("mismatch", "the key was used with another request"),
         Verdict::Expired => ("expired", "the key was first sent longer ago than the retention"),
         Verdict::Unknown if record.is_none_or(|record| record.expired(now)) => {
@@ -146,11 +146,11 @@ fn holders((high, low): (u32, u32)) -> Result<Vec<i64>> {
     let class = (pg_sys::INT4OID, Some(Datum::from(i32::from(lock::CLASS))));
     let pids = spi::texts(
         "SELECT l.pid::text FROM pg_catalog.pg_locks AS l \
-         WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted \
-           AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d \
-               WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
-           AND l.classid OPERATOR(pg_catalog.=) $1 AND l.objid OPERATOR(pg_catalog.=) $2 \
-           AND l.objsubid OPERATOR(pg_catalog.=) $3::int2",
+         WHERE l.locktype = 'advisory' AND l.granted \
+           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d \
+               WHERE d.datname = pg_catalog.current_database()) \
+           AND l.classid = $1 AND l.objid = $2 \
+           AND l.objsubid = $3::int2",
         &[oid(high), oid(low), class],
     )?;
     Ok(pids.iter().filter_map(|pid| pid.parse().ok()).collect())

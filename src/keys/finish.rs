@@ -1,10 +1,10 @@
 //! The end of a claim: the answer is stored, or the key is given back.
 
 use crate::keys::call::Call;
-use crate::keys::stored::{Kept, Stored, absent_row, answer_row, is_same_answer};
+use crate::keys::stored::{Recorded, Stored, absent_row, answer_row, is_same_answer};
 use crate::pg::lock::KeyLock;
 use crate::pg::{clock, lock};
-use crate::session::claims::{self, Status};
+use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::stats::Counter;
 use crate::tables::hold::{self, AsLongAsItTakes, hold};
@@ -21,22 +21,16 @@ use rules::record::State;
 /// Stores the answer of a key that the caller has claimed; `take` takes the row of a lease.
 ///
 /// # Errors
-/// As those of `take`; ID003 if the key is held by the transaction, and a fence is given.
+/// Those of `take`; ID003 if the key is held by the transaction, and a fence is given.
 pub fn store(
     call: &Call<'_>,
     records: &Records,
     fence: Option<i64>,
     stored: &Stored,
     take: Take,
-) -> Result<Kept> {
-    let id = call.owner.id;
-    let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
-        refuse_fence(call, fence)?;
-        if claim.spilled {
-            delete_placeholder(call, records)?;
-        }
-        if claim.over_absent {
+) -> Result<Recorded> {
+    if let Some(claim) = begin_to_finish(call, records, fence)? {
+        if claim.replaces_absent {
             delete_absent(call, records)?;
         }
         let (mut row, kept) = answer_row(call, stored, claim.first_sent);
@@ -45,12 +39,12 @@ pub fn store(
             row.set(column::ATTEMPT, Some(Datum::from(claim.attempt)));
         }
         records.insert(&call.owner, &row)?;
-        claims::close(id, Status::Finished)?;
+        claims::close(call.owner.id, Status::Finished)?;
         counts::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
     let kept = match take(call, records, fence)? {
-        Held::Leased(found, _lock) => {
+        Taken::Leased(found, _lock) => {
             let (mut row, kept) = answer_row(call, stored, found.first_sent());
             for column in [
                 column::FINGERPRINT,
@@ -66,13 +60,13 @@ pub fn store(
             counts::count(&call.tally, stored.counter(), 1);
             kept
         }
-        Held::Finished(found) if !found.record.mine => {
+        Taken::Finished(found) if !found.record.mine => {
             return Err(finished_before_error(&call.owner.identity));
         }
-        Held::Finished(found) if is_same_answer(&found, stored) => {
-            Kept { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
+        Taken::Finished(found) if is_same_answer(&found, stored) => {
+            Recorded { expires_at: found.record.expires_at, evicted: found.evicted(clock::now()) }
         }
-        Held::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
+        Taken::Finished(_) => return Err(other_answer_error(&call.owner.identity)),
     };
     Ok(kept)
 }
@@ -80,29 +74,43 @@ pub fn store(
 /// Gives a key back that the caller has claimed; `take` takes the row of a lease.
 ///
 /// # Errors
-/// As `store`.
+/// Like `store`.
 pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Take) -> Result<bool> {
-    let id = call.owner.id;
-    let claim = claims::get(id);
-    if let Some(claim) = claim.filter(|claim| claim.status == Status::Open) {
-        refuse_fence(call, fence)?;
-        if claim.spilled {
-            delete_placeholder(call, records)?;
-        }
-        keep_settlement(call, records, claim.spilled || claim.attempt > 1)?;
+    if let Some(claim) = begin_to_finish(call, records, fence)? {
+        keep_settlement(call, records, claim.lockless || claim.attempt > 1)?;
         // The lock stays: what this transaction wrote for the key is not yet undone.
-        claims::close(id, Status::Released)?;
+        claims::close(call.owner.id, Status::Released)?;
         counts::count(&call.tally, Counter::Released, 1);
         return Ok(true);
     }
     Ok(match take(call, records, fence)? {
-        Held::Leased(..) => {
+        Taken::Leased(..) => {
             keep_settlement(call, records, true)?;
             counts::count(&call.tally, Counter::Released, 1);
             true
         }
-        Held::Finished(_) => false,
+        Taken::Finished(_) => false,
     })
+}
+
+/// The claim that the transaction holds and has not finished, with its placeholder row deleted; `None` if
+/// there is none.
+///
+/// # Errors
+/// ID003 if a fence is given.
+fn begin_to_finish(
+    call: &Call<'_>,
+    records: &Records,
+    fence: Option<i64>,
+) -> Result<Option<Claim>> {
+    let claim = claims::get(call.owner.id).filter(|claim| claim.status == Status::Open);
+    if let Some(claim) = claim {
+        refuse_fence(call, fence)?;
+        if claim.lockless {
+            delete_placeholder(call, records)?;
+        }
+    }
+    Ok(claim)
 }
 
 /// A key whose record was lost was claimed because an administrator had found out that it may run. Its row
@@ -147,7 +155,7 @@ fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
 }
 
 /// What a caller holds that is not the transaction that claimed.
-pub enum Held {
+pub enum Taken {
     /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
     ///
     /// With it comes the key's lock, needed until that row is written: from then on others see the
@@ -158,13 +166,13 @@ pub enum Held {
 }
 
 /// How the row of a lease is taken, by its fence.
-pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Held>;
+pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Taken>;
 
 /// Checks the fence under the record's lock, and takes the leased row.
 ///
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
-pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
     loop {
         let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing
@@ -184,9 +192,9 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
                 if found.record.lapsed(clock::now()) {
                     return Err(refusal(call, &FenceVerdict::Lapsed, fence));
                 }
-                return Ok(Held::Leased(found, lock));
+                return Ok(Taken::Leased(found, lock));
             }
-            (FenceVerdict::AlreadyFinished, Some(found), _) => return Ok(Held::Finished(found)),
+            (FenceVerdict::AlreadyFinished, Some(found), _) => return Ok(Taken::Finished(found)),
             (verdict, ..) => return Err(refusal(call, &verdict, fence)),
         }
     }

@@ -1,30 +1,50 @@
 //! Users' handlers: a function `(jsonb) returns jsonb`, called with the caller's rights.
 
+use crate::keys::known_handlers::{self, Known};
+use crate::pg::callee::Callee;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{raw, subtransaction};
+use crate::pg::{callee, catalog_changes, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::handler::{self, Named};
 use std::ffi::CStr;
+use std::ptr::NonNull;
+use std::rc::Rc;
 
 /// A handler that exists, has the right signature, and that the caller may execute.
-#[derive(Clone, Copy)]
 pub struct Handler {
     function: pg_sys::Oid,
     is_strict: bool,
+    /// What is kept of it from call to call.
+    known: Option<Rc<Known>>,
+    /// That of the catalog when it was looked up.
+    generation: u64,
 }
 
 impl Handler {
-    /// Looks a handler up as its caller names it: in the schema named, or in the caller's
-    /// search_path. Nothing is remembered of it from call to call, so that a look-up is right whatever has
-    /// changed.
+    /// The handler that its caller names: in the schema named, or in the caller's search_path.
     ///
+    /// # Errors
+    /// As [`Self::look_up`].
+    pub fn find(named: Option<Text<'_>>) -> Result<Self> {
+        let generation = catalog_changes::generation();
+        match named.and_then(|named| known_handlers::find(named.server)) {
+            Some(known) => Ok(Self {
+                function: known.function,
+                is_strict: known.is_strict,
+                known: Some(known),
+                generation,
+            }),
+            None => Self::look_up(named, generation),
+        }
+    }
+
     /// # Errors
     /// 22023 for null and for another signature, 42883 if there is no such function, 42501 without
     /// EXECUTE on it or USAGE on its schema.
-    pub fn find(named: Option<Text<'_>>) -> Result<Self> {
+    fn look_up(named: Option<Text<'_>>, generation: u64) -> Result<Self> {
         let named = named.ok_or_else(|| {
             Error::new(Code::InvalidParameter, "handler must not be null")
                 .detail("A handler is a function that takes one jsonb argument and returns jsonb.")
@@ -38,17 +58,19 @@ impl Handler {
             None => return Err(handler::other_arguments(named.utf8)),
         };
         let function = function.ok_or_else(|| handler::missing(named.utf8))?;
-        // SAFETY: syscache look-ups of a function that exists.
+        // SAFETY: `function` was found just now, in this transaction, so it exists.
         unsafe {
             check_signature(function)?;
             check_schema(function)?;
             check_execute(function)?;
-            Ok(Self { function, is_strict: pg_sys::func_strict(function) })
+            let is_strict = pg_sys::func_strict(function);
+            let known = known_handlers::remember(named.server, function, is_strict, generation);
+            Ok(Self { function, is_strict, known, generation })
         }
     }
 
     /// A strict handler is not called for a null request, so nothing would be done once.
-    pub fn check_request(self, request: Option<Datum>) -> Result<()> {
+    pub fn check_request(&self, request: Option<Datum>) -> Result<()> {
         if request.is_some() || !self.is_strict {
             return Ok(());
         }
@@ -57,40 +79,85 @@ impl Handler {
             .hint("Pass a request, e.g. '{}', or declare the handler CALLED ON NULL INPUT."))
     }
 
-    /// Calls the handler; an error of its is for the caller to let go on.
-    pub fn call(self, request: Option<Datum>) -> std::result::Result<Option<Datum>, Kept> {
-        // SAFETY: what comes back as an error is resumed by the caller.
-        unsafe { subtransaction::call_keeping_error(|| invoke(self.function, request)) }
+    /// Calls the handler; the caller rethrows its error.
+    ///
+    /// # Errors
+    /// As [`Self::check_again`].
+    pub fn call(&self, request: Option<Datum>) -> Result<Returned> {
+        self.check_again()?;
+        Ok(self.with_callee(|function, kept| {
+            // SAFETY: the caller lets the error go on, which rolls the statement back; the function
+            // exists, and `kept` was looked up of it.
+            unsafe { subtransaction::call_keeping_error(|| callee::call(function, kept, request)) }
+        }))
     }
 
-    /// Calls the handler; an error of its undoes what it did.
-    pub fn call_undoing_error(
-        self,
-        request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Kept> {
-        subtransaction::call_undoing_error(|| invoke(self.function, request))
+    /// Calls the handler; its error undoes what it did. Every deferred constraint is judged before this
+    /// returns, so that none is left to fail the commit.
+    ///
+    /// # Errors
+    /// As [`Self::check_again`].
+    pub fn call_judging_constraints(&self, request: Option<Datum>) -> Result<Returned> {
+        self.check_again()?;
+        Ok(self.with_callee(|function, kept| {
+            subtransaction::call_undoing_error(|| {
+                // SAFETY: the function exists, and `kept` was looked up of it.
+                let answer = unsafe { callee::call(function, kept, request) };
+                set_constraints_immediate();
+                answer
+            })
+        }))
     }
 
-    /// As [`Self::call_undoing_error`], with every deferred constraint judged before it returns, so
-    /// that none is left to fail the commit.
-    pub fn call_judging_constraints(
-        self,
-        request: Option<Datum>,
-    ) -> std::result::Result<Option<Datum>, Kept> {
-        subtransaction::call_undoing_error(|| {
-            let answer = invoke(self.function, request);
-            set_constraints_immediate();
-            answer
-        })
+    /// The caller may have waited for its claim since the look-up.
+    ///
+    /// # Errors
+    /// 42883 if the function was dropped meanwhile, 42501 if the caller lost the right to execute it.
+    fn check_again(&self) -> Result<()> {
+        if self.generation == catalog_changes::refresh() {
+            return Ok(());
+        }
+        if !crate::pg::acl::exists(self.function) {
+            return Err(handler::dropped());
+        }
+        // SAFETY: syscache look-ups of a function that exists.
+        unsafe {
+            check_signature(self.function)?;
+            check_schema(self.function)?;
+            check_execute(self.function)
+        }
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.generation == catalog_changes::generation()
+    }
+
+    /// Calls with what is kept of the function, where it is good and no outer call has it.
+    fn with_callee(
+        &self,
+        call: impl FnOnce(pg_sys::Oid, Option<NonNull<pg_sys::FmgrInfo>>) -> Returned,
+    ) -> Returned {
+        let callee = self.known.as_ref().and_then(|known| known.callee.as_ref());
+        let callee = callee.filter(|_| self.is_unchanged());
+        let kept = callee.and_then(Callee::take);
+        let returned = call(self.function, kept);
+        if let (Some(callee), Some(_), Ok(_)) = (callee, kept, &returned) {
+            callee.give_back();
+        }
+        returned
     }
 }
+
+/// What the handler returned, or the error that it raised.
+type Returned = std::result::Result<Option<Datum>, Kept>;
 
 /// # Safety
 /// `function` must exist.
 unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
     let mut types = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: as the caller says; `types` has `count` elements.
+    // SAFETY: the function exists, which this function demands; get_func_signature fills `types` with `count`
+    // elements, and the first is read only if there is one.
     let fits = unsafe {
         let returns = pg_sys::get_func_signature(function, &mut types, &mut count);
         count == 1
@@ -110,16 +177,16 @@ unsafe fn check_signature(function: pg_sys::Oid) -> Result<()> {
     .hint("CREATE FUNCTION handler(request jsonb) RETURNS jsonb ..."))
 }
 
-/// A name is only found in a schema that one may use; an OID is found anywhere, so it is asked here,
-/// as Postgres does for its own calls by OID (tcop/fastpath.c).
+/// A name is found only in a schema that the caller may use; an OID is found in any, so the schema is
+/// checked here, as Postgres does for its own calls by OID (tcop/fastpath.c).
 ///
 /// # Safety
 /// `function` must exist.
 unsafe fn check_schema(function: pg_sys::Oid) -> Result<()> {
-    // SAFETY: as the caller says; the current user exists.
+    // SAFETY: the function exists, which this function demands; the current user is that of the session.
     let closed = unsafe { crate::pg::acl::closed_schema(function, pg_sys::GetUserId()) };
     let Some(schema) = closed else { return Ok(()) };
-    // SAFETY: a palloc'd string, or null if the schema was dropped meanwhile.
+    // SAFETY: get_namespace_name returns a palloc'd, NUL-terminated string, or null without such a schema.
     let schema = unsafe { text(pg_sys::get_namespace_name(schema)) }.unwrap_or_default();
     Err(Error::new(Code::InsufficientPrivilege, format!("permission denied for schema {schema}"))
         .detail("A handler runs with the caller's rights, and its schema is closed to the caller.")
@@ -129,7 +196,7 @@ unsafe fn check_schema(function: pg_sys::Oid) -> Result<()> {
 /// # Safety
 /// `function` must exist.
 unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
-    // SAFETY: as the caller says; the current user exists.
+    // SAFETY: the function exists, which this function demands; the current user is that of the session.
     if unsafe { crate::pg::acl::may_execute(function, pg_sys::GetUserId()) } {
         return Ok(());
     }
@@ -142,54 +209,29 @@ unsafe fn check_execute(function: pg_sys::Oid) -> Result<()> {
 }
 
 fn name(function: pg_sys::Oid) -> String {
-    // SAFETY: null if there is no such function, else a palloc'd string.
+    // SAFETY: get_func_name returns a palloc'd, NUL-terminated string, or null without such a function.
     let name = unsafe { text(pg_sys::get_func_name(function)) };
     name.unwrap_or_else(|| u32::from(function).to_string())
 }
 
 /// # Safety
-/// `name` must be null, or a string in the server's encoding.
+/// `name` must be null, or a NUL-terminated string in the server's encoding.
 unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
     if name.is_null() {
         return None;
     }
-    // SAFETY: as the caller says.
+    // SAFETY: `name` is not null, and so NUL-terminated, which this function demands; it is copied below.
     let name = unsafe { crate::pg::datum::encoding::to_utf8(CStr::from_ptr(name).to_bytes()) };
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// `SET CONSTRAINTS ALL IMMEDIATE`. Nothing here has a destructor: an error jumps over this frame.
 fn set_constraints_immediate() {
-    // SAFETY: all-zero is a valid node but for its tag: no list of constraints means all of them,
-    // and `deferred` is false. It is read during the call alone.
+    // SAFETY: ConstraintsSetStmt has a tag, set below, a list, for which null means all constraints, and a
+    // boolean. AfterTriggerSetState reads it during the call alone; its caller catches the error.
     unsafe {
         let mut statement: pg_sys::ConstraintsSetStmt = std::mem::zeroed();
         statement.type_ = pg_sys::NodeTag::T_ConstraintsSetStmt;
         raw::AfterTriggerSetState(&mut statement);
-    }
-}
-
-/// `FunctionCall1` (fmgr.h) that lets null through both ways. Nothing here has a destructor: an
-/// error of the handler jumps over this frame.
-fn invoke(function: pg_sys::Oid, request: Option<Datum>) -> Option<Datum> {
-    #[repr(C)]
-    struct OneArgument {
-        base: pg_sys::FunctionCallInfoBaseData,
-        argument: pg_sys::NullableDatum,
-    }
-    // SAFETY: zeroed call data is what InitFunctionCallInfoData begins with; the argument follows
-    // the base, as LOCAL_FCINFO lays it out. fmgr_info takes care of SECURITY DEFINER and SET.
-    unsafe {
-        let mut info: pg_sys::FmgrInfo = std::mem::zeroed();
-        raw::fmgr_info(function, &mut info);
-        let mut call: OneArgument = std::mem::zeroed();
-        call.base.flinfo = &mut info;
-        call.base.nargs = 1;
-        call.argument.value = request.unwrap_or(Datum::from(0));
-        call.argument.isnull = request.is_none();
-        // fmgr_info fills it in or raises an error.
-        let address = info.fn_addr.unwrap_unchecked();
-        let result = address(&raw mut call.base);
-        (!call.base.isnull).then_some(result)
     }
 }

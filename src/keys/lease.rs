@@ -1,7 +1,7 @@
 //! What a holder changes while its lease lasts.
 
 use crate::keys::call::Call;
-use crate::keys::finish::{Held, Take};
+use crate::keys::finish::{Take, Taken};
 use crate::session::claims;
 use crate::tables::records::row::Row;
 use crate::tables::records::table::Records;
@@ -24,13 +24,13 @@ pub fn change<T>(
             .hint("Only a lease is extended and has a checkpoint. For a claim that outlives the transaction, claim with lease => '30 seconds'."));
     }
     match take(call, records, fence)? {
-        Held::Leased(found, _lock) => {
+        Taken::Leased(found, _lock) => {
             let mut row = found.row.clone();
             let changed = change(&mut row);
             records.insert(&call.owner, &row)?;
             Ok(changed)
         }
-        Held::Finished(_) => Err(Error::new(Code::NoClaim, "the key is finished already")
+        Taken::Finished(_) => Err(Error::new(Code::NoClaim, "the key is finished already")
             .detail(format!("An answer is stored for {}.", call.owner.identity.describe()))
             .hint(format!("Read it: {}.", call.owner.identity.call("idempotent_replay", "")))),
     }

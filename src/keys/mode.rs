@@ -4,9 +4,9 @@ use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
 use crate::keys::decision::Decision;
 use crate::keys::finish::{self, take_by_fence};
-use crate::keys::place::NoRoom;
+use crate::keys::held_by::NoRoom;
 use crate::keys::request::Request;
-use crate::keys::stored::{Kept, Stored};
+use crate::keys::stored::{Recorded, Stored};
 use crate::keys::{lease, observe};
 use crate::tables::records::row::Row;
 use crate::tables::records::table::Records;
@@ -36,7 +36,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
 }
 
 /// Stores the answer of a key that the caller has claimed.
-pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Recorded> {
     if !is_binding(&call.policy) {
         return observe::store(call, fence, stored);
     }

@@ -2,7 +2,7 @@
 //! would have been answered is counted, and sampled.
 //!
 //! The first call holds the key as ever, so that the next are recognised, and stores the answer. A
-//! call that would have been answered otherwise is told `claimed`, too, and *passes*: it holds
+//! call that would have been answered otherwise is told `claimed`, too, and is *let through*: it holds
 //! nothing, its answer is stored only if no other is there, and it waits for no session.
 //!
 //! This file drives the binding protocol (`claim`, `finish`, `lease`), which knows nothing of it.
@@ -11,16 +11,16 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
 use crate::keys::decision::Decision;
-use crate::keys::finish::{self, Held, refusal};
+use crate::keys::finish::{self, Taken, refusal};
+use crate::keys::held_by::NoRoom;
 use crate::keys::lease;
-use crate::keys::place::NoRoom;
 use crate::keys::request::Request;
-use crate::keys::stored::{Kept, Stored, answer_row};
+use crate::keys::stored::{Recorded, Stored, answer_row};
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
-use crate::session::observed::{self, Pass};
+use crate::session::observed::{self, Answered};
 use crate::stats::{Counter, Tally, samples};
 use crate::tables::fences;
 use crate::tables::hold::{self, AtOnce, Patience, hold};
@@ -43,13 +43,13 @@ const TERMS: Terms = Terms { no_room: NoRoom::LetThrough, guarded: false };
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     let id = call.owner.id;
     let again =
-        || Ok(Decision { verdict: Verdict::Held, answer: answer(id, request)?, passed: true });
-    if passed_before(id, request).is_some() {
+        || Ok(Decision { verdict: Verdict::Held, answer: answer(id, request)?, let_through: true });
+    if let_through_before(id, request).is_some() {
         return again();
     }
     match claims::get(id).filter(|own| own.status.is_unfinished()) {
         Some(own) if own.fingerprint != call.asked(request, own.fingerprint) => {
-            return pass(call, request, Observed::Mismatch);
+            return let_through(call, request, Observed::Mismatch);
         }
         Some(own) if own.status != Status::Open => return again(),
         _ => {}
@@ -59,7 +59,7 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         Ok(decision) => decision,
         // Another session was faster, and the transaction's snapshot does not show it.
         Err(error) if error.code == Code::SerializationFailure => {
-            return pass(call, request, Observed::Concurrent);
+            return let_through(call, request, Observed::Concurrent);
         }
         Err(error) => return Err(error),
     };
@@ -67,73 +67,76 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
         None => Ok(decision),
         Some(Observed::First) => {
             count(call, Observed::First);
-            if decision.passed {
-                claims::open(id, &call.owner.identity, passing(request))?;
+            if decision.let_through {
+                claims::open(id, &call.owner.identity, claim_of(request))?;
             }
             Ok(decision)
         }
-        Some(observed) => pass(call, request, observed),
+        Some(observed) => let_through(call, request, observed),
     }
 }
 
 /// Would have been answered otherwise, and does the work all the same.
-fn pass(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decision> {
+fn let_through(call: &Call<'_>, request: &Request, observed: Observed) -> Result<Decision> {
     count(call, observed);
     // With a lease the work outlives the transaction, what is remembered does not, and a fence tells
     // whose answer comes.
     let id = call.owner.id;
     if request.lease.is_none() {
         match claims::get(id) {
-            None => claims::open(id, &call.owner.identity, passing(request))?,
+            None => claims::open(id, &call.owner.identity, claim_of(request))?,
             Some(own) if own.status.is_unfinished() => claims::close(id, Status::Ambiguous)?,
             Some(_) => {}
         }
     }
     let verdict = Verdict::Claim { attempt: 1, takeover: false };
-    Ok(Decision { verdict, answer: answer(id, request)?, passed: true })
+    Ok(Decision { verdict, answer: answer(id, request)?, let_through: true })
 }
 
-/// What is remembered of a call that passes.
-fn passing(request: &Request) -> Claim {
+/// What is remembered of a call that is let through.
+fn claim_of(request: &Request) -> Claim {
     Claim {
-        status: Status::Passed,
+        status: Status::LetThrough,
         fingerprint: request.fingerprint,
         attempt: 1,
         checkpoint: None,
-        spilled: true,
+        lockless: true,
         first_sent: request.first_sent,
-        over_absent: false,
+        replaces_absent: false,
         guarded: false,
     }
 }
 
-fn passed_before(id: RecordId, request: &Request) -> Option<Pass> {
-    observed::get(id).filter(|pass| pass.fingerprint == request.fingerprint)
+fn let_through_before(id: RecordId, request: &Request) -> Option<Answered> {
+    observed::get(id).filter(|before| before.fingerprint == request.fingerprint)
 }
 
-/// What a call that passes is answered. Asking again is answered the same, with the fence of the
+/// What a call that is let through is answered. Asking again is answered the same, with the fence of the
 /// first that wanted a lease.
 fn answer(id: RecordId, request: &Request) -> Result<Answer> {
-    let before = passed_before(id, request);
-    let pass = match before.filter(|pass| pass.fence.is_some() || request.lease.is_none()) {
-        Some(pass) => pass,
+    let before = let_through_before(id, request);
+    let answered = match before.filter(|before| before.fence.is_some() || request.lease.is_none()) {
+        Some(before) => before,
         None => {
-            let pass = holding_nothing(request.fingerprint, request.lease)?;
-            observed::remember(id, pass)?;
-            pass
+            let first = holding_nothing(request.fingerprint, request.lease)?;
+            observed::remember(id, first)?;
+            first
         }
     };
-    Ok(claimed(pass))
+    Ok(claimed(answered))
 }
 
 /// A claim that holds nothing; with a lease it has a fence all the same, which no other has.
-pub fn holding_nothing(fingerprint: Option<Fingerprint>, lease: Option<Micros>) -> Result<Pass> {
+pub fn holding_nothing(
+    fingerprint: Option<Fingerprint>,
+    lease: Option<Micros>,
+) -> Result<Answered> {
     let fence = lease.map(|_| fences::next(None)).transpose()?;
     let expires_at = lease.map(|lease| clock::now().saturating_add(lease));
-    Ok(Pass { fingerprint, fence, expires_at })
+    Ok(Answered { fingerprint, fence, expires_at })
 }
 
-pub fn claimed(Pass { fence, expires_at, .. }: Pass) -> Answer {
+pub fn claimed(Answered { fence, expires_at, .. }: Answered) -> Answer {
     Answer { attempt: Some(1), fence, expires_at, ..Answer::of(Outcome::Claimed) }
 }
 
@@ -150,26 +153,26 @@ pub fn note(tally: &Tally, observed: Observed, parts: [&[u8]; 3]) {
     }
 }
 
-/// The claim of a call that passed, and that comes back without a fence.
-fn passed(call: &Call<'_>, fence: Option<i64>) -> Option<Claim> {
-    claims::get(call.owner.id).filter(|claim| claim.status.is_passing() && fence.is_none())
+/// The claim of a call that was let through, and that comes back without a fence.
+fn claim_let_through(call: &Call<'_>, fence: Option<i64>) -> Option<Claim> {
+    claims::get(call.owner.id).filter(|claim| claim.status.is_let_through() && fence.is_none())
 }
 
 /// Stores the answer of a call that is only observed.
-pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Kept> {
+pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Recorded> {
     let records = call.open_to_write()?;
-    let done = match passed(call, fence) {
+    let done = match claim_let_through(call, fence) {
         Some(claim) => store_if_free(call, &records, &claim, stored),
         None => finish::store(call, &records, fence, stored, take_at_once),
     };
-    finished(call, fence, done, Kept::nothing)
+    finished(call, fence, done, Recorded::nothing)
 }
 
 /// Gives back the key of a call that is only observed.
 pub fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
     let records = call.open_to_write()?;
-    let done = match passed(call, fence) {
-        Some(claim) if claim.status == Status::Passed => {
+    let done = match claim_let_through(call, fence) {
+        Some(claim) if claim.status == Status::LetThrough => {
             claims::close(call.owner.id, Status::Released).map(|()| true)
         }
         Some(_) => Ok(true),
@@ -199,31 +202,31 @@ pub enum Left {
     ToStore,
 }
 
-/// What a handler has left, whose call passed or held the key.
-pub fn left(call: &Call<'_>, passed: bool, fence: Option<i64>) -> Left {
+/// What a handler has left, whose call was let through or held the key.
+pub fn left(call: &Call<'_>, let_through: bool, fence: Option<i64>) -> Left {
     let id = call.owner.id;
     match claims::get(id).map(|claim| claim.status) {
         // Beside a claim that is another call's: what is stored, or will be, is its answer.
-        status if passed && status != Some(Status::Passed) => {
+        status if let_through && status != Some(Status::LetThrough) => {
             observed::forget(id, fence);
             Left::Nothing
         }
         Some(Status::Finished) => Left::Stored,
         // The handler gave the key back, or used it for another request.
         Some(Status::Released | Status::Ambiguous) => Left::Nothing,
-        Some(Status::Open | Status::Passed) | None => Left::ToStore,
+        Some(Status::Open | Status::LetThrough) | None => Left::ToStore,
     }
 }
 
-/// Stores the answer of a call that passed, if there is no other and no other session is at it.
+/// Stores the answer of a call that was let through, if there is no other and no other session is at it.
 fn store_if_free(
     call: &Call<'_>,
     records: &Records,
     claim: &Claim,
     stored: &Stored,
-) -> Result<Kept> {
+) -> Result<Recorded> {
     if claim.status == Status::Ambiguous {
-        return Ok(Kept::nothing());
+        return Ok(Recorded::nothing());
     }
     let (mut row, kept) = answer_row(call, stored, claim.first_sent);
     row.set_fingerprint(claim.fingerprint.as_ref());
@@ -250,7 +253,7 @@ fn is_free(records: &Records, found: Option<&Found>) -> bool {
 ///
 /// # Errors
 /// As `take_by_fence`; a stale fence also where another session is at the key.
-fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Held> {
+fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
     let judge = |found: Option<&Found>| {
         let record = found.map(|found| &found.record);
         match check_fence(record, fence, clock::now()) {
@@ -262,7 +265,9 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
     let glance = newest(records.find(&call.owner))?;
     match (judge(glance.as_ref()), glance) {
         (FenceVerdict::Valid, _) => {}
-        (FenceVerdict::AlreadyFinished, Some(found)) => return Ok(Held::Finished(Box::new(found))),
+        (FenceVerdict::AlreadyFinished, Some(found)) => {
+            return Ok(Taken::Finished(Box::new(found)));
+        }
         (verdict, _) => return Err(refusal(call, &verdict, fence)),
     }
     let look = || records.find_locked(&call.owner);
@@ -271,7 +276,7 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
         && judge(Some(&found)) == FenceVerdict::Valid
         && records.delete_within(&found, 0) == Some(true)
     {
-        return Ok(Held::Leased(found, lock));
+        return Ok(Taken::Leased(found, lock));
     }
     Err(refusal(call, &FenceVerdict::Stale { current: None }, fence))
 }
@@ -305,7 +310,7 @@ impl Patience for InAMoment {
     }
 }
 
-/// What becomes of a call that finishes a claim: a call that only passed holds nothing, and what it
+/// What becomes of a call that finishes a claim: a call that was only let through holds nothing, and what it
 /// brings is not needed.
 fn finished<T>(
     call: &Call<'_>,
@@ -320,7 +325,7 @@ fn finished<T>(
     }
 }
 
-/// Whether a refusal to finish is forgiven: a call that passed with a lease comes back with a fence that
+/// Whether a refusal to finish is forgiven: a call that was let through with a lease comes back with a fence that
 /// no other call was given, and may find anything.
 fn forgives(error: &Error) -> bool {
     matches!(error.code, Code::Fence | Code::NoClaim)

@@ -1,20 +1,23 @@
 //! What a claim asks for.
 
+use crate::keys::call::Call;
 use crate::pg::datum::jsonb;
 use crate::settings;
 use pgrx::pg_sys::Datum;
+use rules::error::Result;
 use rules::policy::Policy;
 use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Fingerprint;
+use rules::request::http::HttpRequest;
 use rules::{Micros, Timestamp};
 
 /// What a claim asks for.
 #[derive(Clone, Copy)]
-pub struct Request {
+pub struct Request<'a> {
     /// Of the request; `None` when it is null, which is a value of its own.
     pub fingerprint: Option<Fingerprint>,
     /// The request itself, if that was given.
-    pub document: Option<Datum>,
+    pub document: Option<Document<'a>>,
     /// `None`: held by the transaction.
     pub lease: Option<Micros>,
     pub wait: Micros,
@@ -24,22 +27,46 @@ pub struct Request {
     pub attempt_id: Option<[u8; 16]>,
 }
 
+/// A request, of which a fingerprint can be taken.
+#[derive(Clone, Copy)]
+pub enum Document<'a> {
+    /// The argument `request` of a declaration, of the kind `Jsonb`.
+    Jsonb(Datum),
+    Http(&'a HttpRequest<'a>),
+}
+
+impl Document<'_> {
+    /// Without the members that the set of exclusions names, which has this number.
+    fn fingerprint(self, exclude: &Exclusions, set: i16) -> Fingerprint {
+        match self {
+            // SAFETY: the variant holds an argument of the kind `Jsonb`, which is a jsonb.
+            Self::Jsonb(request) => unsafe {
+                Fingerprint::of_canonical(jsonb::canonical_digest(request, exclude), set)
+            },
+            Self::Http(request) => request.fingerprint(exclude, set),
+        }
+    }
+}
+
+/// The lease that the caller asks for, if the operation allows it.
+pub fn allowed_lease(call: &Call<'_>, lease: Option<Micros>) -> Result<Option<Micros>> {
+    if let Some(lease) = lease {
+        call.policy.check_lease(call.owner.identity.operation(), lease)?;
+    }
+    Ok(lease)
+}
+
 /// The fingerprint of a jsonb request, as the operation wants it taken.
 pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprint> {
     let set = policy.exclusion_set;
-    request.map(|request| digest(request, &policy.exclude, set))
-}
-
-fn digest(request: Datum, exclude: &Exclusions, set: i16) -> Fingerprint {
-    // SAFETY: every function declares its request as jsonb.
-    Fingerprint::of_canonical(unsafe { jsonb::canonical_digest(request, exclude) }, set)
+    request.map(|request| Document::Jsonb(request).fingerprint(&policy.exclude, set))
 }
 
 /// The fingerprint of a request, to be compared with one that is stored: made with the set of
 /// exclusions that the stored one was made with.
 pub fn to_compare(
     asked: Option<Fingerprint>,
-    request: Option<Datum>,
+    request: Option<Document<'_>>,
     stored: Option<Fingerprint>,
     policy: &Policy,
 ) -> Option<Fingerprint> {
@@ -50,7 +77,7 @@ pub fn to_compare(
     let set = mine.exclusions().and(stored.exclusions());
     let exclude = set.and_then(|set| policy.exclusions(set).map(|exclude| (set, exclude)));
     match (request, exclude) {
-        (Some(request), Some((set, exclude))) => Some(digest(request, exclude, set)),
+        (Some(request), Some((set, exclude))) => Some(request.fingerprint(exclude, set)),
         _ => asked,
     }
 }

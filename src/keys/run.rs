@@ -25,14 +25,14 @@ use std::ffi::CStr;
 /// Calls the handler, and stores its answer.
 pub fn execute(
     call: &mut Call<'_>,
-    handler: Handler,
+    handler: &Handler,
     request: Option<Datum>,
     decision: &Decision,
 ) -> Result<Answer> {
     let stored = call_handler(&call.policy, handler, request)?;
     counts::count(&call.tally, Counter::Executed, 1);
     let executed = executed(&stored, &decision.answer);
-    match observe::left(call, decision.passed, executed.fence) {
+    match observe::left(call, decision.let_through, executed.fence) {
         Left::Nothing => Ok(executed),
         Left::Stored => {
             let found = call.open_to_read()?.find(&call.owner)?;
@@ -59,13 +59,13 @@ pub fn executed(stored: &Stored, claimed: &Answer) -> Answer {
     }
 }
 
-pub fn call_handler(policy: &Policy, handler: Handler, request: Option<Datum>) -> Result<Stored> {
+pub fn call_handler(policy: &Policy, handler: &Handler, request: Option<Datum>) -> Result<Stored> {
     let completed = |response| Stored { response, ..Stored::default() };
     let stored_failures = &policy.store_failures;
     if stored_failures.is_empty() {
-        return Ok(completed(handler.call(request).unwrap_or_else(|error| error.resume())));
+        return Ok(completed(handler.call(request)?.unwrap_or_else(|error| error.resume())));
     }
-    match handler.call_undoing_error(request) {
+    match handler.call_judging_constraints(request)? {
         Ok(response) => Ok(completed(response)),
         Err(error) if stored_failures.matches(&error.sqlstate()) => {
             Ok(Stored { failed: true, response: failure(&error)?, ..Stored::default() })
@@ -83,7 +83,8 @@ struct Failure<'a> {
 
 /// A final failure, as it is stored.
 pub fn failure(error: &Kept) -> Result<Option<Datum>> {
-    // SAFETY: error data copied by Postgres; its message is null or NUL-terminated.
+    // SAFETY: a `Kept` is made from CopyErrorData alone, whose message is null or a NUL-terminated copy that
+    // outlives `error`.
     let message = unsafe {
         let message = (*error.0).message;
         if message.is_null() { &[] } else { to_utf8(CStr::from_ptr(message).to_bytes()) }

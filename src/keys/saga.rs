@@ -3,7 +3,7 @@
 
 use crate::keys::call::{Call, kept};
 use crate::keys::handler::Handler;
-use crate::keys::request::{fingerprint, to_compare};
+use crate::keys::request::{Document, fingerprint, to_compare};
 use crate::keys::run::failure;
 use crate::keys::waiting::Waiting;
 use crate::pg::datum::text::Text;
@@ -11,7 +11,7 @@ use crate::pg::error::Kept;
 use crate::pg::{clock, lock};
 use crate::settings;
 use crate::tables::hold::Patience;
-use crate::tables::sagas::{Done, Found, Sagas};
+use crate::tables::sagas::{Done, SagaRow, Sagas};
 use pgrx::pg_sys::Datum;
 use rules::dating::Age;
 use rules::error::{Code, Error, Result};
@@ -41,10 +41,10 @@ impl Stepped {
 pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Stepped> {
     let sagas = Sagas::open()?;
     let asked = fingerprint(request, &call.policy);
-    let verdict = |found: Option<&Found>| {
+    let verdict = |found: Option<&SagaRow>| {
         let now = clock::now();
         let stored = found.and_then(|found| found.known.fingerprint);
-        let asked = to_compare(asked, request, stored, &call.policy);
+        let asked = to_compare(asked, request.map(Document::Jsonb), stored, &call.policy);
         judge(found.map(|found| &found.known), asked, age(call, now), now)
     };
     // Another request is told so before it waits for anything.
@@ -59,7 +59,7 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
     let found = sagas.find_locked(&call.owner)?;
     match (verdict(found.as_ref()), found) {
         (Verdict::GoOn, Some(found)) => go_on(call, &sagas, &found),
-        (Verdict::Replay { failed }, Some(Found { answers, failure, .. })) => {
+        (Verdict::Replay { failed }, Some(SagaRow { answers, failure, .. })) => {
             Ok(Stepped { failed: Some(failed), answers, failure, ..Stepped::of(Outcome::Replay) })
         }
         (Verdict::Mismatch, _) => Ok(Stepped::of(Outcome::Mismatch)),
@@ -83,16 +83,17 @@ fn age(call: &Call<'_>, now: Timestamp) -> Age {
     dates.age(now, &kept(&call.policy, Timestamp::MIN))
 }
 
-fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {
-    // SAFETY: a text, copied into the memory context of the call.
+fn go_on(call: &Call<'_>, sagas: &Sagas, found: &SagaRow) -> Result<Stepped> {
+    // SAFETY: the column of the handler is a text of FIND, and `spi::row` has copied it into the memory context
+    // of the call.
     let named = found.handler.map(|name| unsafe { Text::from_datum(name) });
     let handler = Handler::find(named)?;
-    let (did, answer, failure) = match handler.call_judging_constraints(found.argument) {
+    let (did, answer, failure) = match handler.call_judging_constraints(found.argument)? {
         Ok(answer) => (Did::Answered, answer, None),
         Err(error) if is_final(call, found, &error)? => (Did::Failed, None, failure(&error)?),
         Err(error) => error.resume(),
     };
-    let (from, to) = (found.place, done(found.place, did, &found.can_undo));
+    let (from, to) = (found.at, done(found.at, did, &found.can_undo));
     let at = clock::now();
     let failed = to.state == State::Compensated;
     let (dates, skew) = (call.dates(None), settings::clock_skew());
@@ -107,9 +108,9 @@ fn go_on(call: &Call<'_>, sagas: &Sagas, found: &Found) -> Result<Stepped> {
 }
 
 /// Whether a step that failed so is not tried again. A compensation always is.
-fn is_final(call: &Call<'_>, found: &Found, error: &Kept) -> Result<bool> {
+fn is_final(call: &Call<'_>, found: &SagaRow, error: &Kept) -> Result<bool> {
     let sqlstate = error.sqlstate();
-    Ok(found.place.state == State::Running
+    Ok(found.at.state == State::Running
         && (StoreFailures::parse(&found.last)?.matches(&sqlstate)
             || call.policy.store_failures.matches(&sqlstate)))
 }

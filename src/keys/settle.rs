@@ -4,12 +4,11 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::decision::Decision;
 use crate::keys::finish::{Locking, find_under_lock};
-use crate::keys::place::make_room;
+use crate::keys::held_by::make_room;
 use crate::keys::request::wait;
 use crate::keys::stored::{Stored, absent_row, answer_row, sealed_row};
 use crate::keys::waiting::Waiting;
 use crate::pg::clock;
-use crate::pg::lock::KeyLock;
 use crate::session::claims::{self, Status};
 use crate::tables::records::row::{Found, column};
 use crate::tables::records::table::Records;
@@ -133,27 +132,4 @@ fn take_unknown(call: &Call<'_>, records: &Records) -> Result<Option<Locking>> {
             found => return Ok(Some((lock, found.filter(|_| is_live)))),
         }
     }
-}
-
-/// Deletes the record if it is `wanted`, and hands it over with the key's lock.
-fn take(
-    call: &Call<'_>,
-    records: &Records,
-    wanted: impl Fn(&Found) -> bool,
-) -> Result<Option<(Box<Found>, KeyLock)>> {
-    loop {
-        let (lock, found) = find_under_lock(call, records)?;
-        let Some(found) = found.filter(|found| wanted(found)) else {
-            return Ok(None);
-        };
-        // If a session without the lock was faster (a sweep that evicts), what is there now decides.
-        if records.delete(&found) {
-            return Ok(Some((found, lock)));
-        }
-    }
-}
-
-/// Deletes what is known of a key; whether there was anything.
-pub fn forget(call: &Call<'_>, records: &Records) -> Result<bool> {
-    Ok(take(call, records, |_| true)?.is_some())
 }

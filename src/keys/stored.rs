@@ -24,13 +24,13 @@ pub struct Stored {
 
 /// What became of a stored answer.
 #[derive(Clone, Copy)]
-pub struct Kept {
+pub struct Recorded {
     pub expires_at: Timestamp,
     /// Too large: recorded without its body.
     pub evicted: bool,
 }
 
-impl Kept {
+impl Recorded {
     /// The answer of a caller that holds nothing is not stored.
     pub fn nothing() -> Self {
         Self { expires_at: clock::now(), evicted: false }
@@ -44,7 +44,11 @@ impl Stored {
 }
 
 /// The row of a finished record; an answer that is too large leaves its body out.
-pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp>) -> (Row, Kept) {
+pub fn answer_row(
+    call: &Call<'_>,
+    stored: &Stored,
+    first_sent: Option<Timestamp>,
+) -> (Row, Recorded) {
     let now = clock::now();
     let dates = call.dates(first_sent);
     let (failed, given) = (stored.failed, stored.retention);
@@ -65,14 +69,14 @@ pub fn answer_row(call: &Call<'_>, stored: &Stored, first_sent: Option<Timestamp
         row.set(column::RESPONSE, stored.response);
         row.set(column::BODY, stored.body);
     }
-    (row, Kept { expires_at, evicted })
+    (row, Recorded { expires_at, evicted })
 }
 
 /// An oversize answer must never lead to a second execution: the record is kept without it.
 fn is_too_large(call: &Call<'_>, stored: &Stored) -> bool {
     let limit = call.policy.largest_answer();
     let parts = [stored.headers, stored.response, stored.body];
-    // SAFETY: all three are varlena types.
+    // SAFETY: headers and response are declared jsonb, body bytea: all three are varlenas.
     let size: usize =
         parts.into_iter().flatten().map(|part| unsafe { varlena::raw_size(part) }).sum();
     if size <= limit {
@@ -110,12 +114,12 @@ fn same(left: Option<Datum>, right: Option<Datum>, equal: fn(Datum, Datum) -> bo
 }
 
 fn json_equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: both are declared jsonb.
+    // SAFETY: both callers compare a column of the record with an argument, both declared jsonb.
     unsafe { jsonb::equal(left, right) }
 }
 
 fn bytes_equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: both are declared bytea.
+    // SAFETY: the caller compares the record's body with the argument, both declared bytea.
     unsafe { varlena::equal(left, right) }
 }
 

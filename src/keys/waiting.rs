@@ -26,15 +26,15 @@ const LONGEST_NAP: Micros = 100_000;
 const SWEEP: Micros = 100_000;
 
 /// The key's lock, and the record if there is one.
-type Locking = (KeyLock, Option<Found>);
+type Locked = (KeyLock, Option<Found>);
 
 /// The lock of a key that no other session has, and what is there under it; `None` where there is
 /// something to wait for.
-pub fn locked_at_once(records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
+pub fn locked_at_once(records: &Records, owner: &Owner<'_>) -> Result<Option<Locked>> {
     held(records, owner, &AtOnce)
 }
 
-fn held(records: &Records, owner: &Owner<'_>, patience: &impl Patience) -> Result<Option<Locking>> {
+fn held(records: &Records, owner: &Owner<'_>, patience: &impl Patience) -> Result<Option<Locked>> {
     let held = hold(lock::tag(owner.id), patience, || records.find_locked(owner))?;
     Ok(held.map(|held| (held.lock, held.row.map(|found| *found))))
 }
@@ -65,8 +65,20 @@ impl<'a> Waiting<'a> {
 
     /// Takes the key's lock, and looks at a record that no transaction is writing; `None` if the wait
     /// was not enough for both.
-    pub fn lock_and_look(&self, records: &Records, owner: &Owner<'_>) -> Result<Option<Locking>> {
+    pub fn lock_and_look(&self, records: &Records, owner: &Owner<'_>) -> Result<Option<Locked>> {
         held(records, owner, self)
+    }
+
+    /// Takes a lock of the outbox until the transaction ends; whether it came in time.
+    pub fn hold_for_outbox(&self, number: i64, shared: bool) -> bool {
+        lock::try_outbox(number, shared) || {
+            let remaining = self.remaining();
+            if remaining == 0 {
+                return false;
+            }
+            self.begin();
+            lock::outbox_within(number, shared, remaining)
+        }
     }
 
     /// Sleeps until it is worth looking again at a lease. Its holder has no transaction to wait

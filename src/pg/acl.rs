@@ -6,7 +6,7 @@ use std::ffi::CString;
 
 /// Whether there is such a function (it may have been dropped since its OID was looked up).
 pub fn exists(function: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache look-up.
+    // SAFETY: PROCOID has one key, an OID, and any OID may be asked for; the unused keys are ignored.
     unsafe {
         pg_sys::SearchSysCacheExists(
             pg_sys::SysCacheIdentifier::PROCOID as i32,
@@ -19,13 +19,13 @@ pub fn exists(function: pg_sys::Oid) -> bool {
 }
 
 /// The function of this name that takes one argument of this type. Without a schema, the
-/// search_path's first. `None` also for what is no name.
+/// search_path's first. `None` also if the name is invalid.
 pub fn of_name(name: &[u8], argument: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let name = CString::new(name).ok()?;
     let mut parts = std::ptr::null_mut();
-    // SAFETY: a copy of the name, which the list's elements point into, as C strings; each becomes
-    // a palloc'd node of its own. No more parts than a schema and a name are looked up, as a third
-    // would be a database's.
+    // SAFETY: SplitIdentifierString fills the list with pointers into `copy`, which stays palloc'd
+    // until the call is over; each is a NUL-terminated string, which makeString takes. LookupFuncName
+    // then gets a list of one or two String nodes, and one argument type, as its count says.
     let function = unsafe {
         let copy = pg_sys::pstrdup(name.as_ptr());
         if !pg_sys::SplitIdentifierString(copy, b'.' as std::ffi::c_char, &mut parts) {
@@ -49,10 +49,10 @@ pub fn of_name(name: &[u8], argument: pg_sys::Oid) -> Option<pg_sys::Oid> {
 /// # Safety
 /// The function and the role must exist.
 pub unsafe fn may_execute(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    // SAFETY: as the caller says.
+    // SAFETY: the function and the role exist, which this function demands.
     #[cfg(feature = "pg15")]
     let answer = unsafe { pg_sys::pg_proc_aclcheck(function, role, pg_sys::ACL_EXECUTE) };
-    // SAFETY: as the caller says.
+    // SAFETY: the function and the role exist, which this function demands.
     #[cfg(not(feature = "pg15"))]
     let answer = unsafe {
         pg_sys::object_aclcheck(
@@ -70,12 +70,12 @@ pub unsafe fn may_execute(function: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 /// # Safety
 /// The function and the role must exist.
 pub unsafe fn closed_schema(function: pg_sys::Oid, role: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: as the caller says; a function cannot be without its schema.
+    // SAFETY: the function exists, which this function demands, so it has a schema.
     let schema = unsafe { pg_sys::get_func_namespace(function) };
-    // SAFETY: as above.
+    // SAFETY: `schema` is the function's, and the role exists, which this function demands.
     #[cfg(feature = "pg15")]
     let answer = unsafe { pg_sys::pg_namespace_aclcheck(schema, role, pg_sys::ACL_USAGE) };
-    // SAFETY: as above.
+    // SAFETY: `schema` is the function's, and the role exists, which this function demands.
     #[cfg(not(feature = "pg15"))]
     let answer = unsafe {
         pg_sys::object_aclcheck(

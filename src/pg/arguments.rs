@@ -33,7 +33,7 @@ impl Args {
 
     /// The argument at a place; `None` for null.
     pub fn datum(&self, index: usize) -> Option<Datum> {
-        // SAFETY: the function manager gives as many arguments as it says.
+        // SAFETY: `of` demands the fcinfo of a call in progress, whose `args` has `nargs` elements.
         unsafe {
             let argument = (*self.0).args.as_slice((*self.0).nargs as usize).get(index)?;
             (!argument.isnull).then_some(argument.value)
@@ -50,7 +50,8 @@ impl Args {
     /// # Errors
     /// 53200 if there is not enough memory for them.
     pub fn texts(&self, argument: Argument<Texts>) -> Result<Option<Vec<Option<Text<'_>>>>, Error> {
-        // SAFETY: a text[], which outlives the call.
+        // SAFETY: the kind `Texts` stands for text[]; arguments and the call's memory context live until the
+        // call is over, and `self` with them.
         self.get(argument).map(|datum| unsafe { array::texts(datum) }).transpose()
     }
 
@@ -59,7 +60,7 @@ impl Args {
     /// # Errors
     /// 53200 if there is not enough memory for them.
     pub fn int8s(&self, argument: Argument<Int8s>) -> Result<Option<Vec<Option<i64>>>, Error> {
-        // SAFETY: a bigint[].
+        // SAFETY: the kind `Int8s` stands for bigint[].
         self.get(argument).map(|datum| unsafe { array::int8s(datum) }).transpose()
     }
 
@@ -73,7 +74,7 @@ impl Args {
         min: Micros,
     ) -> Result<Option<Micros>, Error> {
         let micros = |datum: Datum| {
-            // SAFETY: an interval, which is passed by reference.
+            // SAFETY: the kind `Interval` stands for interval, whose datum points to one.
             let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
             duration(argument.name, interval.month, interval.day, interval.time, min)
         };
@@ -82,9 +83,10 @@ impl Args {
 
     /// Returns rows of one column, for a function that is declared to return a set.
     pub fn return_rows(&self, values: impl Iterator<Item = Datum>) -> Returned {
-        // SAFETY: fcinfo is that of the call; a caller that cannot take rows gets an error
-        // (funcapi.c). The one column is of the type that the function is declared with, and what
-        // is put into the store is copied.
+        // SAFETY: `of` demands the fcinfo of a call in progress. InitMaterializedSRF raises an error if
+        // the caller takes no rows (funcapi.c), so `resultinfo` is a ReturnSetInfo with a store and a
+        // descriptor. The descriptor has one column, as the SQL declaration has, and so have `row` and
+        // `nulls`; tuplestore_putvalues copies them.
         unsafe {
             pg_sys::InitMaterializedSRF(self.0, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
             let rows = (*self.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
@@ -112,8 +114,9 @@ impl Args {
             columns.set(column, *value);
         }
         let mut descriptor = std::ptr::null_mut();
-        // SAFETY: fcinfo is that of the call. The descriptor is as the function is declared, with as
-        // many columns as there are values, and each is of its column's type; all are copied.
+        // SAFETY: `of` demands the fcinfo of a call in progress. `fits` has compared the descriptor with
+        // the number of values, and each is of the type of its OUT parameter, in order; forming the tuple
+        // copies them. `compose` is Copy, and an error is resumed.
         unsafe {
             pg_sys::get_call_result_type(self.0, std::ptr::null_mut(), &mut descriptor);
             if descriptor.is_null() || !row::fits(descriptor, values.len()) {
@@ -126,9 +129,15 @@ impl Args {
         }
     }
 
+    /// The call itself, for one that is passed on.
+    pub fn raw(&self) -> pg_sys::FunctionCallInfo {
+        self.0
+    }
+
     /// The function that is being called.
     pub fn function(&self) -> pg_sys::Oid {
-        // SAFETY: the function manager fills in flinfo for every call through SQL.
+        // SAFETY: `of` demands the fcinfo of a call in progress, and the function manager sets flinfo in it
+        // (fmgr.c); only DirectFunctionCall leaves it null, and no function of ours is called by that.
         unsafe { (*(*self.0).flinfo).fn_oid }
     }
 }

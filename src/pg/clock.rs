@@ -7,14 +7,14 @@ use std::ffi::CStr;
 
 /// What `clock_timestamp()` says: leases and expiry go on while a transaction's `now()` stands still.
 pub fn now() -> Timestamp {
-    // SAFETY: reads the clock.
+    // SAFETY: GetCurrentTimestamp calls gettimeofday and cannot raise an error.
     unsafe { raw::GetCurrentTimestamp() }
 }
 
 /// The processor time that this process has used.
 pub fn processor_time() -> Micros {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: fills in what it is given; a clock that every supported system has.
+    // SAFETY: `time` is a timespec of this frame's, which the call fills in.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
 }
@@ -24,7 +24,8 @@ pub fn text(time: Timestamp) -> Option<String> {
     if time == Timestamp::MAX || time == Timestamp::MIN {
         return None;
     }
-    // SAFETY: without a buffer the result is palloc'd; ASCII, NUL-terminated (utils/json.c).
+    // SAFETY: a timestamptz with its type's OID. Without a buffer JsonEncodeDateTime pallocs the result,
+    // NUL-terminated (utils/adt/json.c), and it is copied before the context is left.
     let text = unsafe {
         CStr::from_ptr(pg_sys::JsonEncodeDateTime(
             std::ptr::null_mut(),
@@ -41,7 +42,8 @@ pub fn sleep(micros: Micros) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // A latch knows milliseconds; rounded up, or the last one would be spent spinning.
     let milliseconds = micros / 1_000 + 1;
-    // SAFETY: this backend's own latch.
+    // SAFETY: MyLatch is initialised when a process connects to shared memory, before any code of ours can
+    // sleep, and only its own process waits on it.
     unsafe {
         pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);

@@ -6,8 +6,8 @@ use std::ffi::CStr;
 
 /// The name of a database; `None` if there is none of this OID.
 pub fn name(database: pg_sys::Oid) -> Option<String> {
-    // SAFETY: a syscache look-up by an OID, within a transaction; a name that is not null is a copy
-    // of ours.
+    // SAFETY: get_database_name takes any OID and returns null or a palloc'd, NUL-terminated copy, which
+    // nothing else points to when it is freed.
     unsafe {
         let name = pg_sys::get_database_name(database);
         if name.is_null() {
@@ -22,6 +22,6 @@ pub fn name(database: pg_sys::Oid) -> Option<String> {
 
 /// The name of the current database.
 pub fn this() -> String {
-    // SAFETY: a global, constant for the backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     name(unsafe { pg_sys::MyDatabaseId }).unwrap_or_default()
 }

@@ -130,7 +130,7 @@ macro_rules! kinds {
 kinds! {
     /// `text`.
     Text = TEXTOID: TextValue<'a>, |datum| {
-        // SAFETY: a text that lives as long as `'a`, the caller promises.
+        // SAFETY: `Kind::read` demands a text that lives as long as `'a`.
         unsafe { TextValue::from_datum(datum) }
     };
     /// `jsonb`, which passes through as it is.
@@ -139,11 +139,13 @@ kinds! {
     Bytea = BYTEAOID: Datum, |datum| datum;
     /// `bytea`, to be looked into.
     Bytes = BYTEAOID: &'a [u8], |datum| {
-        // SAFETY: a bytea that lives as long as `'a`, the caller promises.
+        // SAFETY: `Kind::read` demands a bytea that lives as long as `'a`.
         unsafe { varlena::slice(datum) }
     };
     /// `text[]`, read by `Args::texts`.
     Texts = TEXTARRAYOID: Datum, |datum| datum;
+    /// `uuid[]`, which passes through as it is.
+    Uuids = UUIDARRAYOID: Datum, |datum| datum;
     /// `bigint[]`, read by `Args::int8s`.
     Int8s = INT8ARRAYOID: Datum, |datum| datum;
     /// `interval`, read by `Args::duration`.
@@ -160,7 +162,7 @@ kinds! {
     Regrole = REGROLEOID: pg_sys::Oid, |datum| pg_sys::Oid::from(datum.value() as u32);
     /// `uuid`.
     Uuid = UUIDOID: [u8; 16], |datum| {
-        // SAFETY: a uuid, which is 16 bytes passed by reference, the caller promises.
+        // SAFETY: `Kind::read` demands a uuid, whose datum points to 16 bytes without a header.
         unsafe { *datum.cast_mut_ptr::<[u8; 16]>() }
     };
 }

@@ -23,26 +23,27 @@ unsafe extern "C-unwind" {
     fn rethrow_error(edata: *mut pg_sys::ErrorData) -> !;
 }
 
-/// What Postgres says to the second of two who write one row of a catalog at once: never
-/// translated, and no bug.
+/// What Postgres reports to the second of two backends that write one row of a catalog at once: never
+/// translated, and not a bug.
 const LOST_RACES: [&CStr; 2] = [c"tuple concurrently updated", c"tuple concurrently deleted"];
 
 /// An error of Postgres or of a user's function, kept whole while Rust unwinds.
 pub struct Kept(pub *mut pg_sys::ErrorData);
 
-// SAFETY: a backend has one thread; `Send` is only what the type of a panic's payload demands.
+// SAFETY: a backend has one thread, so the pointer never reaches another; the payload of a panic must be
+// `Send` by its type.
 unsafe impl Send for Kept {}
 
 impl Kept {
     pub fn sqlstate(&self) -> String {
-        // SAFETY: error data copied by Postgres.
+        // SAFETY: a `Kept` is made from CopyErrorData alone, and what that pallocs outlives it.
         unpack(unsafe { (*self.0).sqlerrcode })
     }
 
-    /// The same error without DETAIL, for when that shows what the reader may not see.
+    /// The same error without DETAIL, where that would show what the caller may not see.
     #[must_use]
     pub fn without_detail(self) -> Self {
-        // SAFETY: error data copied by Postgres, and ours alone; null is no detail.
+        // SAFETY: CopyErrorData made the error data for this `Kept` alone; null stands for no DETAIL.
         unsafe {
             (*self.0).detail = std::ptr::null_mut();
             (*self.0).detail_log = std::ptr::null_mut();
@@ -54,8 +55,8 @@ impl Kept {
     /// our own: what a handler's mean is the handler's affair.
     #[must_use]
     pub fn or_lost_race(self) -> Self {
-        // SAFETY: error data copied by Postgres, and ours alone; the message is null or
-        // NUL-terminated, and stays where it is when DETAIL takes it over.
+        // SAFETY: CopyErrorData made the error data for this `Kept` alone. Its message is null or a
+        // NUL-terminated copy, which DETAIL takes over.
         unsafe {
             let message = (*self.0).message;
             let lost = !message.is_null()
@@ -64,7 +65,7 @@ impl Kept {
             if lost {
                 (*self.0).sqlerrcode = pack("40001");
                 (*self.0).message =
-                    to_server("somebody else has changed the same thing at the same time");
+                    to_server("could not serialize access due to a concurrent change");
                 (*self.0).detail = message;
                 (*self.0).hint = to_server("Retry the transaction.");
             }
@@ -104,9 +105,10 @@ pub fn catch<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Raised> {
 /// Describing an error allocates; if even that fails, what is left to say is that memory ran out.
 fn describe(describe: impl FnOnce() -> Raised) -> Raised {
     catch_unwind(AssertUnwindSafe(describe)).unwrap_or_else(|_| {
-        // SAFETY: all-zero is what errstart begins with, too.
+        // SAFETY: ErrorData has numbers, booleans and pointers, for which zero is a value.
         static mut OUT_OF_MEMORY: pg_sys::ErrorData = unsafe { std::mem::zeroed() };
-        // SAFETY: one thread; the static is only ever written here, with the same values.
+        // SAFETY: a backend has one thread, and no reference to the static is made: it is written by its
+        // address, here alone.
         unsafe {
             let edata = &raw mut OUT_OF_MEMORY;
             (*edata).elevel = PgLogLevel::ERROR as i32;
@@ -121,7 +123,8 @@ impl Raised {
     /// SQLSTATE and message, for a log.
     pub fn describe(self) -> (String, String) {
         let (Self::New(edata) | Self::Again(edata)) = self;
-        // SAFETY: error data built or copied by this module; a message is null or NUL-terminated.
+        // SAFETY: `new_error`, `describe` and CopyErrorData make the error data, palloc'd or static; a
+        // message is null or NUL-terminated.
         unsafe {
             let message = (*edata).message;
             let message = if message.is_null() {
@@ -140,10 +143,11 @@ impl Raised {
     /// No frame between the caller and Postgres may have a destructor pending.
     pub unsafe fn throw(self) -> ! {
         match self {
-            // SAFETY: error data built or copied by this module, in a context that outlives the
-            // jump; the caller answers for the frames.
+            // SAFETY: ThrowErrorData copies the error data before it jumps, and `new_error` and `describe`
+            // have filled in what it reads; no frame has a destructor pending, which this function demands.
             Raised::New(edata) => unsafe { throw_error_data(edata) },
-            // SAFETY: as above.
+            // SAFETY: ReThrowError copies the error data, which CopyErrorData made, before it jumps; no frame
+            // has a destructor pending, which this function demands.
             Raised::Again(edata) => unsafe { rethrow_error(edata) },
         }
         unreachable!("an error was thrown at a level below ERROR")
@@ -199,8 +203,9 @@ fn unpack(mut code: i32) -> String {
 }
 
 fn new_error(sqlstate: &str, message: &str, detail: Option<&str>, hint: Option<&str>) -> Raised {
-    // SAFETY: zeroed error data is what Postgres' own errstart begins with; the strings are
-    // palloc'd in the current context, and ThrowErrorData copies them before it is left.
+    // SAFETY: palloc0 gives zeroed memory of the type's size, and zero is a value for every field, as in
+    // errstart (elog.c). The strings are palloc'd in the current context, and ThrowErrorData copies them
+    // before that is left.
     unsafe {
         let edata: *mut pg_sys::ErrorData = pg_sys::palloc0(size_of::<pg_sys::ErrorData>()).cast();
         (*edata).elevel = PgLogLevel::ERROR as i32;

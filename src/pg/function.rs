@@ -16,7 +16,8 @@ macro_rules! sql_functions {
             pub unsafe extern "C-unwind" fn $symbol(
                 fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
             ) -> ::pgrx::pg_sys::Datum {
-                // SAFETY: called by Postgres' function manager, with the call's own fcinfo.
+                // SAFETY: only the function manager calls this symbol, with the fcinfo of the call; the frame
+                // has no variable but that pointer.
                 unsafe { $crate::pg::function::enter(fcinfo, $body) }
             }
             const _: () = {
@@ -35,16 +36,18 @@ pub(crate) use sql_functions;
 /// # Safety
 /// `fcinfo` must be that of a call in progress, and the caller must have no destructor pending.
 pub unsafe fn enter(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Args) -> Returned) -> Datum {
-    // SAFETY: `fcinfo` is that of a call in progress, the caller promises.
+    // SAFETY: `fcinfo` is that of a call in progress, which this function demands; the arguments end
+    // with this frame.
     let arguments = unsafe { Args::of(fcinfo) };
     match error::catch(|| body(&arguments)) {
         Ok(Some(datum)) => datum,
         Ok(None) => {
-            // SAFETY: `fcinfo` is valid for the call, says the caller.
+            // SAFETY: `fcinfo` is that of a call in progress, which this function demands.
             unsafe { (*fcinfo).isnull = true };
             Datum::from(0)
         }
-        // SAFETY: the caller has no destructor pending, and here is none either.
+        // SAFETY: this function demands that its caller has no destructor pending; `Args` is a pointer
+        // without one, and `catch` has dropped everything of the body's.
         Err(raised) => unsafe { raised.throw() },
     }
 }

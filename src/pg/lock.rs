@@ -21,6 +21,9 @@ const MOMENTARY: u16 = 479;
 /// The same for the lock of a saga, which a transaction holds while it does a step.
 const SAGA: u16 = 480;
 
+/// The same for the locks of puts into the outbox: on a topic, a key or a message id.
+const OUTBOX: u16 = 481;
+
 /// The tag of a saga's lock.
 pub fn saga_tag(id: RecordId) -> pg_sys::LOCKTAG {
     advisory(id.lock_key(), SAGA)
@@ -33,7 +36,7 @@ pub fn tag(id: RecordId) -> pg_sys::LOCKTAG {
 
 fn advisory((high, low): (u32, u32), class: u16) -> pg_sys::LOCKTAG {
     pg_sys::LOCKTAG {
-        // SAFETY: a global, constant for the backend.
+        // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
         locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
         locktag_field2: high,
         locktag_field3: low,
@@ -72,7 +75,8 @@ struct TransactionOwner(pg_sys::ResourceOwner);
 
 impl TransactionOwner {
     fn set() -> Self {
-        // SAFETY: both owners exist for the whole (sub)transaction; the former one comes back on drop.
+        // SAFETY: CurTransactionResourceOwner is the current subtransaction's, and the owner kept here was
+        // current when the call began: both are released when that subtransaction ends, after the drop.
         unsafe {
             let before = pg_sys::CurrentResourceOwner;
             pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
@@ -83,7 +87,7 @@ impl TransactionOwner {
 
 impl Drop for TransactionOwner {
     fn drop(&mut self) {
-        // SAFETY: see `set`.
+        // SAFETY: `set` kept the owner in the same subtransaction, which has not ended, so it exists.
         unsafe { pg_sys::CurrentResourceOwner = self.0 };
     }
 }
@@ -96,7 +100,8 @@ impl KeyLock {
     /// Takes the lock if no other transaction holds it.
     pub fn try_acquire(tag: pg_sys::LOCKTAG) -> Option<Self> {
         let _owner = TransactionOwner::set();
-        // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+        // SAFETY: LockAcquire copies the tag, whose method is USER_LOCKMETHOD (every tag comes from
+        // `advisory`), and MODE is one of that method's.
         let result = unsafe { pg_sys::LockAcquire(&tag, MODE, false, true) };
         (result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Self(tag))
     }
@@ -104,7 +109,7 @@ impl KeyLock {
     /// Takes the lock, waiting as long as the caller's own timeouts allow.
     pub fn acquire(tag: pg_sys::LOCKTAG) -> Self {
         let _owner = TransactionOwner::set();
-        // SAFETY: an error goes on to the caller.
+        // SAFETY: an error is resumed; `wait_for_lock` has nothing but a reference.
         let acquired = unsafe { subtransaction::call_keeping_error(|| wait_for_lock(&tag)) };
         acquired.unwrap_or_else(|error| error.resume());
         Self(tag)
@@ -130,20 +135,49 @@ impl Drop for KeyLock {
             return;
         }
         let _owner = TransactionOwner::set();
-        // SAFETY: acquired in the same (sub)transaction, by the same owner.
+        // SAFETY: LockRelease copies the tag; a lock that is not held is a warning (lock.c). It is held:
+        // the subtransaction's owner acquired it, or was handed it by an internal subtransaction.
         unsafe { pg_sys::LockRelease(&self.0, MODE, false) };
     }
 }
 
+/// Takes a lock of the outbox until the transaction ends, or the savepoint that it was taken in is
+/// rolled back; `shared` with all that share it. False if another transaction is in the way.
+pub fn try_outbox(number: i64, shared: bool) -> bool {
+    let _owner = TransactionOwner::set();
+    // SAFETY: a valid tag; the lock is released with the transaction or subtransaction.
+    let result = unsafe { pg_sys::LockAcquire(&outbox_tag(number), mode(shared), false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The same, waiting for at most `wait`.
+pub fn outbox_within(number: i64, shared: bool, wait: Micros) -> bool {
+    let (tag, mode) = (outbox_tag(number), mode(shared));
+    let wait_for = || {
+        // SAFETY: a valid tag.
+        unsafe { raw::LockAcquire(&tag, mode, false, false) };
+    };
+    held_within(wait, wait_for).is_some()
+}
+
+fn outbox_tag(number: i64) -> pg_sys::LOCKTAG {
+    advisory(((number >> 32) as u32, number as u32), OUTBOX)
+}
+
+fn mode(shared: bool) -> pg_sys::LOCKMODE {
+    if shared { pg_sys::ShareLock as pg_sys::LOCKMODE } else { MODE }
+}
+
 fn wait_for_lock(tag: &pg_sys::LOCKTAG) {
-    // SAFETY: a valid tag.
+    // SAFETY: LockAcquire copies the tag. An error jumps over this frame, which has no destructor, to the
+    // `call_keeping_error` in which both callers run it.
     unsafe { raw::LockAcquire(tag, MODE, false, false) };
 }
 
 /// Waits for the end of the transaction that is writing a record, as long as the caller's own
 /// timeouts allow.
 pub fn transaction_ends(xid: pg_sys::TransactionId) {
-    // SAFETY: an error goes on to the caller.
+    // SAFETY: an error is resumed; `wait_for_transaction` has nothing but a number.
     let ended = unsafe { subtransaction::call_keeping_error(|| wait_for_transaction(xid)) };
     ended.unwrap_or_else(|error| error.resume());
 }
@@ -154,7 +188,9 @@ pub fn transaction_ends_within(xid: pg_sys::TransactionId, wait: Micros) -> bool
 }
 
 fn wait_for_transaction(xid: pg_sys::TransactionId) {
-    // SAFETY: any xid may be waited for; no relation is named for the error context.
+    // SAFETY: XactLockTableWait takes any valid xid, and null for relation and tuple, which only serve the
+    // error context. An error jumps over this frame, which has no destructor, to the `call_keeping_error`
+    // in which both callers run it.
     unsafe {
         raw::XactLockTableWait(
             xid,
@@ -180,8 +216,8 @@ fn milliseconds(wait: Micros) -> i32 {
 /// asking never makes a claim beside it fail.
 pub fn is_held_by_another(id: RecordId) -> bool {
     let mut count = 0;
-    // SAFETY: a valid tag. The result is palloc'd, or on a standby kept by lock.c for the next
-    // call, so it is not ours to free.
+    // SAFETY: GetLockConflicts reads the tag and writes the count. Its result is palloc'd, or on a standby
+    // kept by lock.c for the next call; nothing here reads or frees it.
     unsafe { pg_sys::GetLockConflicts(&tag(id), MODE, &mut count) };
     count > 0
 }
@@ -189,7 +225,7 @@ pub fn is_held_by_another(id: RecordId) -> bool {
 /// Whether a session holds this database's lock against new connections, and so waits for us to
 /// leave: DROP DATABASE, or CREATE DATABASE with this one as its template.
 pub fn database_is_wanted() -> bool {
-    // SAFETY: a global, constant for the backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     let database = unsafe { pg_sys::MyDatabaseId };
     // An object that is shared by all databases, in the mode that a session takes when it connects
     // (utils/init/postinit.c).
@@ -203,7 +239,7 @@ pub fn database_is_wanted() -> bool {
 
 /// Keeps an extension from being dropped until the transaction ends; false if another session is doing that.
 pub fn keep_extension(extension: pg_sys::Oid) -> bool {
-    // SAFETY: as above.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     let database = unsafe { pg_sys::MyDatabaseId };
     try_object(
         database,
@@ -228,7 +264,8 @@ fn try_object(
         locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
         locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
     };
-    // SAFETY: a valid tag and mode, within a transaction, which releases it.
+    // SAFETY: LockAcquire copies the tag, whose method is DEFAULT_LOCKMETHOD, and `mode` is one of that
+    // method's; every caller is within a transaction, whose end releases the lock.
     let result = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
 }
@@ -236,6 +273,6 @@ fn try_object(
 /// How many keys one transaction may hold by locks: its share of the lock table
 /// (max_locks_per_transaction).
 pub fn fair_share() -> usize {
-    // SAFETY: a global, constant after server start.
+    // SAFETY: max_locks_per_xact is a setting that only a restart changes.
     usize::try_from(unsafe { pg_sys::max_locks_per_xact }).unwrap_or(0)
 }

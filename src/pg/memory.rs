@@ -30,7 +30,8 @@ struct Reserve {
     borrowed: AtomicBool,
 }
 
-// SAFETY: pieces do not overlap, so each has one user; the rest is atomic.
+// SAFETY: a process of Postgres has one thread. `lend` moves `next` past each piece, and `next` goes back
+// only when the last piece was freed, so no two pieces overlap.
 unsafe impl Sync for Reserve {}
 
 static RESERVE: Reserve = Reserve {
@@ -53,7 +54,7 @@ impl Reserve {
         match self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end) {
             Ok(next) => {
                 self.lent.fetch_add(1, Ordering::Relaxed);
-                // SAFETY: begins and ends within the bytes.
+                // SAFETY: `fetch_update` succeeded, so `end` found the end of the piece within SIZE.
                 unsafe { self.bytes.0.get().cast::<u8>().add(begin(next)) }
             }
             Err(_) => std::ptr::null_mut(),
@@ -83,7 +84,7 @@ static ALLOCATOR: Allocator = Allocator;
 // reserve; which is which the address tells. Nothing here unwinds.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: as the caller says.
+        // SAFETY: GlobalAlloc demands a layout of non-zero size, and so does the system's.
         let memory = unsafe { System.alloc(layout) };
         if memory.is_null() { RESERVE.lend(layout) } else { memory }
     }
@@ -92,21 +93,22 @@ unsafe impl GlobalAlloc for Allocator {
         if RESERVE.owns(memory) {
             RESERVE.take_back();
         } else {
-            // SAFETY: it came from the system, with this layout.
+            // SAFETY: what the reserve does not own came from the system; GlobalAlloc demands its layout.
             unsafe { System.dealloc(memory, layout) }
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !RESERVE.owns(memory) {
-            // SAFETY: it came from the system, with this layout; the size is as the caller says.
+            // SAFETY: what the reserve does not own came from the system; GlobalAlloc demands its layout,
+            // and a size that is not zero and fits the alignment.
             let moved = unsafe { System.realloc(memory, layout, size) };
             if !moved.is_null() {
                 return moved;
             }
         }
-        // SAFETY: the size is not zero and fits with the alignment, says the caller. The new piece
-        // is none of the old one's, and both have room for the smaller of the sizes.
+        // SAFETY: GlobalAlloc demands a size that is not zero and fits the alignment. The old piece is still
+        // lent, so the new one does not overlap it, and both have room for the smaller of the sizes.
         unsafe {
             let larger = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !larger.is_null() {

@@ -3,6 +3,8 @@
 
 pub mod acl;
 pub mod arguments;
+pub mod callee;
+pub mod catalog_changes;
 pub mod clock;
 pub mod database;
 pub mod datum;
@@ -11,10 +13,12 @@ pub mod error;
 pub mod function;
 pub mod lock;
 pub mod memory;
+pub mod pass_on;
 pub mod prepared;
 pub mod random;
 pub mod raw;
 pub mod rights;
+pub mod search_path;
 pub mod shared_memory;
 pub mod snapshot;
 pub mod spi;

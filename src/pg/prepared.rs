@@ -29,14 +29,15 @@ impl Prepared {
         with_spi(|| {
             let plan = self.plan()?;
             let mut values = values.to_vec();
-            // SAFETY: a kept plan, and as many values as it has parameters; no nulls.
+            // SAFETY: `plan` was kept and is never freed; there are as many values as the plan has types,
+            // compared above. A null array of nulls means that no value is null.
             let code = unsafe {
                 pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0)
             };
             if code < 0 {
                 return Err(failed(code));
             }
-            // SAFETY: set by the statement just run.
+            // SAFETY: SPI_execute_plan has set SPI_processed, and SPI is still connected.
             Ok(unsafe { pg_sys::SPI_processed })
         })
     }
@@ -48,8 +49,9 @@ impl Prepared {
         }
         let mut types = self.types.to_vec();
         let count = i32::try_from(types.len()).unwrap_or(0);
-        // SAFETY: within SPI; a NUL-terminated statement, and `count` types. The plan is kept for as
-        // long as the backend lives.
+        // SAFETY: `execute` calls this within `with_spi`. `to_server` gives a NUL-terminated string, and
+        // `types` has `count` elements; SPI copies both. SPI_keepplan moves the plan to a context that
+        // lives as long as the backend.
         unsafe {
             let plan = pg_sys::SPI_prepare(to_server(self.sql), count, types.as_mut_ptr());
             if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {

@@ -6,7 +6,7 @@ use rules::error::{Code, Error, Result};
 /// Bytes that cannot be guessed.
 pub fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    // SAFETY: writes `N` bytes.
+    // SAFETY: pg_strong_random writes `N` bytes, the size of `bytes`.
     if unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), N) } {
         return Ok(bytes);
     }

@@ -4,9 +4,11 @@
 //! its own error type has no room for. On the hot path one catch spans a whole look-up or insert.
 //!
 //! # Safety
-//! Those that may raise an error are called only within `subtransaction::call_keeping_error`, from
-//! frames without destructors; those that cannot, from anywhere on the backend's thread. Declared
-//! as in the named headers, the same for all supported majors.
+//! A function that may raise an error must be called within `subtransaction::call_keeping_error`, and
+//! no frame in between may have a destructor pending: the error jumps over them. A function of ours
+//! that passes such errors on has `_raw` in its name or says so under "Safety". One that cannot raise
+//! an error may be called from anywhere on the backend's thread. All are declared as in the named
+//! headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
     Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
@@ -18,7 +20,8 @@ use pgrx::pg_sys::{
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
-// They cannot raise an error: reads of this backend's state.
+// They cannot raise an error: reads of this backend's state, and of a tuple whose descriptor has no missing
+// values (see `row::Columns::of`).
 unsafe extern "C-unwind" {
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;
@@ -153,6 +156,9 @@ unsafe extern "C-unwind" {
     pub fn ProcessInterrupts();
     // fmgr.h
     pub fn fmgr_info(function: Oid, info: *mut FmgrInfo);
+    pub fn fmgr_info_cxt(function: Oid, info: *mut FmgrInfo, context: MemoryContext);
+    // catalog/objectaccess.h
+    fn RunFunctionExecuteHook(function: Oid);
     // executor/spi.h
     pub fn SPI_execute_with_args(
         statement: *const c_char,
@@ -167,4 +173,18 @@ unsafe extern "C-unwind" {
     pub fn lookup_rowtype_tupdesc(row_type: Oid, typmod: i32) -> TupleDesc;
     pub fn DecrTupleDescRefCount(descriptor: TupleDesc);
     pub fn HeapTupleHeaderGetDatum(tuple: pgrx::pg_sys::HeapTupleHeader) -> Datum;
+}
+
+/// `InvokeFunctionExecuteHook` (catalog/objectaccess.h): tells an auditor or a label provider that a
+/// function is about to be executed, as Postgres does for every call of its own.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn invoke_execute_hook(function: Oid) {
+    // SAFETY: the hook is there; the caller lets its error through.
+    unsafe {
+        if (&raw const pgrx::pg_sys::object_access_hook).read().is_some() {
+            RunFunctionExecuteHook(function);
+        }
+    }
 }

@@ -5,7 +5,8 @@ use pgrx::pg_sys;
 
 /// Whether the current user is a member of the role of this name; `None` if there is none.
 pub fn is_member(role: &str) -> Option<bool> {
-    // SAFETY: syscache look-ups, of a NUL-terminated name.
+    // SAFETY: `to_server` gives a NUL-terminated name; get_role_oid looks it up, and has_privs_of_role takes any
+    // two OIDs (acl.c).
     unsafe {
         let role = pg_sys::get_role_oid(to_server(role), true);
         (role != pg_sys::InvalidOid).then(|| pg_sys::has_privs_of_role(pg_sys::GetUserId(), role))
@@ -14,7 +15,7 @@ pub fn is_member(role: &str) -> Option<bool> {
 
 /// Whether there is a role with this OID.
 pub fn exists(role: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache look-up; a null pointer stands for none.
+    // SAFETY: GetUserNameFromId takes any OID, and with `noerr` returns a null pointer for a missing role.
     !unsafe { pg_sys::GetUserNameFromId(role, true) }.is_null()
 }
 
@@ -30,8 +31,8 @@ impl OwnerRights {
     /// The relation must be open.
     pub unsafe fn of(relation: pg_sys::Relation) -> Self {
         let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
-        // SAFETY: the relation is open, the caller promises; plain reads and writes of this backend's identity, restored on
-        // drop; Postgres' abort restores it too.
+        // SAFETY: the relation is open, which this function demands, so its owner can be read. The user and
+        // the context set here go with the drop, and with Postgres' abort (xact.c) if that comes first.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
             pg_sys::SetUserIdAndSecContext(
@@ -45,7 +46,7 @@ impl OwnerRights {
 
 impl Drop for OwnerRights {
     fn drop(&mut self) {
-        // SAFETY: what `of` read.
+        // SAFETY: `of` read both from this backend, in this transaction: the user exists.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }

@@ -38,7 +38,8 @@ impl<T: Shareable> Region<T> {
     /// The value; `None` where the library was not preloaded.
     #[inline]
     pub fn get(&self) -> Option<&'static T> {
-        // SAFETY: null, or as `attach` left it: initialised, and mapped as long as this process is.
+        // SAFETY: null, or the memory that `attach` has filled with zeros, a value by `Shareable`; it stays
+        // mapped as long as this process lives, and only atomics in it change.
         unsafe { self.memory.load(Ordering::Relaxed).as_ref() }
     }
 }
@@ -57,7 +58,8 @@ pub trait Piece: Sync {
 
 impl<T: Shareable> Piece for Region<T> {
     fn request(&self) {
-        // SAFETY: called by `on_request`, where Postgres expects it.
+        // SAFETY: only `on_request` calls this, a shmem_request_hook, in which RequestAddinShmemSpace is
+        // allowed (ipci.c).
         unsafe { pg_sys::RequestAddinShmemSpace(size_of::<T>()) };
     }
 
@@ -65,8 +67,9 @@ impl<T: Shareable> Piece for Region<T> {
         // What ShmemInitStruct gives begins at a cache line, which Postgres takes to be 128 bytes.
         const { assert!(align_of::<T>() <= 64) };
         let mut found = false;
-        // SAFETY: the size that was asked for; zeros are a valid T, says `Shareable`, and until
-        // the lock is given back no other process has a reference.
+        // SAFETY: ShmemInitStruct gives `size_of::<T>()` bytes, aligned to a cache line, as asserted. Zeros
+        // are a value of T by `Shareable`; the caller holds AddinShmemInitLock, so no other process reads
+        // the memory before it is filled.
         unsafe {
             let memory: *mut T =
                 pg_sys::ShmemInitStruct(self.name.as_ptr(), size_of::<T>(), &mut found).cast();
@@ -85,7 +88,8 @@ static PREVIOUS_STARTUP: OnceLock<pg_sys::shmem_startup_hook_type> = OnceLock::n
 /// Registers everything of ours that is shared; called once, from `_PG_init`. Too late for it in a
 /// library that was not preloaded: then nothing happens, and every region stays empty.
 pub fn init(pieces: &'static [&'static dyn Piece]) {
-    // SAFETY: a global of this process, and hooks, which only the server's start sets and calls.
+    // SAFETY: `_PG_init` calls this on the only thread; the hooks are called later, when all libraries are
+    // loaded (postmaster.c), so they are not being read now.
     unsafe {
         if !pg_sys::process_shared_preload_libraries_in_progress || PIECES.set(pieces).is_err() {
             return;
@@ -109,7 +113,7 @@ fn pieces() -> impl Iterator<Item = &'static dyn Piece> {
 #[pg_guard]
 unsafe extern "C-unwind" fn on_request() {
     if let Some(Some(previous)) = PREVIOUS_REQUEST.get() {
-        // SAFETY: the hook that was there before ours, called as Postgres would have.
+        // SAFETY: the previous shmem_request_hook is called from ours, which Postgres calls at its place.
         unsafe { pg_guard_ffi_boundary(|| previous()) };
     }
     pieces().for_each(Piece::request);
@@ -119,10 +123,11 @@ unsafe extern "C-unwind" fn on_request() {
 #[pg_guard]
 unsafe extern "C-unwind" fn on_startup() {
     if let Some(Some(previous)) = PREVIOUS_STARTUP.get() {
-        // SAFETY: as above.
+        // SAFETY: the previous shmem_startup_hook is called from ours, which Postgres calls at its place.
         unsafe { pg_guard_ffi_boundary(|| previous()) };
     }
-    // SAFETY: shared memory exists by now, and so do its locks. An error releases the lock.
+    // SAFETY: Postgres calls shmem_startup_hook after it has made shared memory and its locks (ipci.c).
+    // `attach` runs between acquire and release; an error in it ends the start of the server.
     unsafe {
         let lock = addin_shmem_init_lock();
         pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
@@ -137,6 +142,7 @@ unsafe extern "C-unwind" fn on_startup() {
 /// Shared memory must exist.
 unsafe fn addin_shmem_init_lock() -> *mut pg_sys::LWLock {
     const NUMBER: usize = 21;
-    // SAFETY: as the caller says; the array begins with the locks that have numbers.
+    // SAFETY: shared memory exists, which this function demands, so the array is there; it begins with the
+    // individual locks, by number, of which there are more than NUMBER.
     unsafe { &raw mut (*pg_sys::MainLWLockArray.add(NUMBER)).lock }
 }

@@ -16,7 +16,7 @@ pub fn current() -> pg_sys::SnapshotData {
 }
 
 fn of_type(kind: pg_sys::SnapshotType::Type) -> pg_sys::SnapshotData {
-    // SAFETY: all-zero is a valid SnapshotData, as in a C static.
+    // SAFETY: SnapshotData has numbers, booleans and pointers, for which zero is a value.
     let mut snapshot: pg_sys::SnapshotData = unsafe { std::mem::zeroed() };
     snapshot.snapshot_type = kind;
     snapshot
@@ -24,20 +24,21 @@ fn of_type(kind: pg_sys::SnapshotType::Type) -> pg_sys::SnapshotData {
 
 /// Whether the transaction's own snapshot was taken before `xid`, which has committed, had.
 pub fn is_older_than(xid: pg_sys::TransactionId) -> bool {
-    // SAFETY: under the levels that `is_frozen` tells of, the snapshot lasts as the transaction.
+    // SAFETY: GetTransactionSnapshot returns a snapshot that is valid until it is called again, and
+    // XidInMVCCSnapshot only reads it.
     unsafe { pg_sys::XidInMVCCSnapshot(xid, pg_sys::GetTransactionSnapshot()) }
 }
 
 /// REPEATABLE READ or SERIALIZABLE: the transaction goes on seeing what it saw first.
 pub fn is_frozen() -> bool {
-    // SAFETY: a global of this backend.
+    // SAFETY: XactIsoLevel is a number of this backend, which has one thread.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 /// Raises 25006 in a read-only transaction and on a standby, and 25000 in a parallel operation,
 /// whose workers have no commit that could be guarded.
 pub fn refuse_read_only(function: &std::ffi::CStr) {
-    // SAFETY: a NUL-terminated name for the message.
+    // SAFETY: both functions only read the name, which is NUL-terminated.
     unsafe {
         pg_sys::PreventCommandIfReadOnly(function.as_ptr());
         pg_sys::PreventCommandIfParallelMode(function.as_ptr());
@@ -46,12 +47,12 @@ pub fn refuse_read_only(function: &std::ffi::CStr) {
 
 /// Whether the caller has begun a transaction that is not the statement's own.
 pub fn in_transaction_block() -> bool {
-    // SAFETY: reads the state of the backend's transaction.
+    // SAFETY: IsTransactionBlock reads this backend's transaction state and cannot raise an error.
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
 /// Whether this server is a standby (or still recovering).
 pub fn in_recovery() -> bool {
-    // SAFETY: reads shared state.
+    // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to.
     unsafe { pg_sys::RecoveryInProgress() }
 }

@@ -1,7 +1,8 @@
 //! SQL through SPI, for what is not hot: settings, grants, explanations.
 //!
-//! The functions that use it pin their search_path (sql/30_functions.sql), and the statements name
-//! everything in full all the same.
+//! The functions that use it pin their search_path to `pg_catalog, pg_temp`, where operators are never
+//! searched in pg_temp: statements write them plainly, and name tables and functions in full. Sagas
+//! are the exception (`tables/sagas.rs`): they run with the search_path of their handlers.
 
 use crate::pg::datum::encoding::to_server;
 use crate::pg::datum::text::Text;
@@ -19,7 +20,7 @@ pub type Parameter = (pg_sys::Oid, Option<Datum>);
 pub fn execute(sql: &str, parameters: &[Parameter]) -> Result<u64> {
     with_spi(|| {
         run(sql, parameters, identity)?;
-        // SAFETY: set by the statement just run.
+        // SAFETY: `run` has set SPI_processed, and SPI is still connected.
         Ok(unsafe { pg_sys::SPI_processed })
     })
 }
@@ -34,7 +35,8 @@ pub fn execute_on_records(sql: &str, parameters: &[Parameter]) -> Result<()> {
 pub fn texts(sql: &str, parameters: &[Parameter]) -> Result<Vec<String>> {
     with_spi(|| {
         run(sql, parameters, identity)?;
-        // SAFETY: the tuple table of the query just run, read before SPI is left.
+        // SAFETY: `run` succeeded for a query, so SPI_tuptable has SPI_processed rows, which live until
+        // SPI_finish; the first column is text, as this function documents, and each value is copied.
         unsafe {
             let table = pg_sys::SPI_tuptable;
             let rows = usize::try_from(pg_sys::SPI_processed).unwrap_or(0);
@@ -59,9 +61,9 @@ pub fn row<const N: usize>(
 ) -> Result<Option<[Option<Datum>; N]>> {
     with_spi(|| {
         run(sql, parameters, Kept::without_detail)?;
-        // SAFETY: the tuple table of the statement just run, which has `N` columns, read before SPI
-        // is left; each value is copied by the length of its type into the context that SPI was
-        // entered from.
+        // SAFETY: a statement that returns rows has filled SPI_tuptable, which lives until SPI_finish. For a
+        // column that it does not have SPI_getbinval answers null. SPI_datumTransfer copies each value, by
+        // the length of its type, into the context that SPI was entered from.
         unsafe {
             if pg_sys::SPI_processed == 0 {
                 return Ok(None);
@@ -82,10 +84,11 @@ pub fn row<const N: usize>(
 
 /// Runs what uses SPI.
 pub fn with_spi<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: connected and finished in pairs; an error leaves SPI to the end of the transaction.
+    // SAFETY: every SPI_connect has its SPI_finish below; an error that unwinds past it leaves the
+    // connection to the end of the (sub)transaction (AtEOSubXact_SPI).
     unsafe { pg_sys::SPI_connect() };
     let result = body();
-    // SAFETY: as above.
+    // SAFETY: SPI is connected since the call above, and `body` leaves it as it found it.
     unsafe { pg_sys::SPI_finish() };
     result
 }
@@ -103,8 +106,8 @@ fn run(sql: &str, parameters: &[Parameter], shown: impl FnOnce(Kept) -> Kept) ->
         .collect();
     let count = i32::try_from(parameters.len()).unwrap_or(0);
     let (types, values, nulls) = (types.as_mut_ptr(), values.as_mut_ptr(), nulls.as_ptr());
-    // SAFETY: the three arrays have `count` elements and outlive the call; an error goes on to the
-    // caller.
+    // SAFETY: the three arrays have `count` elements and outlive the call. The closure is Copy and an error
+    // jumps over nothing else of ours; it is resumed.
     let code = unsafe {
         subtransaction::call_keeping_error(|| {
             raw::SPI_execute_with_args(statement, count, types, values, nulls, false, 0)

@@ -13,7 +13,8 @@ struct Subtransaction {
 
 impl Subtransaction {
     fn begin() -> Self {
-        // SAFETY: called within a transaction, by a function that is parallel unsafe.
+        // SAFETY: code of ours that calls this runs within a transaction; in a parallel operation
+        // BeginInternalSubTransaction raises an error. The outer context outlives the subtransaction.
         unsafe {
             let outer =
                 Self { context: pg_sys::CurrentMemoryContext, owner: pg_sys::CurrentResourceOwner };
@@ -24,7 +25,8 @@ impl Subtransaction {
     }
 
     fn commit(self) {
-        // SAFETY: the subtransaction that `begin` began is the current one.
+        // SAFETY: `begin` made the subtransaction, and `call` has left every one that it began, so it is the
+        // current one; what was current before it still exists.
         unsafe {
             pg_sys::ReleaseCurrentSubTransaction();
             self.restore();
@@ -32,7 +34,8 @@ impl Subtransaction {
     }
 
     fn roll_back(self) {
-        // SAFETY: as above.
+        // SAFETY: rolling back the current subtransaction ends the one that `begin` made: it is current, as
+        // subtransactions begun within it are its children (xact.c).
         unsafe {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             self.restore();
@@ -42,7 +45,7 @@ impl Subtransaction {
     /// # Safety
     /// What was current before `begin` must still exist: it belongs to an outer level.
     unsafe fn restore(&self) {
-        // SAFETY: as the caller says.
+        // SAFETY: the context and the owner still exist, which this function demands.
         unsafe {
             pg_sys::MemoryContextSwitchTo(self.context);
             pg_sys::CurrentResourceOwner = self.owner;
@@ -61,20 +64,14 @@ pub fn within_lock_timeout<T: Copy>(
     milliseconds: i32,
     wait: impl FnOnce() -> T + Copy,
 ) -> Option<T> {
-    // SAFETY: a global of this backend, set back on both ways out. A stricter setting of the
-    // caller's stays in force.
-    let before = unsafe { pg_sys::LockTimeout };
-    let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
-    // SAFETY: see above.
-    unsafe { pg_sys::LockTimeout = limit.max(1) };
+    let limit = LockTimeout::at_most(milliseconds);
     let outcome = call_undoing_error(|| {
         let value = wait();
-        // SAFETY: an error is as welcome here as in the wait.
+        // SAFETY: `call_undoing_error` catches the error, and the closure is Copy.
         unsafe { serve_interrupts() };
         value
     });
-    // SAFETY: see above.
-    unsafe { pg_sys::LockTimeout = before };
+    drop(limit);
     match outcome {
         Ok(value) => Some(value),
         Err(error) if error.sqlstate() == LOCK_NOT_AVAILABLE => None,
@@ -82,15 +79,42 @@ pub fn within_lock_timeout<T: Copy>(
     }
 }
 
+/// A `lock_timeout`, until dropped: also where the subtransaction itself cannot begin or end.
+struct LockTimeout {
+    before: i32,
+}
+
+impl LockTimeout {
+    /// A stricter setting of the caller's stays in force.
+    fn at_most(milliseconds: i32) -> Self {
+        // SAFETY: LockTimeout is a number of this backend, which has one thread; the lock manager reads it
+        // as it begins to wait.
+        unsafe {
+            let before = pg_sys::LockTimeout;
+            let limit = if before > 0 { before.min(milliseconds) } else { milliseconds };
+            pg_sys::LockTimeout = limit.max(1);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for LockTimeout {
+    fn drop(&mut self) {
+        // SAFETY: LockTimeout is a number of this backend, which has one thread.
+        unsafe { pg_sys::LockTimeout = self.before };
+    }
+}
+
 /// `CHECK_FOR_INTERRUPTS`: a lock timeout that fires as the lock is granted must be raised before
 /// the subtransaction that was to catch it is over.
 ///
 /// # Safety
-/// As for `call_keeping_error`.
+/// It may raise an error past Rust: call it as `pg::raw` says.
 pub unsafe fn serve_interrupts() {
-    // SAFETY: a flag that signal handlers set.
+    // SAFETY: InterruptPending is a number that signal handlers of this process set; a volatile read of it
+    // is what CHECK_FOR_INTERRUPTS does.
     if unsafe { (&raw const pg_sys::InterruptPending).read_volatile() } != 0 {
-        // SAFETY: at a point where an error may be raised.
+        // SAFETY: this function demands to be called where an error may jump to `call_keeping_error`.
         unsafe { raw::ProcessInterrupts() };
     }
 }
@@ -103,9 +127,9 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// After an error Postgres' state is that of a failed statement: the caller must roll back a
 /// subtransaction around the call, or let the error go on.
 pub unsafe fn call_keeping_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Kept> {
-    // SAFETY: this is PG_TRY/PG_CATCH (utils/elog.h). The frames between here and the error are
-    // Postgres' own and the Copy closure's, so nothing is jumped over that has a destructor, and
-    // what is read after the jump was set before the call.
+    // SAFETY: this is PG_TRY/PG_CATCH (utils/elog.h). The frames between here and the error are Postgres'
+    // own and the closure's, which is Copy and so has no destructor. What is read after the jump was set
+    // before the call, and `result` is read only if there was none.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let exception_stack = pg_sys::PG_exception_stack;
@@ -128,10 +152,10 @@ pub unsafe fn call_keeping_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Re
     }
 }
 
-/// As [`call_keeping_error`], in a subtransaction that an error undoes.
+/// Like [`call_keeping_error`], in a subtransaction that an error undoes.
 pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Kept> {
     let subtransaction = Subtransaction::begin();
-    // SAFETY: an error is followed by the rollback of the subtransaction.
+    // SAFETY: after an error the subtransaction is rolled back, below, before anything else is done.
     match unsafe { call_keeping_error(call) } {
         Ok(value) => {
             subtransaction.commit();

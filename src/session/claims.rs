@@ -19,9 +19,9 @@ pub enum Status {
     /// An answer is stored.
     Finished,
     /// Only observed: the key is not held, and the work is done all the same.
-    Passed,
-    /// Only observed: another request came with the key, in the same transaction. Whose answer is
-    /// given after that cannot be told, so none is stored.
+    LetThrough,
+    /// Only observed: another request came with the key, in the same transaction. An answer
+    /// that is given after that may be either request's, so none is stored.
     Ambiguous,
     /// The key was given back; the lock stays until the transaction ends.
     Released,
@@ -30,12 +30,12 @@ pub enum Status {
 impl Status {
     /// Whether an answer may yet come.
     pub fn is_unfinished(self) -> bool {
-        matches!(self, Self::Open | Self::Passed | Self::Ambiguous)
+        matches!(self, Self::Open | Self::LetThrough | Self::Ambiguous)
     }
 
     /// Whether the transaction does the work without holding the key.
-    pub fn is_passing(self) -> bool {
-        matches!(self, Self::Passed | Self::Ambiguous)
+    pub fn is_let_through(self) -> bool {
+        matches!(self, Self::LetThrough | Self::Ambiguous)
     }
 }
 
@@ -47,12 +47,12 @@ pub struct Claim {
     pub attempt: i32,
     /// What the holder before left; kept until the transaction ends.
     pub checkpoint: Option<Datum>,
-    /// Held by a placeholder row and no longer by a lock: see [`must_spill`].
-    pub spilled: bool,
+    /// Held by no lock: by a placeholder row (see [`must_hold_by_row`]), or not at all.
+    pub lockless: bool,
     /// When the key was first sent, if the caller said so.
     pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
-    pub over_absent: bool,
+    pub replaces_absent: bool,
     /// The transaction must finish the claim before it commits.
     pub guarded: bool,
 }
@@ -120,7 +120,8 @@ pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) -> Result<()> {
 }
 
 fn keep_until_transaction_ends(varlena: Datum) -> Datum {
-    // SAFETY: a varlena; the copy lives as long as what is remembered, and outlives savepoints.
+    // SAFETY: a checkpoint is a jsonb, which is a varlena. The copy lives in TopTransactionContext, which
+    // outlives savepoints, and `end` forgets it when the transaction ends.
     unsafe {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopTransactionContext);
         let copy = pg_sys::pg_detoast_datum_copy(varlena.cast_mut_ptr());
@@ -139,7 +140,7 @@ pub fn close(id: RecordId, status: Status) -> Result<()> {
 
 /// Whether the transaction holds its share of the lock table already, so that the next claim must
 /// be held by a row instead of a lock.
-pub fn must_spill(fair_share: usize) -> bool {
+pub fn must_hold_by_row(fair_share: usize) -> bool {
     CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
 }
 
@@ -154,7 +155,7 @@ pub fn with_open<T>(look: impl FnOnce(&mut dyn Iterator<Item = (&Claim, &Name)>)
 impl Claims {
     /// Keeps the number of claims that are held by a lock of their own.
     fn count(&mut self, before: Option<Claim>, after: Option<Claim>) {
-        let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.spilled));
+        let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.lockless));
         self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 

@@ -30,7 +30,7 @@ const PARTICIPANTS: [Participant; 3] = [
 
 /// Registers the callbacks; called once.
 pub fn init() {
-    // SAFETY: registers callbacks of this library, which Postgres never unloads.
+    // SAFETY: the callbacks are functions of this library, which Postgres never unloads.
     unsafe {
         pg_sys::RegisterXactCallback(Some(on_transaction_event), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(on_subtransaction_event), std::ptr::null_mut());
@@ -41,7 +41,8 @@ unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut
     match event {
         XactEvent::XACT_EVENT_PRE_COMMIT | XactEvent::XACT_EVENT_PRE_PREPARE => {
             if let Err(raised) = error::catch(guard::check) {
-                // SAFETY: an error here refuses the commit (xact.c); nothing is left to drop.
+                // SAFETY: an error is allowed in these two events and refuses the commit (xact.c). This frame
+                // has no destructor, and its caller is CallXactCallbacks.
                 unsafe { raised.throw() }
             }
         }

@@ -24,7 +24,7 @@ impl<T> Default for Journal<T> {
 
 /// The subtransaction in which a change is being made now.
 pub fn current_subtransaction() -> SubTransactionId {
-    // SAFETY: reads this backend's transaction state.
+    // SAFETY: GetCurrentSubTransactionId reads this backend's transaction state and cannot raise an error.
     unsafe { raw::GetCurrentSubTransactionId() }
 }
 

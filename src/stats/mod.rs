@@ -44,6 +44,6 @@ pub fn forget(gone: impl Fn(pg_sys::Oid) -> bool) {
 }
 
 fn this_database() -> u32 {
-    // SAFETY: a global, constant for the backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     u32::from(unsafe { pg_sys::MyDatabaseId })
 }

@@ -1,5 +1,5 @@
-//! Examples of calls that an operation in observation would have refused or replayed, in shared memory: whose
-//! transaction rolls back is an example, too.
+//! Examples of calls that an operation in observation would have refused or replayed, in shared memory: a
+//! call whose transaction rolls back is an example, too.
 //!
 //! Each database, operation and kind has a bucket for its latest few (those whose hashes meet share
 //! one), so that a flood of one kind leaves the examples of others alone. No backend waits: one that finds
@@ -20,7 +20,7 @@ const SLOTS: usize = 8;
 /// Operation, scope and key, as long as the longest of each.
 const LONGEST: [usize; 3] = [MAX_OPERATION, MAX_SCOPE, MAX_KEY];
 const WORDS: usize = (LONGEST[0] + LONGEST[1] + LONGEST[2]).div_ceil(size_of::<u64>());
-/// What a slot holds: whose (database and kind), when, the three lengths, the texts.
+/// What a slot holds before the texts: database and kind, the time, the three lengths.
 const HEAD: usize = 3;
 
 #[repr(C)]
@@ -42,7 +42,7 @@ struct Slot {
     words: [AtomicU64; HEAD + WORDS],
 }
 
-// SAFETY: atomics alone, and all-zero is a value in which every slot is empty.
+// SAFETY: every field is an atomic, none is a pointer, and with zeros every slot is empty.
 unsafe impl Shareable for Samples {}
 
 /// The examples of the whole server.

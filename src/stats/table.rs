@@ -86,7 +86,7 @@ fn owner(tag: u64) -> u32 {
 }
 
 /// Where an operation's row is, or else where it could be.
-struct Look {
+struct Search {
     found: Option<usize>,
     free: Option<usize>,
 }
@@ -102,30 +102,30 @@ pub struct Table {
     locked: AtomicBool,
     /// Counts how often rows were freed: a backend that remembers a row looks for it anew.
     epoch: AtomicU32,
-    /// Whose each row is; 0 for a free one. Set when the rest of the row is in place.
+    /// The owner of each row; 0 for a free one. Set when the rest of the row is written.
     tags: [AtomicU64; ROWS + OTHERS],
     rows: [Row; ROWS + OTHERS],
 }
 
-// SAFETY: atomics alone, and all-zero is a table in which every row is free.
+// SAFETY: every field is an atomic, none is a pointer, and with zeros every row is free.
 unsafe impl Shareable for Table {}
 
 /// Held for microseconds and never across anything of Postgres', so that neither an error nor an
 /// interrupt can get in between. (When a backend dies in there, the server starts anew anyway.)
-struct Lock<'a>(&'a AtomicBool);
+struct Spinlock<'a>(&'a AtomicBool);
 
-impl Drop for Lock<'_> {
+impl Drop for Spinlock<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
 }
 
 impl Table {
-    fn lock(&self) -> Lock<'_> {
+    fn lock(&self) -> Spinlock<'_> {
         while self.locked.swap(true, Ordering::Acquire) {
             std::thread::yield_now();
         }
-        Lock(&self.locked)
+        Spinlock(&self.locked)
     }
 
     pub fn epoch(&self) -> u32 {
@@ -165,20 +165,20 @@ impl Table {
 
     /// Without the lock, a row that is freed and taken anew during the look may be taken for
     /// another: then a count that was about to vanish goes astray.
-    fn look(&self, database: u32, name: &Name) -> Look {
+    fn look(&self, database: u32, name: &Name) -> Search {
         let tag = name.tag(database);
         let (mut free, mut taken) = (None, 0);
         for row in name.rows() {
             let there = self.tags[row].load(Ordering::Acquire);
             if there == tag && self.rows[row].name() == *name {
-                return Look { found: Some(row), free: None };
+                return Search { found: Some(row), free: None };
             }
             match owner(there) {
                 0 => free = free.or(Some(row)),
                 owner => taken += usize::from(owner == database),
             }
         }
-        Look { found: None, free: free.filter(|_| taken < ROWS_PER_DATABASE) }
+        Search { found: None, free: free.filter(|_| taken < ROWS_PER_DATABASE) }
     }
 
     /// Of which database a row is; 0 for a free one.

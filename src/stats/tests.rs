@@ -23,7 +23,7 @@ mod tests {
 
     /// As the server sets it aside.
     fn zeroed<T: Shareable>() -> Box<T> {
-        // SAFETY: all-zero is a valid value, says `Shareable`.
+        // SAFETY: zeros are a value of every type that is `Shareable`.
         unsafe { Box::<T>::new_zeroed().assume_init() }
     }
 

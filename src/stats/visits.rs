@@ -24,7 +24,7 @@ pub static VISITS: Region<Visits> = Region::new(c"pg_idempotent visits");
 
 pub struct Visits([Visit; CAPACITY]);
 
-// SAFETY: atomics only; zeros are places that are free.
+// SAFETY: every field is an atomic, none is a pointer, and with zeros every visit is free.
 unsafe impl Shareable for Visits {}
 
 /// What is known of one database.
@@ -73,7 +73,7 @@ impl Report {
 }
 
 impl Visits {
-    /// The place of a database, taken for it if it has none; `None` if all are taken.
+    /// The visit of a database, taken for it if it has none; `None` if all are taken.
     pub fn of(&self, database: pg_sys::Oid) -> Option<&Visit> {
         let database = u32::from(database);
         let taken = || self.0.iter().find(|visit| visit.database.load(Relaxed) == database);
@@ -85,7 +85,7 @@ impl Visits {
         })
     }
 
-    /// Frees the places of databases that are gone.
+    /// Frees the visits of databases that are gone.
     pub fn keep_only(&self, exists: impl Fn(pg_sys::Oid) -> bool) {
         for visit in &self.0 {
             let database = visit.database.load(Relaxed);
@@ -173,6 +173,6 @@ pub fn is_in_use() {
 
 /// What is known of this database; `None` where the library was not preloaded.
 pub fn here() -> Option<&'static Visit> {
-    // SAFETY: a global of this backend.
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
     VISITS.get()?.of(unsafe { pg_sys::MyDatabaseId })
 }

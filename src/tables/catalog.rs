@@ -26,6 +26,7 @@ pub struct Catalog {
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
     pub sagas: pg_sys::Oid,
+    pub outbox_ids: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -50,6 +51,7 @@ impl Catalog {
             || relation == self.offsets
             || relation == self.locks
             || relation == self.sagas
+            || relation == self.outbox_ids
     }
 }
 
@@ -60,7 +62,7 @@ thread_local! {
 
 pub fn init() {
     memory::on_exhaustion(forget);
-    // SAFETY: registers a callback of this library, which Postgres never unloads.
+    // SAFETY: the callback is a function of this library, which Postgres never unloads.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relation_changed), pg_sys::Datum::from(0));
     }
@@ -73,7 +75,8 @@ pub fn generation() -> u64 {
 
 /// Learns what other sessions said has changed; the generation from then on.
 pub fn refresh() -> u64 {
-    // SAFETY: runs the callback below, among others.
+    // SAFETY: AcceptInvalidationMessages may run at any point of a transaction; of ours it runs
+    // `on_relation_changed`, which only sets two cells.
     unsafe { pg_sys::AcceptInvalidationMessages() };
     generation()
 }
@@ -95,10 +98,12 @@ fn look_up() -> Result<Catalog> {
     if let Some(schema) = schema_version() {
         version::check(env!("CARGO_PKG_VERSION"), &schema)?;
     }
-    // SAFETY: a syscache look-up by a constant name, within a transaction.
+    // SAFETY: the name is NUL-terminated, and every caller is within a transaction, as a syscache look-up
+    // demands; a schema that is missing is InvalidOid.
     let schema = unsafe { pg_sys::get_namespace_oid(c"idempotent".as_ptr(), true) };
     let relation = |name: &CStr| -> Result<pg_sys::Oid> {
-        // SAFETY: a syscache look-up, within a transaction; an invalid schema has no relations.
+        // SAFETY: the name is NUL-terminated, and the call within a transaction; InvalidOid is a schema
+        // without relations.
         let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) };
         if oid == pg_sys::InvalidOid {
             return Err(Error::new(
@@ -123,14 +128,15 @@ fn look_up() -> Result<Catalog> {
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,
         sagas: relation(c"saga_run")?,
+        outbox_ids: relation(c"outbox_id")?,
     })
 }
 
 /// The version of the extension in this database; `None` without the extension.
 fn schema_version() -> Option<String> {
-    // SAFETY: a scan of a catalog within a transaction, with a key of the type that the index has; a
-    // name is compared as far as its NUL. The columns are read as they are declared, and the version is
-    // copied before the tuple goes.
+    // SAFETY: every caller is within a transaction. The scan key is of the type of the index's column; F_NAMEEQ
+    // reads a name as far as its NUL (nameeq, name.c). pg_extension has fewer columns than ROOM, extversion
+    // is a text, and it is copied before the scan, which pins its tuple, ends.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let table = pg_sys::table_open(pg_sys::ExtensionRelationId, lock);

@@ -8,16 +8,16 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 
-/// How far fences leap when some may have been granted that this server has not heard of: further
+/// How many fences are skipped when some may have been granted that this server has not heard of: further
 /// than any server grants in the time that a standby or a backup may be behind. Numbers that JSON can
-/// carry last for nine million leaps.
-const LEAP: i64 = 1_000_000_000;
+/// carry last for nine million times.
+const SKIP: i64 = 1_000_000_000;
 
 /// The next fence, above `last`, that of the row before. The sequence may be behind it: one does not
 /// come along by logical replication, and an administrator may set it.
 pub fn next(last: Option<i64>) -> Result<i64> {
     let sequence = Sequence::open(catalog::get()?.fence);
-    fence_epoch::once(|| sequence.leap())?;
+    fence_epoch::once(|| sequence.skip())?;
     let fence = sequence.draw()?;
     match last {
         Some(last) if fence <= last => sequence.draw_above(last),
@@ -30,12 +30,13 @@ struct Sequence(pg_sys::Relation);
 
 impl Sequence {
     fn open(oid: pg_sys::Oid) -> Self {
-        // SAFETY: an error goes on to the caller. The lock is kept, as nextval keeps its own.
+        // SAFETY: relation_open takes any OID and raises an error if there is no relation. (The lock is kept,
+        // as nextval keeps its own.)
         Self(unsafe { pg_sys::relation_open(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE) })
     }
 
     fn oid(&self) -> pg_sys::Oid {
-        // SAFETY: open.
+        // SAFETY: `open` has opened the sequence, and only `drop` closes it.
         unsafe { (*self.0).rd_id }
     }
 
@@ -50,11 +51,12 @@ impl Sequence {
 
     /// A server that has never granted a fence begins with 1, unless it was a standby: the one that
     /// it followed may have granted some.
-    fn leap(&self) -> Result<()> {
+    fn skip(&self) -> Result<()> {
         let fence = self.draw()?;
-        // SAFETY: read from shared memory; claims are refused during recovery.
+        // SAFETY: GetWALInsertionTimeLine demands that recovery is over (xlog.c): a call that draws a fence has
+        // been refused on a standby by `refuse_read_only`.
         let never_promoted = unsafe { pg_sys::GetWALInsertionTimeLine() } == 1;
-        let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(LEAP) };
+        let next = if fence == 1 && never_promoted { 1 } else { fence.saturating_add(SKIP) };
         self.call(pg_sys::setval3_oid, Some(next));
         Ok(())
     }
@@ -70,14 +72,14 @@ impl Sequence {
         self.draw()
     }
 
-    /// Calls one of Postgres' functions of a sequence, which check the rights of the owner: as whom
-    /// it runs.
+    /// Calls one of Postgres' functions for sequences as the owner of the sequence, since they check the
+    /// rights of the current user.
     fn call(
         &self,
         function: unsafe fn(pg_sys::FunctionCallInfo) -> Datum,
         value: Option<i64>,
     ) -> Option<i64> {
-        // SAFETY: open.
+        // SAFETY: `open` has opened the sequence, and only `drop` closes it.
         let _rights = unsafe { OwnerRights::of(self.0) };
         let mut arguments = vec![Some(Datum::from(self.oid()))];
         // setval3 says whether the value counts as granted: it does not.
@@ -86,7 +88,8 @@ impl Sequence {
                 .into_iter()
                 .flat_map(|value| [Some(Datum::from(value)), Some(Datum::from(false))]),
         );
-        // SAFETY: nextval takes an OID; setval3 that, a bigint and a boolean. Both give a bigint.
+        // SAFETY: nextval_oid takes an OID, and setval3_oid an OID, a bigint and a boolean, which is what
+        // `arguments` holds without and with a value; neither reads flinfo.
         let result = unsafe { pgrx::direct_function_call_as_datum(function, &arguments) };
         result.map(|value| value.value() as i64)
     }
@@ -94,11 +97,11 @@ impl Sequence {
     /// Makes sure that a crash does not take the sequence back.
     ///
     /// nextval writes WAL for every 32nd value (commands/sequence.c), and it is for the commit to
-    /// flush that. But a commit of nothing else than unlogged rows flushes nothing, and whoever drew
-    /// the value that was written may roll back.
+    /// flush that. But a commit of unlogged rows alone flushes nothing, and the transaction that drew the
+    /// value that was written may roll back.
     fn flush(&self) {
-        // SAFETY: the one block of a sequence; pinned while its LSN is read. What is flushed
-        // already costs a comparison.
+        // SAFETY: a sequence has exactly one block, number 0, and the relation is open. The buffer is pinned
+        // while its LSN is read. (A position that is flushed already costs a comparison.)
         unsafe {
             let buffer = pg_sys::ReadBuffer(self.0, 0);
             let written = pg_sys::BufferGetLSNAtomic(buffer);
@@ -112,7 +115,7 @@ impl Drop for Sequence {
     fn drop(&mut self) {
         // While an error unwinds, Postgres' resource owner closes what is open.
         if !std::thread::panicking() {
-            // SAFETY: opened by us.
+            // SAFETY: `open` took the reference that this gives back; nothing uses it any more.
             unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
     }

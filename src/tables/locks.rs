@@ -9,7 +9,7 @@ use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
 use crate::pg::lock::{KeyLock, Names};
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::hold::{AsLongAsItTakes, Looked, hold};
 use crate::tables::{fences, open};
@@ -47,7 +47,7 @@ pub struct Grant {
 }
 
 /// A row that was found.
-struct Found {
+struct LockRow {
     tuple: pg_sys::HeapTuple,
     columns: Columns,
     fence: i64,
@@ -55,9 +55,10 @@ struct Found {
     holder: Datum,
 }
 
-impl Found {
+impl LockRow {
     fn lock(&self) -> Lock<'_> {
-        // SAFETY: a text of a copied tuple, which is never freed before the call is over.
+        // SAFETY: `holder` is a NOT NULL text of a palloc'd copy of a tuple, which lives until the call's
+        // memory context is reset.
         let holder = unsafe { varlena::slice(self.holder) };
         Lock { holder, fence: self.fence, expires_at: self.expires_at }
     }
@@ -72,11 +73,11 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
     loop {
         let (row_lock, found) = find(&table, resource)?;
         let now = clock::now();
-        let lock = found.as_ref().map(Found::lock);
+        let lock = found.as_ref().map(LockRow::lock);
         let until = match ask(lock.as_ref(), key.server, ttl, now) {
             Answer::Granted { until } | Answer::Extended { until } => until,
             Answer::Refused => {
-                let of = |found: &Found| (found.holder, found.expires_at);
+                let of = |found: &LockRow| (found.holder, found.expires_at);
                 let (holder, expires_at) = found.as_ref().map_or((key.datum, now), of);
                 return Ok(Grant { acquired: false, fence: None, holder, expires_at });
             }
@@ -99,7 +100,8 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
         row.set(column::RESOURCE, Some(resource.name.datum));
         row.set(column::SCOPE, Some(resource.scope.datum));
         row.set(column::HOLDER, Some(key.datum));
-        table.insert(&row).unwrap_or_else(|error| error.resume());
+        // SAFETY: `open` has checked the indexes, and each value is of the type that `column` names.
+        unsafe { table.insert(&row) }.unwrap_or_else(|error| error.resume());
         keep_promise();
         return Ok(Grant {
             acquired: true,
@@ -116,7 +118,7 @@ pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bo
     let mut is_locked = false;
     loop {
         let (row_lock, found) = find(&table, resource)?;
-        let lock = found.as_ref().map(Found::lock);
+        let lock = found.as_ref().map(LockRow::lock);
         if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
             return Ok(false);
         }
@@ -133,7 +135,7 @@ fn open() -> Result<Relation> {
 }
 
 /// The lock of the row, and the row if there is one, which no transaction is writing.
-fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<Found>)> {
+fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<LockRow>)> {
     let tag = Names::new(&[b"lock", resource.scope.server]).tag(resource.name.server);
     let key = Key::texts(&[
         (column::RESOURCE, resource.name.datum),
@@ -141,10 +143,10 @@ fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<Fo
     ]);
     let look = || {
         let seen = lookup::dirty(table, key);
-        Ok(match seen.kind {
-            Kind::Nothing => Looked::Nothing,
-            Kind::Settled => Looked::Settled(found(table, seen.tuple)),
-            Kind::Arriving | Kind::Leaving => Looked::BeingWritten(seen.writer),
+        Ok(match seen.state {
+            RowState::Nothing => Looked::Nothing,
+            RowState::Settled => Looked::Settled(found(table, seen.tuple)),
+            RowState::Arriving | RowState::Leaving => Looked::BeingWritten(seen.writer),
         })
     };
     loop {
@@ -154,11 +156,12 @@ fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<Fo
     }
 }
 
-fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
-    // SAFETY: a copy of a tuple of the table; the columns are read as they are declared.
+fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> LockRow {
+    // SAFETY: `tuple` is a palloc'd copy of a tuple of this table, whose columns `Relation::open` has
+    // compared with those known.
     let columns = unsafe { Columns::of(tuple, table.descriptor()) };
     let int8 = |column| columns.get(column).map_or(0, |datum| datum.value() as i64);
-    Found {
+    LockRow {
         tuple,
         fence: int8(column::FENCE),
         expires_at: int8(column::EXPIRES_AT),
@@ -173,11 +176,12 @@ fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> Found {
 fn remove(
     table: &Relation,
     row_lock: KeyLock,
-    found: Option<&Found>,
+    found: Option<&LockRow>,
     is_locked: &mut bool,
 ) -> Option<KeyLock> {
     let Some(found) = found else { return Some(row_lock) };
-    // SAFETY: a copied tuple, which was found just now.
+    // SAFETY: the copy has the position at which a fresh snapshot saw the row while its lock was held, so the
+    // row is there, if only as another transaction's delete.
     let (tid, outcome) = unsafe {
         let tid = (*found.tuple).t_self;
         (tid, table.delete(tid, *is_locked))
@@ -187,8 +191,8 @@ fn remove(
     }
     drop(row_lock);
     pgrx::check_for_interrupts!();
-    // SAFETY: what this statement found stays, if only as another transaction's delete, until its
-    // snapshot is gone.
+    // SAFETY: a row that a fresh snapshot saw stays, if only as another transaction's delete, until the
+    // statement's own snapshot is gone.
     *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
     None
 }
@@ -196,6 +200,6 @@ fn remove(
 /// The caller relies on the grant, so the commit must survive a crash,
 /// whatever synchronous_commit says.
 fn keep_promise() {
-    // SAFETY: sets a flag of the current transaction.
+    // SAFETY: ForceSyncCommit sets a flag of this backend and cannot raise an error.
     unsafe { pg_sys::ForceSyncCommit() };
 }

@@ -7,7 +7,7 @@
 
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
-use crate::pg::table::lookup::{Key, Kind, Look, Seen};
+use crate::pg::table::lookup::{Key, Look, RowState, Seen};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
 use crate::tables::open;
@@ -63,7 +63,8 @@ pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
         memory: memory.value(),
         answers: answers.as_mut_ptr(),
     };
-    // SAFETY: an error goes on to the caller, as it is or as another.
+    // SAFETY: `Walk` is Copy, and what it points to outlives this frame. After an error nothing is done but
+    // to raise it, or 40001 in its place.
     if let Err(error) = unsafe { subtransaction::call_keeping_error(|| walk.run()) } {
         if error.sqlstate() == UNIQUE_VIOLATION {
             // Written past the lock: by logical replication, or by an administrator.
@@ -101,7 +102,7 @@ fn too_new(batch: &Batch<'_>, why: &str) -> Error {
 #[derive(Clone, Copy)]
 enum Mark {
     First,
-    /// `by` whom, unless it was this transaction, or the row is frozen.
+    /// `by` the transaction that inserted it, unless that is this one, or the row is frozen.
     Seen {
         by: Option<pg_sys::TransactionId>,
     },
@@ -127,9 +128,9 @@ impl Walk<'_> {
     fn run(self) {
         let locks =
             lock::Names::new(&[b"message", self.batch.consumer.server, self.batch.scope.server]);
-        // SAFETY: the table is open and locked and has plain indexes only (`check_indexes`), which
-        // are closed; after an error Postgres' resource owner closes them. There are as many
-        // answers as messages.
+        // SAFETY: `mark` has opened the table and checked its indexes, which are closed below; after an error
+        // Postgres' resource owner closes them. `answers` has as many elements as there are messages, and
+        // nothing in `memory` is used after it is reset. `call_keeping_error` is around the whole walk.
         unsafe {
             let indexes = raw::CatalogOpenIndexes(self.table.raw);
             let before = pg_sys::CurrentMemoryContext;
@@ -149,7 +150,7 @@ impl Walk<'_> {
     }
 
     /// # Safety
-    /// As for everything in `uncaught` that may raise an error; the indexes must be the table's.
+    /// The indexes must be the table's, and open. It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn mark(
         self,
         arriving: &Arriving<'_>,
@@ -164,31 +165,33 @@ impl Walk<'_> {
         let look = Look::new(self.table, key, self.snapshot);
         let mut is_locked = false;
         loop {
-            // SAFETY: a valid tag; given back below, with the same resource owner, before anything
-            // else is waited for.
+            // SAFETY: LockAcquire copies the tag. The lock is released below, by the same resource owner, before
+            // anything else is waited for.
             unsafe { raw::LockAcquire(tag, lock::MODE, false, false) };
-            // SAFETY: as the caller says.
-            let seen = unsafe { look.most_telling() };
-            let next = match seen.kind {
-                Kind::Nothing => Next::Insert,
-                // SAFETY: a copy of a tuple of the table.
-                Kind::Settled => unsafe { self.settled(&seen, is_locked) },
+            // SAFETY: the error is caught around the walk, which this function demands; the table is open.
+            let seen = unsafe { look.newest() };
+            let next = match seen.state {
+                RowState::Nothing => Next::Insert,
+                // SAFETY: a row that is settled has a tuple, copied from the table.
+                RowState::Settled => unsafe { self.settled(&seen, is_locked) },
                 // The transaction that is writing it may yet roll back; a deleted row then comes back.
-                Kind::Arriving | Kind::Leaving => Next::WaitFor(seen.writer),
+                RowState::Arriving | RowState::Leaving => Next::WaitFor(seen.writer),
             };
             if matches!(next, Next::Insert) {
-                // SAFETY: as the caller says.
+                // SAFETY: the indexes are the table's, and open, which this function demands.
                 unsafe { self.insert(arriving, indexes) };
             }
-            // SAFETY: taken above.
+            // SAFETY: LockAcquire took it at the head of the loop, for the same resource owner.
             unsafe { raw::LockRelease(tag, lock::MODE, false) };
             match next {
                 Next::Insert => return Mark::First,
                 Next::Answer(mark) => return mark,
                 Next::LookAgain => is_locked = false,
-                // SAFETY: found just now.
-                Next::LockRow(tid) => is_locked = unsafe { self.table.lock_row_uncaught(tid) },
-                // SAFETY: any xid may be waited for; no relation is named for the error context.
+                // SAFETY: `settled` got the position of a tuple that a fresh snapshot saw, so it is there, if only
+                // as another transaction's delete.
+                Next::LockRow(tid) => is_locked = unsafe { self.table.lock_row_raw(tid) },
+                // SAFETY: XactLockTableWait takes any valid xid, and a dirty snapshot has named this one; null
+                // for relation and tuple, which only serve the error context.
                 Next::WaitFor(writer) => unsafe {
                     raw::XactLockTableWait(
                         writer,
@@ -198,7 +201,8 @@ impl Walk<'_> {
                     );
                 },
             }
-            // SAFETY: as the caller says; what was seen is looked up anew.
+            // SAFETY: the memory holds the copy in `seen`, which nothing uses after this; the error is caught
+            // around the walk, which this function demands.
             unsafe {
                 raw::MemoryContextReset(self.memory);
                 subtransaction::serve_interrupts();
@@ -207,11 +211,12 @@ impl Walk<'_> {
     }
 
     /// # Safety
-    /// The tuple must be of the table.
+    /// `seen` must have a tuple of the table. It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn settled(self, seen: &Seen, is_locked: bool) -> Next {
-        // SAFETY: as the caller says.
+        // SAFETY: the tuple is a copy of one of the table, which this function demands, and a fresh snapshot has
+        // seen it, so it is there to be deleted, if only as another transaction's delete.
         unsafe {
-            let row = Columns::of(seen.tuple, self.table.descriptor());
+            let row = Columns::of_raw(seen.tuple, self.table.descriptor());
             let until = row.get(column::EXPIRES_AT).map_or(Timestamp::MAX, |at| at.value() as i64);
             if until > self.batch.now {
                 let others =
@@ -220,7 +225,7 @@ impl Walk<'_> {
             }
             // Past its retention it counts as absent, swept or not.
             let tid = (*seen.tuple).t_self;
-            match self.table.delete_uncaught(tid, is_locked) {
+            match self.table.delete_raw(tid, is_locked) {
                 pg_sys::TM_Result::TM_Ok => Next::Insert,
                 // Another transaction has locked it, or began to write it after the look.
                 pg_sys::TM_Result::TM_BeingModified => Next::LockRow(tid),
@@ -231,7 +236,7 @@ impl Walk<'_> {
     }
 
     /// # Safety
-    /// As for `mark`.
+    /// The indexes must be the table's, and open. It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn insert(self, arriving: &Arriving<'_>, indexes: pg_sys::CatalogIndexState) {
         let mut row = Columns::null();
         row.set(column::EXPIRES_AT, Some(Datum::from(arriving.expires_at)));
@@ -239,8 +244,8 @@ impl Walk<'_> {
         row.set(column::CONSUMER, Some(self.batch.consumer.datum));
         row.set(column::SCOPE, Some(self.batch.scope.datum));
         row.set(column::MESSAGE_ID, Some(arriving.message.datum));
-        // SAFETY: the values are of their columns' types; the tuple is copied, and goes with the
-        // memory.
+        // SAFETY: each value is of the type that `column` names, and `form` copies it; the tuple is palloc'd in
+        // the walk's memory, and the indexes are open, which this function demands.
         unsafe {
             let tuple = row.form(self.table.descriptor());
             raw::CatalogTupleInsertWithInfo(self.table.raw, tuple, indexes);

@@ -13,6 +13,7 @@ pub mod messages;
 pub mod offsets;
 pub mod open;
 pub mod operations;
+pub mod outbox;
 pub mod records;
 pub mod resets;
 pub mod sagas;

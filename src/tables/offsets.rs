@@ -18,11 +18,11 @@ INSERT INTO idempotent.offsets AS o (consumer, scope, partition, \"offset\", adv
 SELECT $1, $2, $3, $4, pg_catalog.clock_timestamp()
 WHERE NOT EXISTS (
     SELECT FROM idempotent.offsets AS s
-    WHERE s.consumer OPERATOR(pg_catalog.=) $1 AND s.scope OPERATOR(pg_catalog.=) $2
-      AND s.partition OPERATOR(pg_catalog.=) $3 AND s.\"offset\" OPERATOR(pg_catalog.>=) $4)
+    WHERE s.consumer = $1 AND s.scope = $2
+      AND s.partition = $3 AND s.\"offset\" >= $4)
 ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
 SET \"offset\" = excluded.\"offset\", advanced_at = excluded.advanced_at
-WHERE o.\"offset\" OPERATOR(pg_catalog.<) excluded.\"offset\"";
+WHERE o.\"offset\" < excluded.\"offset\"";
 
 thread_local! {
     static STATEMENT: Prepared = const {
@@ -42,7 +42,7 @@ pub fn advance(
     offset: i64,
 ) -> Result<bool> {
     let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
-    // SAFETY: open.
+    // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset)];
     Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)

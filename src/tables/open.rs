@@ -41,11 +41,12 @@ pub fn to_write_if_free(
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     loop {
         let table = which(&catalog::get()?);
-        // SAFETY: any OID may be locked; the lock goes with the transaction.
+        // SAFETY: ConditionalLockRelationOid takes any OID, also of a relation that is gone; the transaction's
+        // end releases the lock.
         if !unsafe { pg_sys::ConditionalLockRelationOid(table, lock) } {
             return Ok(None);
         }
-        // SAFETY: locked just now, in this mode.
+        // SAFETY: the transaction holds `lock` on `table` since the call above.
         if let Some(relation) = unsafe { Relation::open_locked(table, lock, known) }? {
             return Ok(Some(relation));
         }

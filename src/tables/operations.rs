@@ -14,6 +14,7 @@ use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use rules::error::{Error, Result};
+use rules::http::HttpPolicy;
 use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy, undeclared};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
@@ -38,9 +39,12 @@ mod column {
     pub const MODE: usize = 13;
     pub const KEY_DATES: usize = 14;
     pub const ROLE: usize = 15;
-    pub const MAX_LEASE: usize = 16;
-    pub const MAX_RETENTION: usize = 17;
-    pub const COUNT: usize = 18;
+    pub const HTTP_STORE: usize = 16;
+    pub const HTTP_HEADERS: usize = 17;
+    pub const TAKE_ROLE: usize = 18;
+    pub const MAX_LEASE: usize = 20;
+    pub const MAX_RETENTION: usize = 21;
+    pub const COUNT: usize = 22;
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -96,7 +100,8 @@ impl Cache {
 /// 55000 within ALTER EXTENSION UPDATE, if it leads to another version than the library's.
 pub fn tell_others() -> Result<()> {
     catalog::forget();
-    // SAFETY: the table exists, or there would be no OID.
+    // SAFETY: CacheInvalidateRelcacheByRelid raises an error unless the relation exists; `catalog::get` has
+    // found it in this transaction.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(catalog::get()?.operation) };
     Ok(())
 }
@@ -106,7 +111,7 @@ pub fn tell_others() -> Result<()> {
 /// # Errors
 /// 42704 if it is not configured, where that is refused.
 pub fn get(name: &Text<'_>) -> Result<Operation> {
-    let operation = look_up(name)?;
+    let operation = got(name)?;
     if !operation.policy.is_declared {
         match settings::undeclared_operations() {
             Undeclared::Allow => {}
@@ -124,7 +129,8 @@ fn warn(error: Error) {
         .report(PgLogLevel::WARNING);
 }
 
-fn look_up(name: &Text<'_>) -> Result<Operation> {
+/// As `get`, for an operation that the call has got already: one warning is enough.
+pub fn got(name: &Text<'_>) -> Result<Operation> {
     if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server)) {
         return Ok(operation);
     }
@@ -143,7 +149,7 @@ fn look_up(name: &Text<'_>) -> Result<Operation> {
 /// The row of a configured operation, as a datum of its row type.
 pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
     let table = open::to_read(column::COUNT, |catalog| catalog.operation)?;
-    // SAFETY: name is text, as the index is; the copy is made while the tuple is pinned.
+    // SAFETY: F_TEXTEQ compares texts, and `name` is one; the tuple is copied while the visit pins it.
     Ok(unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             Some(pg_sys::heap_copy_tuple_as_datum(tuple, table.descriptor()))
@@ -159,7 +165,8 @@ fn with_past(policy: Policy, name: &Text<'_>) -> Result<Policy> {
 }
 
 fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
-    // SAFETY: name is text, as the index is; `parse` copies what it keeps.
+    // SAFETY: F_TEXTEQ compares texts, and `name` is one; `columns` are those of the operation's row, and
+    // `parse` copies what it keeps while the visit pins the tuple.
     unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {
             let columns = Columns::of(tuple, table.descriptor());
@@ -173,11 +180,13 @@ fn read(table: &Relation, name: &Text<'_>) -> Result<Option<Policy>> {
 /// `column` must give the columns of a row of `idempotent.operation`.
 unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
     let default = Policy::default();
-    // SAFETY: each column is read as the type it is declared with.
+    // SAFETY: the columns are those of a row of `idempotent.operation`, which this function demands; each is
+    // read as the type that sql/10_tables.sql declares it with.
     unsafe {
         let micros = |index| column(index).and_then(|datum| interval::micros(datum));
         let text = |index| column(index).map(|datum| Text::from_datum(datum).utf8);
         let texts = |index| column(index).map_or(Ok(Vec::new()), |datum| array::owned(datum));
+        let role = |index| text(index).map(|role| String::from_utf8_lossy(role).into_owned());
         Ok(Policy {
             retention: micros(column::RETENTION).unwrap_or(default.retention),
             failure_retention: micros(column::FAILURE_RETENTION)
@@ -198,7 +207,9 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
             scope_required: column(column::SCOPE_REQUIRED).is_some_and(|datum| datum.value() != 0),
             exclude: Exclusions::parse(texts(column::FINGERPRINT_EXCLUDE)?)?,
             store_failures: StoreFailures::parse(texts(column::STORE_FAILURES)?)?,
-            role: text(column::ROLE).map(|role| String::from_utf8_lossy(role).into_owned()),
+            http: HttpPolicy::parse(texts(column::HTTP_STORE)?, texts(column::HTTP_HEADERS)?)?,
+            role: role(column::ROLE),
+            take_role: role(column::TAKE_ROLE),
             max_lease: micros(column::MAX_LEASE),
             max_retention: micros(column::MAX_RETENTION),
             is_declared: true,

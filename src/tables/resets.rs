@@ -66,7 +66,9 @@ fn insert(
     row.set(column::NOTICED_AT, Some(Datum::from(clock::now())));
     row.set(column::RESET_AT, reset_at.map(Datum::from));
     row.set(column::OPERATION, operation.map(|operation| operation.datum));
-    log.insert(&row).unwrap_or_else(|error| error.resume());
+    open::check_indexes(&log)?;
+    // SAFETY: the indexes are checked above, and each value is of the type that `column` names.
+    unsafe { log.insert(&row) }.unwrap_or_else(|error| error.resume());
     Ok(())
 }
 
@@ -76,7 +78,7 @@ pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
     let mut lost = None;
     for durability in Durability::ALL {
         each(durability, |columns| {
-            // SAFETY: a text column of a pinned tuple.
+            // SAFETY: `operation` is declared text, and `each` pins the tuple during the visit.
             let of = columns.get(column::OPERATION).map(|name| unsafe { Text::from_datum(name) });
             if of.is_some_and(|name| name.server == operation.server) {
                 lost = lost.max(columns.get(column::RESET_AT).map(|at| at.value() as i64));
@@ -90,7 +92,8 @@ pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
 fn each(durability: Durability, mut visit: impl FnMut(&Columns)) -> Result<()> {
     let log = open::to_read(column::COUNT, |catalog| catalog.reset)?;
     let durability = make::text(durability.as_str());
-    // SAFETY: text, as the first column of the primary key is.
+    // SAFETY: F_TEXTEQ compares texts: `durability` is one, and so is the first column of the primary key. The
+    // tuple is of the log, and the visit does not keep it.
     unsafe {
         log.scan(pg_sys::F_TEXTEQ, durability, |tuple| {
             visit(&Columns::of(tuple, log.descriptor()));
@@ -153,7 +156,8 @@ fn born_at(table: &Relation) -> Option<Timestamp> {
 
 /// The path of the table's file, from the data directory, which is where every backend works.
 fn file(table: &Relation) -> Option<PathBuf> {
-    // SAFETY: pg_relation_filepath takes an OID and gives a text, or null.
+    // SAFETY: pg_relation_filepath takes an OID, does not read flinfo, and gives a text, which is palloc'd and
+    // copied, or null.
     unsafe {
         let arguments = [Some(Datum::from(table.oid()))];
         let path = pgrx::direct_function_call_as_datum(pg_sys::pg_relation_filepath, &arguments)?;

@@ -1,5 +1,6 @@
 //! Where sagas stand: `idempotent.saga_run`, a row each, through SPI with the rights of the table's
-//! owner. A step takes a transaction of its own, so that the executor is no cost that counts.
+//! owner. A step takes a transaction of its own, so that the executor is no cost that counts. The
+//! search_path is the caller's, for the handlers, so every operator is qualified.
 
 use crate::pg::datum::make::{self, text};
 use crate::pg::datum::text::Text;
@@ -14,7 +15,7 @@ use pgrx::pg_sys::Datum;
 use rules::Timestamp;
 use rules::error::{Code, Error, Result};
 use rules::request::fingerprint::Fingerprint;
-use rules::saga::{Known, Place, State};
+use rules::saga::{Known, Position, State};
 
 /// Columns of the table, in order (sql/74_saga_run.sql), as far as a sweep reads them: by position, past
 /// the executor. All others are read by name.
@@ -25,9 +26,9 @@ pub mod column {
 }
 
 /// The row of a saga, and the step at which it stands.
-pub struct Found {
+pub struct SagaRow {
     pub known: Known,
-    pub place: Place,
+    pub at: Position,
     pub answers: Option<Datum>,
     pub failure: Option<Datum>,
     /// Of each step, whether it has a compensation.
@@ -42,8 +43,8 @@ pub struct Found {
 
 /// What a step did, to be written down.
 pub struct Done {
-    pub from: Place,
-    pub to: Place,
+    pub from: Position,
+    pub to: Position,
     pub step: Option<Datum>,
     /// `None`: it answered null, or not at all.
     pub answer: Option<Datum>,
@@ -117,16 +118,16 @@ impl Sagas {
     }
 
     /// The row as the statement's snapshot shows it.
-    pub fn find(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
+    pub fn find(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(FIND, owner)
     }
 
     /// The row, locked until the transaction ends.
-    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<Found>> {
+    pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(&[FIND, FOR_UPDATE].concat(), owner)
     }
 
-    fn found(&self, sql: &str, owner: &Owner<'_>) -> Result<Option<Found>> {
+    fn found(&self, sql: &str, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         let columns = {
             let _rights = self.rights();
             spi::row::<12>(sql, &names(owner))?
@@ -194,7 +195,7 @@ impl Sagas {
     }
 
     fn rights(&self) -> OwnerRights {
-        // SAFETY: the relation is open for as long as `self` is.
+        // SAFETY: `open` has opened the relation, and `self` keeps it open.
         unsafe { OwnerRights::of(self.0.raw) }
     }
 }
@@ -207,7 +208,7 @@ fn number(step: usize) -> Datum {
     Datum::from(i32::try_from(step).unwrap_or(i32::MAX))
 }
 
-fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
+fn read(columns: &[Option<Datum>; 12]) -> Result<SagaRow> {
     let [
         state,
         step,
@@ -222,8 +223,9 @@ fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
         argument,
         last,
     ] = *columns;
-    // SAFETY: each column is read as the type that FIND gives it; they were copied into the memory
-    // context of the call.
+    // SAFETY: `found` passes the columns of FIND, each read as the type that it has there: text, integer, uuid,
+    // smallint, timestamptz, jsonb, jsonb, text, text, text, jsonb, text[]. `spi::row` has copied them into the
+    // memory context of the call.
     unsafe {
         let bytes = |column: Option<Datum>| column.map_or(&[][..], |datum| varlena::slice(datum));
         let state = State::parse(bytes(state)).ok_or_else(unknown_state)?;
@@ -232,13 +234,13 @@ fn read(columns: &[Option<Datum>; 12]) -> Result<Found> {
             digest: *digest.cast_mut_ptr::<[u8; 16]>(),
         });
         let last = last.map_or(Ok(Vec::new()), |last| array::texts(last))?;
-        Ok(Found {
+        Ok(SagaRow {
             known: Known {
                 fingerprint,
                 state,
                 expires_at: expires_at.map(|datum| datum.value() as i64),
             },
-            place: Place { state, step: step.map_or(0, |datum| datum.value()) },
+            at: Position { state, step: step.map_or(0, |datum| datum.value()) },
             answers,
             failure,
             can_undo: bytes(can_undo).iter().map(|mark| *mark == b'c').collect(),

@@ -46,14 +46,14 @@ pub struct Swept {
     /// Where the next portion goes on; `None`: nothing more is due.
     pub resume: Option<Timestamp>,
     /// What was done by operation, as the server spells it.
-    operations: HashMap<Box<[u8]>, Counts>,
+    operations: HashMap<Box<[u8]>, RowCounts>,
     /// The operation of the latest row, not yet added to the others: rows that expire together are
     /// mostly of one.
-    latest: (Box<[u8]>, Counts),
+    latest: (Box<[u8]>, RowCounts),
 }
 
 /// Deleted and evicted rows.
-type Counts = (u64, u64);
+type RowCounts = (u64, u64);
 
 impl Swept {
     pub fn rows(&self) -> u64 {
@@ -64,7 +64,7 @@ impl Swept {
     pub fn report(&mut self) {
         self.add_latest();
         for (operation, (deleted, evicted)) in &self.operations {
-            // SAFETY: used at once.
+            // SAFETY: the result is copied into the tally while `operations` and the context are there.
             let operation = unsafe { to_utf8(operation) };
             let tally = Rc::new(Tally::new(operation));
             counts::count(&tally, Counter::Swept, *deleted);
@@ -86,7 +86,7 @@ impl Swept {
 
     fn add_latest(&mut self) {
         let (operation, counts) = std::mem::take(&mut self.latest);
-        if counts == Counts::default() {
+        if counts == RowCounts::default() {
             return;
         }
         let sum = self.operations.entry(operation).or_default();
@@ -123,7 +123,7 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
         memory: memory.value(),
         swept: &raw mut swept,
     };
-    // SAFETY: an error goes on to the caller.
+    // SAFETY: `Walk` is Copy, and what it points to outlives this frame; an error is resumed.
     let done = unsafe { subtransaction::call_keeping_error(|| walk.run()) };
     done.unwrap_or_else(|error| error.resume());
     Ok(Some(swept))
@@ -154,8 +154,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn run(self) {
-        // SAFETY: table and index are open and locked; the snapshot outlives the scan, which is
-        // ended; each tuple is pinned until the next one is asked for.
+        // SAFETY: `sweep` has opened table and index, and keeps them and the snapshot for as long as the walk;
+        // the scan pins each tuple until the next is asked for, and is ended. `call_keeping_error` is around
+        // the walk, and `swept` is its alone.
         unsafe {
             let scan = self.begin();
             let (mut resume, mut visited) = (None, 0_u32);
@@ -182,21 +183,22 @@ impl Walk<'_> {
     }
 
     fn is_enough(self, visited: u32) -> bool {
-        // SAFETY: the walk's own.
+        // SAFETY: `sweep` gave the walk the only pointer to `swept`, which outlives it.
         let rows = unsafe { (*self.swept).rows() };
         let is_time_to_look = visited % ROWS_PER_LOOK == ROWS_PER_LOOK - 1;
         rows >= self.portion.rows || is_time_to_look && clock::now() >= self.until
     }
 
     /// # Safety
-    /// The scan must be ended.
+    /// It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
         let attribute = self.portion.what.due().0 as i16 + 1;
         let bounds = [
             (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
             (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
         ];
-        // SAFETY: all-zero scan keys are initialised before use, and copied by the scan (genam.c).
+        // SAFETY: table and index are open, and the snapshot outlives the scan (see `run`). ScanKeyInit fills
+        // both keys, whose values are timestamptz, as the column is; the scan copies them (genam.c).
         unsafe {
             let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
             for (key, (strategy, compare, bound)) in keys.iter_mut().zip(bounds) {
@@ -221,15 +223,16 @@ impl Walk<'_> {
     /// Does what is due of a row, unless another transaction is writing it; when it was due.
     ///
     /// # Safety
-    /// The tuple must be of the table, and pinned.
+    /// The tuple must be of the table, and pinned. It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn visit(self, tuple: pg_sys::HeapTuple) -> Timestamp {
-        // SAFETY: as the caller says.
+        // SAFETY: the tuple is of the table and pinned, which this function demands; `what` says of which table.
         unsafe {
             match self.portion.what {
                 Sweepable::Records(_) => self.visit_record(tuple),
                 Sweepable::Messages
                 | Sweepable::Locks
                 | Sweepable::Sagas
+                | Sweepable::OutboxIds
                 | Sweepable::Audit
                 | Sweepable::Asked => self.visit_expired(tuple),
             }
@@ -237,11 +240,11 @@ impl Walk<'_> {
     }
 
     /// # Safety
-    /// As for `visit`.
+    /// As for `visit`; the table must be one of records.
     unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
-        // SAFETY: as the caller says.
+        // SAFETY: the tuple is a record's and pinned, which this function demands, also while `found` is used.
         unsafe {
-            let found = Found::of(tuple, self.table);
+            let found = Found::of_raw(tuple, self.table);
             let has_body = !found.is_marked_evicted();
             let done = match due(&found.record, has_body, self.now) {
                 Due::Nothing => None,
@@ -261,9 +264,9 @@ impl Walk<'_> {
     /// # Safety
     /// As for `visit`.
     unsafe fn visit_expired(self, tuple: pg_sys::HeapTuple) -> Timestamp {
-        // SAFETY: as the caller says.
+        // SAFETY: the tuple is of the table and pinned, which this function demands.
         unsafe {
-            let row = Columns::of(tuple, self.table.descriptor());
+            let row = Columns::of_raw(tuple, self.table.descriptor());
             let done = self.delete(tuple).then_some((1, 0));
             self.count(&row, done);
             let (due, _) = self.portion.what.due();
@@ -272,20 +275,25 @@ impl Walk<'_> {
     }
 
     /// # Safety
-    /// The row must be of the table, and its tuple pinned.
-    unsafe fn count(self, row: &Columns, done: Option<Counts>) {
+    /// The row must be of the table, and its tuple pinned. It may raise an error past Rust: call it as
+    /// `pg::raw` says.
+    unsafe fn count(self, row: &Columns, done: Option<RowCounts>) {
         let Some((deleted, evicted)) = done else { return };
         let name = self.portion.what.counted_as().and_then(|column| row.get(column));
-        // SAFETY: the column is a text of the row, whose tuple is pinned; `slice` detoasts it if need be. The
-        // counts are the walk's own.
-        unsafe { (*self.swept).count(name.map(|name| varlena::slice(name)), deleted, evicted) };
+        // SAFETY: `counted_as` names a text column of the row, whose tuple is pinned, which this function
+        // demands. `sweep` gave the walk the only pointer to `swept`, which outlives it.
+        unsafe {
+            let name = name.map(|name| varlena::slice_raw(name));
+            (*self.swept).count(name, deleted, evicted);
+        }
     }
 
     /// # Safety
     /// As for `visit`.
     unsafe fn delete(self, tuple: pg_sys::HeapTuple) -> bool {
-        // SAFETY: the tuple is there, if only as another transaction's delete.
-        unsafe { self.table.delete_uncaught((*tuple).t_self, false) == pg_sys::TM_Result::TM_Ok }
+        // SAFETY: the scan's snapshot saw the tuple, which is pinned, so it is there, if only as another
+        // transaction's delete.
+        unsafe { self.table.delete_raw((*tuple).t_self, false) == pg_sys::TM_Result::TM_Ok }
     }
 
     /// # Safety
@@ -298,12 +306,13 @@ impl Walk<'_> {
         row.set(column::HEADERS, found.headers(true));
         row.set(column::EVICTED, Some(Datum::from(true)));
         row.set_time(column::SWEEP_AT, found.record.expires_at);
-        // SAFETY: the values point into the pinned tuple, and are copied. What the insert leaves
-        // behind in memory goes with the row, or a sweep of millions would keep it all.
+        // SAFETY: `sweep` has checked the indexes. The values are those of a record, or null, and point into the
+        // tuple, which is pinned, which this function demands; the insert copies them. Nothing of the insert is
+        // used after its memory is reset. (Without that a sweep of millions would keep it all.)
         unsafe {
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            self.table.insert_uncaught(row.columns());
+            self.table.insert_raw(row.columns());
             pg_sys::CurrentMemoryContext = before;
             raw::MemoryContextReset(self.memory);
         }

@@ -2,7 +2,7 @@
 
 use crate::tables::catalog::Catalog;
 use crate::tables::records::row::column;
-use crate::tables::{asked, audit, locks, messages, sagas};
+use crate::tables::{asked, audit, locks, messages, outbox, sagas};
 use pgrx::pg_sys;
 use rules::policy::Durability;
 
@@ -17,6 +17,8 @@ pub enum Sweepable {
     Locks,
     /// Sagas that are finished, likewise.
     Sagas,
+    /// Ids of messages that were put into the outbox and acknowledged, likewise.
+    OutboxIds,
     /// What administrators did, likewise.
     Audit,
     /// Claims that were answered unknown, likewise.
@@ -24,12 +26,13 @@ pub enum Sweepable {
 }
 
 impl Sweepable {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Records(Durability::Unlogged),
         Self::Records(Durability::Logged),
         Self::Messages,
         Self::Locks,
         Self::Sagas,
+        Self::OutboxIds,
         Self::Audit,
         Self::Asked,
     ];
@@ -40,6 +43,7 @@ impl Sweepable {
             Self::Messages => catalog.messages,
             Self::Locks => catalog.locks,
             Self::Sagas => catalog.sagas,
+            Self::OutboxIds => catalog.outbox_ids,
             Self::Audit => catalog.audit,
             Self::Asked => catalog.asked,
         }
@@ -53,6 +57,7 @@ impl Sweepable {
             Self::Messages => "messages",
             Self::Locks => "locks",
             Self::Sagas => "saga_run",
+            Self::OutboxIds => "outbox_id",
             Self::Audit => "audit",
             Self::Asked => "asked",
         }
@@ -65,6 +70,7 @@ impl Sweepable {
             Self::Messages => messages::column::COUNT,
             Self::Locks => locks::column::COUNT,
             Self::Sagas => sagas::column::COUNT,
+            Self::OutboxIds => outbox::column::COUNT,
             Self::Audit => audit::column::COUNT,
             Self::Asked => asked::column::COUNT,
         }
@@ -77,6 +83,7 @@ impl Sweepable {
             Self::Messages => (messages::column::EXPIRES_AT, "expires_at"),
             Self::Locks => (locks::column::EXPIRES_AT, "expires_at"),
             Self::Sagas => (sagas::column::EXPIRES_AT, "expires_at"),
+            Self::OutboxIds => (outbox::column::EXPIRES_AT, "expires_at"),
             Self::Audit => (audit::column::EXPIRES_AT, "expires_at"),
             Self::Asked => (asked::column::EXPIRES_AT, "expires_at"),
         }
@@ -89,6 +96,7 @@ impl Sweepable {
             Self::Messages => Some(messages::column::CONSUMER),
             Self::Locks | Self::Audit | Self::Asked => None,
             Self::Sagas => Some(sagas::column::SAGA),
+            Self::OutboxIds => Some(outbox::column::TOPIC),
         }
     }
 }

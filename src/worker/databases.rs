@@ -7,7 +7,7 @@ use std::ffi::CStr;
 pub struct Database {
     pub oid: pg_sys::Oid,
     pub name: String,
-    /// Whether a sweeper may connect to it. Not to templates: nobody works in one, and whoever is
+    /// Whether a sweeper may connect to it. Not to templates: no session works in one, and one that is
     /// connected to it keeps CREATE DATABASE waiting.
     pub is_open: bool,
 }
@@ -18,8 +18,9 @@ const INVALID: i32 = -2;
 /// All of them.
 pub fn list() -> Vec<Database> {
     let mut databases = Vec::new();
-    // SAFETY: a transaction of our own around a scan of a shared catalog, which is read as it is
-    // declared; name data are NUL-terminated.
+    // SAFETY: pg_database is shared, so it can be read without a database, within the transaction begun here.
+    // GETSTRUCT gives the fixed columns of a tuple, which the scan pins until the next; a name is
+    // NUL-terminated, and copied.
     unsafe {
         pg_sys::StartTransactionCommand();
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

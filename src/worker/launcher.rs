@@ -16,14 +16,14 @@ struct Sweeper {
     database: pg_sys::Oid,
 }
 
-/// By which the server tells whether a worker still runs. (That of pgrx is never freed, and the
+/// A worker's handle, by which the server tells whether it still runs. (That of pgrx is never freed, and the
 /// launcher lives as long as the server.)
 struct Handle(*mut pg_sys::BackgroundWorkerHandle);
 
 impl Handle {
     fn has_stopped(&self) -> bool {
         let mut pid = 0;
-        // SAFETY: as RegisterDynamicBackgroundWorker made it.
+        // SAFETY: `start` keeps the handle that RegisterDynamicBackgroundWorker made, and only `drop` frees it.
         let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &mut pid) };
         status == pg_sys::BgwHandleStatus::BGWH_STOPPED
     }
@@ -31,7 +31,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: as above, in a context that lives as long as the process.
+        // SAFETY: RegisterDynamicBackgroundWorker palloc'd the handle outside of a transaction, in the context
+        // of the process, which is never reset; nothing uses it after the drop.
         unsafe { pg_sys::pfree(self.0.cast()) };
     }
 }
@@ -40,7 +41,8 @@ impl Drop for Handle {
 #[pg_guard]
 pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
     signals::set_up();
-    // SAFETY: connected to no database: what it reads is shared by all of them.
+    // SAFETY: called once, before anything else of the worker needs a connection. Without a database only
+    // shared catalogs can be read, and `databases::list` reads no other.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             pg_sys::InvalidOid,
@@ -52,7 +54,7 @@ pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
         launch_until_told_to_leave(visits);
     }
     // Not 0, which would mean never to be started again: pg_terminate_backend is no reason for that.
-    // SAFETY: nothing of Rust's is left.
+    // SAFETY: proc_exit ends the process without unwinding a frame, and the loop has dropped its own.
     unsafe { pg_sys::proc_exit(1) };
 }
 
@@ -114,7 +116,7 @@ fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoR
 }
 
 fn start(database: &Database) -> Result<Handle, NoRoom> {
-    // SAFETY: a global of this process, which is told when the sweeper has ended.
+    // SAFETY: MyProcPid is set when the process starts and never written after that.
     let me = unsafe { pg_sys::MyProcPid };
     let builder = BackgroundWorkerBuilder::new(&format!("pg_idempotent sweeper {}", database.name))
         .set_library(LIBRARY)
@@ -124,8 +126,7 @@ fn start(database: &Database) -> Result<Handle, NoRoom> {
         .set_notify_pid(me);
     let mut worker = pg_sys::BackgroundWorker::from(&builder);
     let mut handle = std::ptr::null_mut();
-    // SAFETY: the worker is copied; the handle is made in the current context, which outside of
-    // transactions is that of the process.
+    // SAFETY: RegisterDynamicBackgroundWorker copies `worker`, and sets `handle` where it returns true.
     let registered = unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle) };
     if registered { Ok(Handle(handle)) } else { Err(NoRoom) }
 }

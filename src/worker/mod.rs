@@ -1,7 +1,7 @@
 //! The background sweeper: a launcher, and one short-lived sweeper per database and visit.
 //!
 //! The launcher is connected to no database. At each tick it looks at the list of databases and has
-//! the server start a sweeper for those whose turn it is ([`visits`]). A sweeper connects, deletes
+//! the server start a sweeper for those that are due ([`visits`]). A sweeper connects, deletes
 //! what is due in many short transactions, says how it went, and leaves. Only in a server that
 //! preloads the library; elsewhere `idempotent_sweep` does the work.
 
@@ -21,7 +21,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(5);
 
 /// Registers the launcher; called once, from `_PG_init`.
 pub fn init() {
-    // SAFETY: globals of the postmaster. pg_upgrade wants no process beside it.
+    // SAFETY: both are booleans that are set before a library is loaded; `_PG_init` runs on the only thread.
+    // (pg_upgrade wants no process beside it.)
     let wanted =
         unsafe { pg_sys::process_shared_preload_libraries_in_progress && !pg_sys::IsBinaryUpgrade };
     if wanted {

@@ -13,7 +13,7 @@ unsafe extern "C-unwind" {
 /// SIGTERM sets a flag, for a loop that looks at it: a worker that is ended where it stands says so
 /// to the server log with a FATAL, as if something had gone wrong.
 pub fn set_up() {
-    // SAFETY: before signals are unblocked; handlers of Postgres' own, made for this.
+    // SAFETY: both handlers are Postgres' own, safe in a signal, and are set while signals are blocked.
     unsafe {
         handle(pg_sys::SIGTERM, SignalHandlerForShutdownRequest);
         handle(pg_sys::SIGHUP, SignalHandlerForConfigReload);
@@ -21,8 +21,11 @@ pub fn set_up() {
     }
 }
 
+/// # Safety
+/// The handler must be safe in a signal.
 unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(c_int)) {
-    // SAFETY: as the caller says. Postgres 18 has two functions behind the name.
+    // SAFETY: the handler is safe in a signal, which this function demands. (Postgres 18 has two functions
+    // behind the name.)
     unsafe {
         #[cfg(not(feature = "pg18"))]
         pg_sys::pqsignal(signal as c_int, Some(handler));
@@ -33,13 +36,14 @@ unsafe fn handle(signal: u32, handler: unsafe extern "C-unwind" fn(c_int)) {
 
 /// Whether the process was asked to leave.
 pub fn is_told_to_leave() -> bool {
-    // SAFETY: a flag that a signal handler sets.
+    // SAFETY: a signal handler of this process sets the flag; it is read once, as volatile.
     unsafe { (&raw const pg_sys::ShutdownRequestPending).read_volatile() != 0 }
 }
 
 /// Reads the configuration anew if that was asked for.
 pub fn reload() {
-    // SAFETY: a flag that a signal handler sets; the file is read outside of any transaction.
+    // SAFETY: a signal handler of this process sets the flag, which is read and cleared as volatile. The workers
+    // call this between transactions, where ProcessConfigFile may change settings.
     unsafe {
         let pending = &raw mut pg_sys::ConfigReloadPending;
         if pending.read_volatile() != 0 {

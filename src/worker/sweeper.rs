@@ -28,7 +28,8 @@ const VISIT: Micros = 30 * 1_000_000;
 pub extern "C-unwind" fn pg_idempotent_sweeper(database: pg_sys::Datum) {
     signals::set_up();
     let database = pg_sys::Oid::from(database.value() as u32);
-    // SAFETY: as the bootstrap superuser; if the database is gone meanwhile, this is the end.
+    // SAFETY: called once, before anything else of the worker needs a connection; without a user it is the
+    // bootstrap superuser's. If the database is gone, the process ends here.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0);
     }
@@ -37,7 +38,8 @@ pub extern "C-unwind" fn pg_idempotent_sweeper(database: pg_sys::Datum) {
         Ok(report) => report,
         Err(raised) => {
             let (sqlstate, message) = raised.describe();
-            // SAFETY: whatever was begun is undone, and the error goes with it.
+            // SAFETY: `visit` has unwound, so no frame of ours is within the transaction; where none was begun
+            // this does nothing. `raised` is described before its memory goes.
             unsafe { pg_sys::AbortCurrentTransaction() };
             log_once(&sqlstate, &message);
             Report::Failed
@@ -59,7 +61,8 @@ fn configure() {
         ("lock_timeout", "1s"),
     ] {
         let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { continue };
-        // SAFETY: settings that exist, and values that they take.
+        // SAFETY: name and value are NUL-terminated, and SetConfigOption copies the value; it raises an error
+        // for a setting that does not exist.
         unsafe {
             pg_sys::SetConfigOption(
                 name.as_ptr(),
@@ -118,20 +121,23 @@ fn is_installed() -> bool {
 
 fn extension() -> pg_sys::Oid {
     catalog::refresh();
-    // SAFETY: a look-up in pg_extension by a constant name, within a transaction.
+    // SAFETY: the name is NUL-terminated; both callers are within `in_transaction`, as the scan of
+    // pg_extension demands.
     unsafe { pg_sys::get_extension_oid(c"pg_idempotent".as_ptr(), true) }
 }
 
 fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: begun and ended in pairs; after an error the caller aborts. Deleting what is stored
-    // out of line wants an active snapshot (access/common/toast_internals.c).
+    // SAFETY: no transaction is in progress, as each is ended below, or after an error by
+    // `pg_idempotent_sweeper`. (Deleting what is stored out of line wants an active snapshot,
+    // access/common/toast_internals.c.)
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
     let result = body()?;
-    // SAFETY: as above.
+    // SAFETY: the snapshot pushed above is the active one, and its transaction in progress, as `body` leaves
+    // both as it found them.
     unsafe {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
@@ -139,8 +145,8 @@ fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(result)
 }
 
-/// A multiple of the processor time that was used, so that a backlog leaves the machine to those who
-/// work on it. (Not of the time that passed: on a busy machine that is their doing.)
+/// A multiple of the processor time that was used, so that a backlog leaves the machine to its
+/// sessions. (Not of the time that passed: on a busy machine that is spent by them.)
 fn rest(worked: Micros) {
     clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import debian
-import demo
+import demos
 import logs
 from common import say
 from server import PRELOADED
@@ -18,7 +18,7 @@ SETTINGS = PRELOADED
 def test_client(report, server, major, wanted):
     figures = logs.directory() / f"client-{major}.figures"
     figures.unlink(missing_ok=True)
-    env = {**os.environ, **server.env(), **demo.storm(), "PGBOUNCER": str(debian.pgbouncer()), "FIGURES": str(figures),
+    env = {**os.environ, **server.env(), **demos.storm(), "PGBOUNCER": str(debian.pgbouncer()), "FIGURES": str(figures),
            "KEEP_LOGS": str(logs.directory() / f"client-{major}-")}
     # One at a time: some of them take the server down.
     env.setdefault("RUST_TEST_THREADS", "1")

@@ -2,18 +2,18 @@
 
 import pytest
 
-import demo
+import demos
 
 
-SETTINGS = demo.SETTINGS
-SCRIPTS = {script.stem: script for script in demo.scripts()}
+SETTINGS = demos.SETTINGS
+SCRIPTS = {script.stem: script for script in demos.scripts()}
 
 
 @pytest.fixture(scope="module")
 def story(server):
     """What the scripts are told; and whether one has failed, for those that come after it."""
     server.must("CREATE DATABASE demo")
-    return {"told": demo.storm(), "broken": False}
+    return {"told": demos.storm(), "broken": False}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -21,7 +21,7 @@ def test_demo(server, story, name):
     if story["broken"]:
         pytest.fail("a script before it has failed", pytrace=False)
     story["broken"] = True
-    ok, printed = demo.play(server, SCRIPTS[name], story["told"], shown=False)
+    ok, printed = demos.play(server, SCRIPTS[name], story["told"], shown=False)
     assert ok, printed
     story["broken"] = False
 

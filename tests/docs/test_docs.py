@@ -16,11 +16,13 @@ from links import check_links
 from places import PLACES, exists
 from reference import check_functions, check_settings
 from server import PRELOADED
+from source import check_source
 
 SETTINGS = PRELOADED
 README = ROOT / "README.md"
 REFERENCE = ROOT / "docs" / "reference.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 DATABASE = "idempotent_readme"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -112,6 +114,15 @@ def check_tests(page):
     return results
 
 
+# What no example is to show: `SELECT *` of ours, a function once per column, an answer that is sent back for nothing.
+UNWISE = re.compile(r"SELECT \*\s+FROM idempotent_\w+\(|\(idempotent_\w+\([^;]*?\)\)\.\*|SELECT idempotent_(?:complete|fail)\(")
+
+
+def check_examples(page):
+    found = [match.group() for _, body in BLOCK.findall(page.read_text()) for match in UNWISE.finditer(body)]
+    return [(not found, "asks for what it needs", page.name, found)]
+
+
 def check_words(page):
     """There is one table of functions, and no page promises more than the guarantees do."""
     text = page.read_text()
@@ -129,7 +140,14 @@ def tell(report, results):
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
 def test_page(report, server, name):
     page = next(page for page in PAGES if page.name == name)
-    tell(report, check_transcripts(page, Psql(server)) + check_tests(page) + check_words(page) + check_links(ROOT, [page]))
+    tell(report, check_transcripts(page, Psql(server)) + check_tests(page) + check_words(page) + check_examples(page) + check_links(ROOT, [page]))
+
+
+@pytest.mark.reports
+def test_architecture_names_what_is_there(report):
+    results = check_source(ROOT, ARCHITECTURE)
+    assert {what for _, what, _, _ in results} == {"is there", "is defined", "is a word of the source"}
+    tell(report, results)
 
 
 def test_guarantees_name_tests(major):

@@ -4,6 +4,15 @@ from fault import fault
 
 
 FAULTS = [
+    fault("unavailable-is-stored", "A status that says try again is not stored",
+          ("by_default", "        _ => Keep::Release,\n", "        _ => Keep::Fail,\n"),
+          "domain regress/http"),
+    fault("cookie-is-replayed", "No header of another caller is stored",
+          ("NEVER", "    \"set-cookie\",\n", "    \"set-cookies\",\n"),
+          "domain regress/http"),
+    fault("body-of-no-content", "A 204 or 304 is replayed without a body",
+          ("idempotent_http_complete", "args.get(COMPLETE.body).filter(|_| keep::has_body(status))", "args.get(COMPLETE.body)"),
+          "regress/http"),
     fault("no-fingerprint-compared", "Another request is a mismatch",
           ("Record::is_for", "self.fingerprint == fingerprint || ", "true || "),
           "domain regress/strict history/everything"),
@@ -38,8 +47,8 @@ FAULTS = [
           ("body_is_over", "sweep_at < expires_at && sweep_at <= now", "sweep_at < expires_at && sweep_at == now"),
           "regress/replay regress/sweep regress/explain"),
     fault("repeated-transaction-accepted", "A worker that repeats its last transaction is refused (ID007)",
-          ("store", "        Held::Finished(found) if !found.record.mine => {\n",
-                              "        Held::Finished(found) if !found.record.mine && found.record.fence.is_none() => {\n"),
+          ("store", "        Taken::Finished(found) if !found.record.mine => {\n",
+                              "        Taken::Finished(found) if !found.record.mine && found.record.fence.is_none() => {\n"),
           "regress/lease_errors history/leases"),
     fault("handler-in-its-own-handler", "A handler that re-enters its own key is refused",
           ("Running::enter", "running.contains(&id)", "running.contains(&id) && false"),

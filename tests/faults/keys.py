@@ -4,6 +4,12 @@ from fault import fault
 
 
 FAULTS = [
+    fault("target-does-not-count", "A request to another target is another request",
+          ("HttpRequest::fingerprint", "        part(&mut digest, self.target);\n", ""),
+          "domain regress/http"),
+    fault("first-member-wins", "Of members with one name the last counts, as in jsonb",
+          ("Document::members", "        members.reverse();\n", ""),
+          "domain regress/http"),
     fault("scope-and-key-swapped", "A key keeps its record id over versions",
           ("Identity::record_id", "for part in [self.operation, self.scope, self.key] {", "for part in [self.operation, self.key, self.scope] {"),
           "domain regress/identity"),
@@ -33,7 +39,7 @@ FAULTS = [
           ("Dates::kept_until", "|date: Timestamp| date.saturating_add(retention).saturating_add(skew).saturating_add(1);", "|date: Timestamp| date.saturating_sub(skew);"),
           "domain regress/dated_keys history/everything"),
     fault("marker-not-made", "A table without its marker gets one, and a loss is noted once",
-          ("make", "    insert(table, lost_at);\n", ""),
+          ("make", "    insert(table, lost_at)?;\n", ""),
           "regress/reset client/resets::a_crash_of_the_server_is_noticed"),
     fault("reset-not-noticed", "After a crash dated keys from before are unknown",
           ("make", "    let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));\n",

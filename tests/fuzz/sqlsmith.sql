@@ -50,6 +50,12 @@ BEGIN
     PERFORM idempotent_checkpoint('kept', coalesce(key, 'k'), request, fence => granted.fence);
     RETURN (idempotent_replay('kept', coalesce(key, 'k'))).checkpoint;
 END $$;
+CREATE FUNCTION smith.served(key text, content_type text, body bytea, status integer) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE told record;
+BEGIN
+    SELECT h.run, h.key, h.headers INTO told FROM idempotent_http_claim('served', coalesce(key, 'k'), 'POST', '/', content_type, body) AS h;
+    RETURN CASE WHEN told.run THEN idempotent_http_complete('served', told.key, greatest(least(status, 599), 200))::text ELSE told.headers END;
+END $$;
 CREATE FUNCTION smith.settled(key text) RETURNS text LANGUAGE sql AS $$ SELECT (idempotent_seal('settled', coalesce(key, 'k'))).outcome $$;
 CREATE FUNCTION smith.operation(name text, retention interval) RETURNS text LANGUAGE sql
     AS $$ SELECT (idempotent_operation(coalesce(name, 'any'), retention => greatest(retention, '1 s'))).name $$;
@@ -57,6 +63,8 @@ CREATE FUNCTION smith.shared(key text, label text, shards integer) RETURNS text 
     AS $$ SELECT idempotent_derive_key('charge', coalesce(key, 'k'), coalesce(nullif(label, ''), 'l'))::text || '/' || idempotent_shard('charge', coalesce(key, 'k'), greatest(shards, 1)) $$;
 
 CREATE VIEW smith.forgotten AS SELECT n.key, idempotent_forget(n.operation, n.key) AS forgotten, smith.kept(n.key, '1') AS kept, smith.released(n.key) AS released, smith.settled(n.key) AS settled FROM smith.named AS n;
+CREATE VIEW smith.answered AS SELECT n.key, smith.served(n.key, m.media, convert_to(a.request::text, 'UTF8'), a.status) AS headers
+    FROM smith.named AS n, smith.argument AS a, unnest('{application/json,application/x-www-form-urlencoded,text/plain}'::text[]) AS m (media);
 CREATE VIEW smith.refused AS SELECT n.key, smith.failed(n.key, a.response, a.status) AS response FROM smith.named AS n, smith.argument AS a;
 
 CREATE VIEW smith.received AS SELECT n.operation, n.key, idempotent_first(n.operation, n.key) AS is_new, idempotent_advance(n.operation, n.key, a.fence) AS advanced
@@ -73,7 +81,7 @@ CREATE VIEW smith.delivered AS SELECT t.message_id, idempotent_outbox_ack('mail'
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
 CREATE VIEW smith.given_back AS SELECT t.payload, idempotent_outbox_release('mail', ARRAY[t.message_id], t.fence) AS free
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
-CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_name('key', n.key, 255)::text AS name, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
+CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
     idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.check_saga_name(n.key)::text AS saga, idempotent.check_saga_step(n.key, a.fence, '{P0001}')::text AS step FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler;
 

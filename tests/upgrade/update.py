@@ -17,12 +17,19 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_operation('charge', durability => 'logged')", "SELECT idempotent_seal('charge', 'k')",
                "SELECT idempotent_resolve('charge', 'k', 'absent')", "SELECT idempotent_forget('charge', 'k')", "SELECT idempotent_forget_all('charge')",
                "SELECT idempotent_extend_all('charge', '{k}', '{1}', '1 s')", "SELECT idempotent_sweep()",
+               "SELECT idempotent_http_claim('charge', 'k', 'POST', '/')", "SELECT idempotent_http_complete('charge', 'k', 200)",
                "SELECT idempotent_first('charge', 'm')", "SELECT idempotent_first_of('charge', '{m}')",
                "SELECT idempotent_advance('charge', 'p', 1)", "SELECT idempotent_lock('r', 'k', '1 s')", "SELECT idempotent_saga_step('s', 'k')",
-               "SELECT idempotent_operation_drop('charge')", "SELECT idempotent.audited('seal', 'charge', NULL)", "DELETE FROM idempotent.operation")
+               "SELECT idempotent_operation_drop('charge')", "SELECT idempotent.audited('seal', 'charge', NULL)",
+               "SELECT idempotent_grant('pg_monitor')", "SELECT idempotent_revoke('pg_monitor')",
+               "SELECT idempotent_outbox_put('t', '1')", "SELECT idempotent_outbox_take('t')", "SELECT idempotent_outbox_ack('t', '{}', 1)",
+               "SELECT idempotent_outbox_release('t', '{}', 1)", "SELECT idempotent_outbox_redrive('t')", "SELECT idempotent.outbox_wait('t', 1, true)",
+               "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
+               "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
+               "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
-NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard", "idempotent_grant",
-             "idempotent_revoke", "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}
+NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard",
+             "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}
 
 OF_THE_LIBRARY = """SELECT DISTINCT proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_idempotent')

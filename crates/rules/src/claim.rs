@@ -88,7 +88,7 @@ impl Verdict {
 /// An expired record counts as none ([`Record::expired`]). Without a record the age of the key
 /// decides. With one: sealed and settled as absent first, as they hold no request and so reveal
 /// nothing; then the request must be the same, before anything else is said; then the state
-/// decides, and for a claim in progress, whose it is and whether its lease lasts.
+/// decides, and for a claim in progress, its holder and whether its lease lasts.
 ///
 /// Fingerprints are compared as they are: see [`Fingerprint`] about versions.
 #[must_use]

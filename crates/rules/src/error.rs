@@ -39,7 +39,7 @@ pub enum Code {
     InsufficientPrivilege,
     /// `55000`: something outside is not ready.
     ObjectNotReady,
-    /// `55006`: the key's handler is running in this very call.
+    /// `55006`: somebody works on it, or its handler is running in this very call.
     ObjectInUse,
     /// `42883`: no such function.
     UndefinedFunction,

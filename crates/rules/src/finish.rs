@@ -92,9 +92,10 @@ pub fn fence_error(
         FenceVerdict::Missing => Error::new(Code::Fence, "a claim with a lease needs its fence")
             .detail(format!("No fence was given for {key}."))
             .hint("Pass the fence that idempotent_claim returned: fence => ..."),
-        FenceVerdict::Stale { current: Some(now) } => lost(
+        // Not which one is current: with that the caller could finish another's lease.
+        FenceVerdict::Stale { current: Some(_) } => lost(
             "the fence is stale",
-            format!("For {key} fence {given} was given, and {now} is the last one granted."),
+            format!("For {key} fence {given} was given, and it is not the last one granted."),
         ),
         FenceVerdict::Stale { current: None } => lost(
             "the claim is lost",

@@ -56,6 +56,14 @@ pub fn missing(text: &[u8]) -> Error {
         .hint("Name a function that takes one jsonb argument and returns jsonb, with its schema if that is not in the search_path: 'pay' or 'app.pay'. Or pass its OID.")
 }
 
+/// The function was dropped while the call waited for its claim: 42883.
+#[must_use]
+pub fn dropped() -> Error {
+    Error::new(Code::UndefinedFunction, "handler was dropped while the call waited")
+        .detail("Nothing was done for the key.")
+        .hint("Create the function again and repeat the call.")
+}
+
 #[cfg(test)]
 #[path = "tests/handler.rs"]
 mod tests;

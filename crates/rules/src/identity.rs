@@ -84,7 +84,7 @@ impl<'a> Identity<'a> {
         self.operation
     }
 
-    /// Whose key it is; empty where keys have no owner.
+    /// The owner of the key; empty where keys have none.
     #[must_use]
     pub fn scope(&self) -> &'a [u8] {
         self.scope

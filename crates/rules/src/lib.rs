@@ -13,6 +13,7 @@ pub mod duration;
 pub mod error;
 pub mod finish;
 pub mod handler;
+pub mod http;
 pub mod identity;
 pub mod lock;
 pub mod names;

@@ -24,12 +24,12 @@ pub const OPERATION: Part = Part {
     most: MAX_OPERATION,
     hint: "Pass a short name of what must happen once, such as 'charge'.",
 };
-/// Whose key, message or lock it is.
+/// The owner of a key, a message or a lock.
 pub const SCOPE: Part = Part {
     name: "scope",
     least: 0,
     most: MAX_SCOPE,
-    hint: "Pass whose key it is, such as scope => 'tenant-7', or leave scope out.",
+    hint: "Pass the owner of the key, such as scope => 'tenant-7', or leave scope out.",
 };
 /// The caller's key.
 pub const KEY: Part = Part {
@@ -44,7 +44,7 @@ pub const CONSUMER: Part = Part {
     name: "consumer",
     least: 1,
     most: MAX_OPERATION,
-    hint: "Pass a short name of who receives the messages, such as 'billing'.",
+    hint: "Pass a short name of the receiver of the messages, such as 'billing'.",
 };
 /// The sender's name for a message.
 pub const MESSAGE: Part = Part {
@@ -52,6 +52,22 @@ pub const MESSAGE: Part = Part {
     least: 1,
     most: MAX_KEY,
     hint: "Pass the id that the sender gave the message, the same with each delivery.",
+};
+
+/// A topic of the outbox: an operation, as far as its settings go.
+pub const TOPIC: Part = Part {
+    name: "topic",
+    least: 1,
+    most: MAX_OPERATION,
+    hint: "Pass a short name of what takes the messages, such as 'orders'.",
+};
+
+/// The key of messages that are taken in order.
+pub const LANE: Part = Part {
+    name: "key",
+    least: 1,
+    most: MAX_KEY,
+    hint: "Pass what the messages are in order for, such as 'order-1', or leave key out.",
 };
 
 /// A part of a log, within which messages have an order.
@@ -62,7 +78,7 @@ pub const PARTITION: Part = Part {
     hint: "Pass the name of the part of the log, such as 'orders-3'.",
 };
 
-/// The key of a lock: whose it is for a time.
+/// The key of a lock: its holder for a time.
 pub const HOLDER: Part = Part {
     name: "key",
     least: 1,

@@ -5,6 +5,7 @@ use crate::identity::{literal, printable};
 use crate::{Micros, Timestamp};
 
 use crate::duration;
+use crate::http::HttpPolicy;
 use crate::request::exclude::Exclusions;
 use crate::store_failures::StoreFailures;
 
@@ -219,6 +220,11 @@ pub struct Policy {
     /// The name of the role whose members alone may use the operation; `None` for every caller. A
     /// role that is missing has no members.
     pub role: Option<String>,
+    /// What is kept of an answer of HTTP.
+    pub http: HttpPolicy,
+    /// The name of the role whose members alone may take messages of the topic of this name; `None`
+    /// for `role`.
+    pub take_role: Option<String>,
     /// The longest lease that a caller may ask for; `None` for any.
     pub max_lease: Option<Micros>,
     /// The longest retention that a caller may ask for; `None` for any.
@@ -249,6 +255,8 @@ impl Default for Policy {
             earlier_exclusions: Vec::new(),
             store_failures: StoreFailures::default(),
             role: None,
+            http: HttpPolicy::default(),
+            take_role: None,
             max_lease: None,
             max_retention: None,
             is_declared: false,
@@ -261,6 +269,12 @@ impl Default for Policy {
 const LARGEST: usize = 500 * 1024 * 1024;
 
 impl Policy {
+    /// The role whose members alone may take messages; `None` for every relay.
+    #[must_use]
+    pub fn relays(&self) -> Option<&str> {
+        self.take_role.as_deref().or(self.role.as_deref())
+    }
+
     /// The set of exclusions with this number; `None` if it is not known any more.
     #[must_use]
     pub fn exclusions(&self, set: i16) -> Option<&Exclusions> {
@@ -318,7 +332,7 @@ impl Policy {
         let operation = printable(operation);
         Err(Error::new(Code::BadKey, "scope must not be empty")
             .detail(format!("Operation \"{operation}\" demands a scope."))
-            .hint("Pass whose key it is, such as scope => 'tenant-7'."))
+            .hint("Pass the owner of the key, such as scope => 'tenant-7'."))
     }
 }
 

@@ -47,7 +47,7 @@ impl State {
 
 /// Where a saga stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// What becomes of it.
     pub state: State,
     /// The step to run or to compensate next, from 1; 0 or beyond the last: none.
@@ -66,16 +66,16 @@ pub enum Did {
 /// Where a saga stands once its step did that; `can_undo` says of each step whether it has a
 /// compensation.
 #[must_use]
-pub fn done(at: Place, did: Did, can_undo: &[bool]) -> Place {
+pub fn done(at: Position, did: Did, can_undo: &[bool]) -> Position {
     if at.state == State::Running && did == Did::Answered {
         let step = at.step + 1;
         let state = if step > can_undo.len() { State::Completed } else { State::Running };
-        return Place { state, step };
+        return Position { state, step };
     }
     let before = &can_undo[..at.step.saturating_sub(1).min(can_undo.len())];
     match before.iter().rposition(|can| *can) {
-        Some(index) => Place { state: State::Compensating, step: index + 1 },
-        None => Place { state: State::Compensated, step: 0 },
+        Some(index) => Position { state: State::Compensating, step: index + 1 },
+        None => Position { state: State::Compensated, step: 0 },
     }
 }
 

@@ -17,10 +17,10 @@ const NEVER: [(&str, &str); 9] = [
     ("40", "the transaction was rolled back: trying again may succeed"),
     ("53", "a resource ran out: trying again may succeed"),
     ("55P03", "a lock was not free: trying again may succeed"),
-    ("57", "somebody intervened: trying again may succeed"),
+    ("57", "an operator intervened: trying again may succeed"),
     ("58", "the system failed: trying again may succeed"),
     ("ID", "it says that the key was not used rightly, not what came of the work"),
-    ("XX", "something is broken: nobody knows what came of the work"),
+    ("XX", "something is broken: what became of the work is unknown"),
     ("00", "it is no error"),
 ];
 

@@ -18,10 +18,11 @@ pub unsafe fn texts<'a>(datum: Datum) -> Result<Vec<Option<Text<'a>>>> {
     let mut elements = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: declared text[]. Several times its size, as each element is kept apart.
+    // SAFETY: this function demands a text[], which is a varlena. Several times its size, as each element is kept apart.
     memory::expect(unsafe { varlena::raw_size(datum) }.saturating_mul(8))?;
-    // SAFETY: text is of variable length (-1), not passed by value, and int-aligned; both results
-    // are arrays of `count` elements, and an element points into the array.
+    // SAFETY: text is of variable length (-1), not passed by value, and int-aligned. deconstruct_array fills
+    // both results with `count` elements; one that is not null points into the detoasted array, which
+    // outlives `'a`: it is the datum, or was palloc'd in the current context.
     unsafe {
         pg_sys::deconstruct_array(
             pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
@@ -53,10 +54,11 @@ pub unsafe fn int8s(datum: Datum) -> Result<Vec<Option<i64>>> {
     let mut elements = std::ptr::null_mut();
     let mut nulls = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: declared bigint[]. Several times its size, as each element is kept apart.
+    // SAFETY: this function demands a bigint[], which is a varlena. Several times its size, as each element is kept apart.
     memory::expect(unsafe { varlena::raw_size(datum) }.saturating_mul(4))?;
     // SAFETY: bigint is of eight bytes, passed by value on the platforms that the extension is built
-    // for, and double-aligned; both results are arrays of `count` elements.
+    // for, and double-aligned; deconstruct_array fills both results with `count`
+    // elements.
     unsafe {
         pg_sys::deconstruct_array(
             pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
@@ -82,7 +84,7 @@ pub unsafe fn int8s(datum: Datum) -> Result<Vec<Option<i64>>> {
 /// # Safety
 /// `datum` must be a text[].
 pub unsafe fn owned(datum: Datum) -> Result<Vec<Vec<u8>>> {
-    // SAFETY: a text[], the caller promises; what is kept is copied.
+    // SAFETY: `datum` is a text[], which this function demands; the elements are copied before it ends.
     let elements = unsafe { texts(datum)? };
     Ok(elements.into_iter().flatten().map(|text| text.utf8.to_vec()).collect())
 }

@@ -1,4 +1,4 @@
-//! Between the server's encoding and UTF-8, in which the domain and Rust think.
+//! Between the server's encoding and UTF-8, which the rules and Rust use.
 
 use crate::pg::raw;
 use pgrx::pg_sys;
@@ -14,24 +14,27 @@ const SQL_ASCII: i32 = pg_sys::pg_enc::PG_SQL_ASCII as i32;
 /// # Safety
 /// The result lives as long as its argument and the current memory context.
 pub unsafe fn to_utf8(server: &[u8]) -> &[u8] {
-    // SAFETY: as the caller says.
+    // SAFETY: pg_server_to_any is the converter that `convert` demands; what it pallocs lives as long as the
+    // current context, which this function tells its caller.
     unsafe { convert(server, |bytes, length| pg_sys::pg_server_to_any(bytes, length, UTF8)) }
 }
 
 /// Like [`to_utf8`], for callers that catch its errors themselves.
 ///
 /// # Safety
-/// As for [`to_utf8`], and for everything in `uncaught` that may raise an error.
-pub unsafe fn to_utf8_uncaught(server: &[u8]) -> &[u8] {
-    // SAFETY: as the caller says.
+/// As for [`to_utf8`]. It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn to_utf8_raw(server: &[u8]) -> &[u8] {
+    // SAFETY: pg_server_to_any is the converter that `convert` demands, and this function demands of its
+    // caller what `raw` does.
     unsafe { convert(server, |bytes, length| raw::pg_server_to_any(bytes, length, UTF8)) }
 }
 
 /// # Safety
-/// As for the two above; `convert` is Postgres' function, in one of its guises.
+/// `convert` must be `pg_server_to_any`, guarded or raw; the result lives as long as `server` and the
+/// current memory context.
 unsafe fn convert(server: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mut c_char) -> &[u8] {
-    // SAFETY: `pg_server_to_any` reads `len` bytes and returns its argument unchanged or a
-    // palloc'd, NUL-terminated conversion.
+    // SAFETY: `convert` is pg_server_to_any, which this function demands: it reads `length` bytes and
+    // returns its argument or a palloc'd, NUL-terminated conversion.
     unsafe {
         let encoding = raw::GetDatabaseEncoding();
         if encoding == UTF8 || encoding == SQL_ASCII {
@@ -47,13 +50,13 @@ unsafe fn convert(server: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mu
     }
 }
 
-/// A palloc'd, NUL-terminated copy in the server's encoding; what that cannot spell becomes `?`.
+/// A palloc'd, NUL-terminated copy in the server's encoding; a character that it lacks becomes `?`.
 pub fn to_server(text: &str) -> *mut c_char {
     let convert = |text: &str| {
         let text = CString::new(text.replace('\0', "?")).unwrap_or_default();
         let length = i32::try_from(text.as_bytes().len()).unwrap_or(0);
-        // SAFETY: pstrdup copies a NUL-terminated string; pg_any_to_server reads `len` bytes and
-        // returns its argument or a palloc'd conversion.
+        // SAFETY: pstrdup copies the NUL-terminated string, so the result does not point to `text`;
+        // pg_any_to_server reads `length` bytes of the copy and returns it or a palloc'd conversion.
         unsafe { pg_sys::pg_any_to_server(pg_sys::pstrdup(text.as_ptr()), length, UTF8) }
     };
     catch_unwind(AssertUnwindSafe(|| convert(text))).unwrap_or_else(|_| {

@@ -10,7 +10,7 @@ use rules::duration::interval_micros;
 /// # Safety
 /// `datum` must be an interval.
 pub unsafe fn micros(datum: Datum) -> Option<Micros> {
-    // SAFETY: an interval, the caller promises, is passed by reference to this struct.
+    // SAFETY: `datum` is an interval, which this function demands, and points to one.
     let interval = unsafe { *datum.cast_mut_ptr::<pg_sys::Interval>() };
     interval_micros(interval.month, interval.day, interval.time)
 }

@@ -1,6 +1,6 @@
 //! jsonb, read by its iterator and never as text.
 
-use crate::pg::datum::encoding::{to_server, to_utf8_uncaught};
+use crate::pg::datum::encoding::{to_server, to_utf8, to_utf8_raw};
 use crate::pg::datum::numeric;
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
@@ -9,6 +9,7 @@ use rules::error::{Code, Error, Result};
 use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Canonical;
 use rules::request::token::Token;
+use std::ffi::CStr;
 
 /// SHA-256 over the canonical form of a jsonb value, without the excluded members.
 ///
@@ -17,7 +18,8 @@ use rules::request::token::Token;
 pub unsafe fn canonical_digest(jsonb: Datum, exclude: &Exclusions) -> [u8; 32] {
     let mut canonical = Canonical::new(exclude);
     let reading = Reading { jsonb, canonical: &raw mut canonical };
-    // SAFETY: a jsonb datum; an error goes on to the caller.
+    // SAFETY: `jsonb` is a jsonb datum, which this function demands, and `canonical` outlives the reading.
+    // The closure is Copy, and an error is resumed.
     let read = unsafe { subtransaction::call_keeping_error(|| reading.run()) };
     read.unwrap_or_else(|error| error.resume());
     canonical.finish()
@@ -34,7 +36,7 @@ struct Reading<'e> {
 
 impl Reading<'_> {
     /// # Safety
-    /// `jsonb` must be a jsonb datum; as for everything in `uncaught` that may raise an error.
+    /// `jsonb` must be a jsonb datum. It may raise an error past Rust: call it as `pg::raw` says.
     unsafe fn run(self) {
         // SAFETY: a detoasted jsonb has its root right behind the varlena header (utils/jsonb.h);
         // the iterator is advanced until it says WJB_DONE, and `value` is read as its type says.
@@ -74,9 +76,12 @@ impl Reading<'_> {
     }
 
     /// # Safety
-    /// `value` must be a scalar that the iterator gave; as for `run`.
+    /// `value` must be a scalar that the iterator gave. It may raise an error past Rust: call it as
+    /// `pg::raw` says.
     unsafe fn scalar(self, value: &pg_sys::JsonbValue) {
-        // SAFETY: as the caller says.
+        // SAFETY: `type_` says which member of the union the iterator has set; the value is its own, which
+        // this function demands, and is read before the iterator moves on. `run` alone uses
+        // `canonical` meanwhile.
         unsafe {
             let canonical = &mut *self.canonical;
             match value.type_ {
@@ -94,14 +99,14 @@ impl Reading<'_> {
 }
 
 /// # Safety
-/// `value` must be a string (or a key), and its bytes must outlive the result; as for
-/// `Reading::run`.
+/// `value` must be a string (or a key), and its bytes must outlive the result. It may raise an error past
+/// Rust: call it as `pg::raw` says.
 unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
-    // SAFETY: as the caller says.
+    // SAFETY: `value` is a string, which this function demands, so the union holds `len` bytes at `val`.
     unsafe {
         let string = value.val.string;
         let length = usize::try_from(string.len).unwrap_or(0);
-        to_utf8_uncaught(std::slice::from_raw_parts(string.val.cast(), length))
+        to_utf8_raw(std::slice::from_raw_parts(string.val.cast(), length))
     }
 }
 
@@ -110,23 +115,35 @@ unsafe fn string<'a>(value: &pg_sys::JsonbValue) -> &'a [u8] {
 /// # Safety
 /// Both must be jsonb datums.
 pub unsafe fn equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: jsonb_eq takes two jsonb values and nothing else.
+    // SAFETY: jsonb_eq takes two jsonb datums, and this function demands that both are.
     let equal = unsafe {
         pgrx::direct_function_call_as_datum(pg_sys::jsonb_eq, &[Some(left), Some(right)])
     };
     equal.is_some_and(|equal| equal.value() != 0)
 }
 
+/// The text of a jsonb value, in UTF-8.
+///
+/// # Safety
+/// `jsonb` must be a jsonb datum; the text lives as long as the current memory context.
+pub unsafe fn text<'a>(jsonb: Datum) -> &'a [u8] {
+    // SAFETY: jsonb_out takes a jsonb and returns a palloc'd, NUL-terminated string.
+    let text = unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(jsonb)]) };
+    let Some(text) = text else { return &[] };
+    // SAFETY: that string, which is not freed before its memory context.
+    unsafe { to_utf8(CStr::from_ptr(text.cast_mut_ptr()).to_bytes()) }
+}
+
 /// A jsonb value from its text.
 fn parse(text: &str) -> Option<Datum> {
     let text = Datum::from(to_server(text));
-    // SAFETY: jsonb_in takes a NUL-terminated string in the server's encoding and copies what it
-    // needs.
+    // SAFETY: jsonb_in takes a cstring in the server's encoding, which `to_server` has made, and copies
+    // what it needs.
     unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(text)]) }
 }
 
 /// A jsonb value of what serde can write (for what is not hot).
-pub fn of(value: &impl serde::Serialize) -> Result<Option<Datum>> {
+pub fn of(value: &(impl serde::Serialize + ?Sized)) -> Result<Option<Datum>> {
     let text = serde_json::to_string(value).map_err(|error| {
         Error::new(Code::InvalidParameter, "could not build a jsonb value")
             .detail(error.to_string())

@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Micros;
+use rules::error::{Code, Error, Result};
 
 /// A text of ours with the one-byte header of a short varlena (varatt.h), on the stack: it is
 /// copied into the row at once.
@@ -21,13 +22,28 @@ pub fn short_text(text: &str, room: &mut ShortText) -> Datum {
 /// A palloc'd text.
 pub fn text(text: &str) -> Datum {
     let length = i32::try_from(text.len()).unwrap_or(0);
-    // SAFETY: copies `length` bytes. Our own words are ASCII, so right in every encoding.
+    // SAFETY: cstring_to_text_with_len copies `length` bytes of `text`, which has as many. (Texts of ours are
+    // ASCII, so they are the same in every encoding of a server.)
     Datum::from(unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length) })
+}
+
+/// A palloc'd value of a varlena type: a bytea, or a text in the server's encoding.
+///
+/// # Errors
+/// 54000 for more than Postgres can hold.
+pub fn varlena(bytes: &[u8]) -> Result<Datum> {
+    let length = i32::try_from(bytes.len()).map_err(|_| {
+        Error::new(Code::LimitExceeded, "a value is too large")
+            .detail(format!("It has {} bytes.", bytes.len()))
+            .hint("Keep smaller answers: idempotent_operation(..., max_response_bytes => ...).")
+    })?;
+    // SAFETY: copies `length` bytes; a bytea is laid out as a text is.
+    Ok(Datum::from(unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length) }))
 }
 
 /// A palloc'd uuid.
 pub fn uuid(bytes: [u8; 16]) -> Datum {
-    // SAFETY: 16 fresh bytes.
+    // SAFETY: palloc gives as many bytes as the array has, or raises an error.
     unsafe {
         let copy: *mut [u8; 16] = pg_sys::palloc(bytes.len()).cast();
         copy.write(bytes);
@@ -45,7 +61,7 @@ pub fn uuid_text(bytes: [u8; 16]) -> String {
 
 /// A palloc'd interval of microseconds alone.
 pub fn interval(micros: Micros) -> Datum {
-    // SAFETY: a fresh, fully initialised interval.
+    // SAFETY: palloc gives as many bytes as an Interval has, maximally aligned, or raises an error.
     unsafe {
         let copy: *mut pg_sys::Interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast();
         copy.write(pg_sys::Interval { time: micros, day: 0, month: 0 });

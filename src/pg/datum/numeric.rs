@@ -16,11 +16,12 @@ const SHORT_WEIGHT_MASK: u16 = 0x003f;
 /// The digits of a number; `None` for NaN and the infinities.
 ///
 /// # Safety
-/// `number` must be a numeric that outlives `'a`, as must the current memory context; as for
-/// everything in `uncaught` that may raise an error.
+/// `number` must be a numeric that outlives `'a`, as must the current memory context. It may raise an
+/// error past Rust: call it as `pg::raw` says.
 pub unsafe fn digits<'a>(number: pg_sys::Numeric) -> Option<Digits<'a>> {
-    // SAFETY: a varlena; what detoasting gives has a header of four bytes and is aligned for ints. A
-    // header half-word follows and, in the long form, the weight; then come digits up to the end.
+    // SAFETY: `number` is a numeric, which this function demands. What detoasting gives has a header of four
+    // bytes and is aligned for ints, and its length counts whole half-words: the numeric's header, in the
+    // long form the weight, and digits up to the end (numeric.c).
     unsafe {
         let varlena = raw::pg_detoast_datum(number.cast());
         let length = pgrx::varlena::varsize_4b(varlena) - size_of::<u32>();

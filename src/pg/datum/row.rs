@@ -20,7 +20,7 @@ pub struct Columns {
 /// # Safety
 /// The descriptor must be valid.
 pub unsafe fn fits(descriptor: pg_sys::TupleDesc, known: usize) -> bool {
-    // SAFETY: as the caller says.
+    // SAFETY: the descriptor is valid, which this function demands.
     let there = unsafe { (*descriptor).natts };
     usize::try_from(there).is_ok_and(|there| (known..=ROOM).contains(&there))
 }
@@ -46,26 +46,42 @@ impl Columns {
     /// The tuple must be of the descriptor, which `fits` has let through. What is read points
     /// into the tuple.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
-        let mut columns = Self::null();
-        // SAFETY: as the caller says, so there is room for every column.
+        // SAFETY: the tuple is of the descriptor, which this function demands. Where a column was added with
+        // a default, Postgres copies the value that old rows lack, for which memory may run out: that error
+        // is caught. Without one, deforming raises none.
         unsafe {
-            raw::heap_deform_tuple(
-                tuple,
-                descriptor,
-                columns.values.as_mut_ptr(),
-                columns.nulls.as_mut_ptr(),
-            );
+            let mut columns = Self::null();
+            let (values, nulls) = (columns.values.as_mut_ptr(), columns.nulls.as_mut_ptr());
+            if (*descriptor).constr.is_null() || (*(*descriptor).constr).missing.is_null() {
+                raw::heap_deform_tuple(tuple, descriptor, values, nulls);
+            } else {
+                pg_sys::heap_deform_tuple(tuple, descriptor, values, nulls);
+            }
+            columns
         }
+    }
+
+    /// Like `of`, for callers that catch its errors themselves.
+    ///
+    /// # Safety
+    /// As for `of`. It may raise an error past Rust: call it as `pg::raw` says.
+    pub unsafe fn of_raw(tuple: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        let mut columns = Self::null();
+        let (values, nulls) = (columns.values.as_mut_ptr(), columns.nulls.as_mut_ptr());
+        // SAFETY: the tuple is of the descriptor, and `fits` has let that through, which this function
+        // demands: both arrays have room for every column.
+        unsafe { raw::heap_deform_tuple(tuple, descriptor, values, nulls) };
         columns
     }
 
     /// A palloc'd tuple with copies of the values. An error jumps over this frame.
     ///
     /// # Safety
-    /// `fits` must have let the descriptor through, and each value be of its column's type; as
-    /// for everything in `uncaught` that may raise an error.
+    /// `fits` must have let the descriptor through, and each value be of its column's type. It may raise
+    /// an error past Rust: call it as `pg::raw` says.
     pub unsafe fn form(&self, descriptor: pg_sys::TupleDesc) -> pg_sys::HeapTuple {
-        // SAFETY: as the caller says.
+        // SAFETY: both arrays have at least as many elements as the descriptor has columns, as `fits` has let
+        // it through, and the values are of their columns' types, which this function demands.
         unsafe { raw::heap_form_tuple(descriptor, self.values.as_ptr(), self.nulls.as_ptr()) }
     }
 

@@ -20,9 +20,9 @@ impl Text<'_> {
     /// `datum` must be a text or bytea that lives as long as `'a`, in the current memory context
     /// or an outer one.
     pub unsafe fn from_datum<'a>(datum: Datum) -> Text<'a> {
-        // SAFETY: as the caller says.
+        // SAFETY: `datum` is a text or bytea that lives as long as `'a`, which this function demands.
         let server = unsafe { varlena::slice(datum) };
-        // SAFETY: lives as long as its argument.
+        // SAFETY: the result lives as long as `server` and the current context, and both as long as `'a`.
         Text { server, utf8: unsafe { to_utf8(server) }, datum }
     }
 }

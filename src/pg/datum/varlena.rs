@@ -1,5 +1,6 @@
 //! Values of variable length, as bytes.
 
+use crate::pg::raw;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -8,11 +9,34 @@ use pgrx::pg_sys::Datum;
 /// # Safety
 /// `datum` must be of a varlena type and outlive `'a`, as must the current memory context.
 pub unsafe fn slice<'a>(datum: Datum) -> &'a [u8] {
-    // SAFETY: as the caller says; what detoasting gives is readable in full.
+    // SAFETY: `datum` is a varlena that outlives `'a`, which this function demands, and
+    // pg_detoast_datum_packed is the function that `slice_by` demands.
+    unsafe { slice_by(datum, |varlena| pg_sys::pg_detoast_datum_packed(varlena)) }
+}
+
+/// Like [`slice`], for callers that catch its errors themselves.
+///
+/// # Safety
+/// As for [`slice`]. It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn slice_raw<'a>(datum: Datum) -> &'a [u8] {
+    // SAFETY: `datum` is a varlena that outlives `'a`, which this function demands, and pg_detoast_datum
+    // is a function that `slice_by` takes.
+    unsafe { slice_by(datum, |varlena| raw::pg_detoast_datum(varlena)) }
+}
+
+/// # Safety
+/// `datum` must be of a varlena type and outlive `'a`, as must the current memory context; `detoast` must
+/// give a copy that is neither compressed nor out of line.
+unsafe fn slice_by<'a>(
+    datum: Datum,
+    detoast: impl FnOnce(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
+) -> &'a [u8] {
+    // SAFETY: the header says which of its forms a varlena has. One that is neither compressed nor out of
+    // line, as after `detoast`, has as many bytes behind the header as that says.
     unsafe {
         let mut varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
         if pgrx::varlena::varatt_is_4b_c(varlena) || pgrx::varlena::varatt_is_1b_e(varlena) {
-            varlena = pg_sys::pg_detoast_datum_packed(varlena);
+            varlena = detoast(varlena);
         }
         std::slice::from_raw_parts(
             pgrx::varlena::vardata_any(varlena).cast(),
@@ -26,7 +50,8 @@ pub unsafe fn slice<'a>(datum: Datum) -> &'a [u8] {
 /// # Safety
 /// `datum` must be of a varlena type.
 pub unsafe fn raw_size(datum: Datum) -> usize {
-    // SAFETY: as the caller says; the size counts a four-byte header (access/detoast.c).
+    // SAFETY: `datum` is a varlena, which this function demands; toast_raw_datum_size reads its header, or
+    // its toast pointer, and counts a header of four bytes (access/detoast.c).
     unsafe { pg_sys::toast_raw_datum_size(datum) }.saturating_sub(size_of::<u32>())
 }
 
@@ -35,6 +60,6 @@ pub unsafe fn raw_size(datum: Datum) -> usize {
 /// # Safety
 /// Both must be of a varlena type.
 pub unsafe fn equal(left: Datum, right: Datum) -> bool {
-    // SAFETY: as the caller says.
+    // SAFETY: both are varlenas, which this function demands, and outlive the comparison.
     unsafe { slice(left) == slice(right) }
 }

@@ -14,19 +14,20 @@ impl Index {
     /// # Safety
     /// The index must exist, and its table be locked.
     pub unsafe fn open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Self {
-        // SAFETY: as the caller says. The lock is kept until the transaction ends, so that taking
-        // it again is a matter of this backend alone.
+        // SAFETY: the index exists, which this function demands. The lock is kept until the transaction
+        // ends, so that taking it again is a matter of this backend alone.
         Self { raw: unsafe { pg_sys::index_open(index, lock) } }
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
-        // SAFETY: the index is open.
+        // SAFETY: `open` has opened the index, and only `drop` closes it.
         unsafe { (*self.raw).rd_id }
     }
 
     /// Whether a walk along it goes by this column of the table.
     pub fn orders_by(&self, column: usize) -> bool {
-        // SAFETY: the index is open; it has at least one column. Attributes count from 1.
+        // SAFETY: `open` has opened the index, so its rd_index is there, with an indkey of at least one
+        // element. Attributes count from 1.
         unsafe {
             let first = (*(*self.raw).rd_index).indkey.values.as_slice(1).first().copied();
             (*(*self.raw).rd_rel).relam == pg_sys::BTREE_AM_OID
@@ -39,9 +40,9 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        // Opened by us. While an error unwinds, Postgres' resource owner closes what is open.
+        // While an error unwinds, Postgres' resource owner closes what is open.
         if !std::thread::panicking() {
-            // SAFETY: see above.
+            // SAFETY: `open` took the reference that this gives back; nothing uses it any more.
             unsafe { raw::index_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
     }
@@ -52,7 +53,8 @@ impl Drop for Index {
 /// # Safety
 /// The index must exist, and its table be locked.
 pub unsafe fn is_plain(index: pg_sys::Oid) -> bool {
-    // SAFETY: as the caller says.
+    // SAFETY: the index exists and its table is locked, which this function demands, so it stays; it is
+    // read while it is open.
     unsafe {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         let open = pg_sys::index_open(index, lock);
@@ -84,7 +86,7 @@ pub fn no_primary_key(table: pg_sys::Oid) -> Error {
 }
 
 fn name(relation: pg_sys::Oid) -> String {
-    // SAFETY: a syscache look-up; the name is palloc'd, or null if the relation is gone.
+    // SAFETY: get_rel_name takes any OID and returns null or a palloc'd, NUL-terminated copy.
     unsafe {
         let name = pg_sys::get_rel_name(relation);
         if name.is_null() {

@@ -15,10 +15,11 @@ use std::mem::offset_of;
 /// # Safety
 /// `table` and `primary`, the index of its primary key, must be open to be written; the table must
 /// have plain indexes only (`index::is_plain`), and the row a value of the right type for each of
-/// its columns. As for everything in `uncaught` that may raise an error.
+/// its columns. It may raise an error past Rust: call it as `pg::raw` says.
 pub unsafe fn insert(table: pg_sys::Relation, primary: pg_sys::Relation, row: &Columns) {
-    // SAFETY: as the caller says; each index is open and locked while it is written to, and in the
-    // list because it is the table's.
+    // SAFETY: the table and its primary key are open to be written, and its indexes are plain, which this
+    // function demands. RelationGetIndexList lists the table's own indexes; each other one is open and
+    // locked while `enter` writes to it. `tuple` is fresh from `form`.
     unsafe {
         let tuple = row.form((*table).rd_att);
         if let Some(columns) = row.set_before_nulls() {
@@ -53,8 +54,8 @@ pub unsafe fn insert(table: pg_sys::Relation, primary: pg_sys::Relation, row: &C
 unsafe fn leave_out_nulls(tuple: pg_sys::HeapTuple, columns: usize) {
     const WITHOUT_BITMAP: usize = offset_of!(pg_sys::HeapTupleHeaderData, t_bits)
         .next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize);
-    // SAFETY: as the caller says. Both offsets are maximally aligned, so the columns stay aligned; they move
-    // towards the beginning, within the tuple.
+    // SAFETY: the tuple is fresh and ours, which this function demands. Both offsets are maximally aligned, so
+    // the columns stay aligned; they move towards the beginning, within the tuple.
     unsafe {
         let header = (*tuple).t_data;
         let data = usize::from((*header).t_hoff);
@@ -71,7 +72,8 @@ unsafe fn leave_out_nulls(tuple: pg_sys::HeapTuple, columns: usize) {
 }
 
 /// # Safety
-/// As for `insert`; the index must be open, and the tuple be in the table.
+/// The index must be a plain one of the table, and open to be written; the tuple must be in the table,
+/// with the row's values. It may raise an error past Rust: call it as `pg::raw` says.
 unsafe fn enter(
     index: pg_sys::Relation,
     table: pg_sys::Relation,
@@ -79,8 +81,8 @@ unsafe fn enter(
     tuple: pg_sys::HeapTuple,
 ) {
     const MOST: usize = pg_sys::INDEX_MAX_KEYS as usize;
-    // SAFETY: as the caller says. An index has at most so many columns, and all of them are the
-    // table's, counted from 1: there are no expressions.
+    // SAFETY: the index is open and plain, which this function demands: it has at most MOST columns, and
+    // each is a column of the table, counted from 1, as there are no expressions.
     unsafe {
         let form = (*index).rd_index;
         // One that is being made concurrently will see the row when it is filled.

@@ -38,7 +38,7 @@ impl Key {
 pub fn current(table: &Relation, key: Key) -> pg_sys::HeapTuple {
     let mut snapshot = snapshot::current();
     let look = Look::new(table, key, &raw mut snapshot);
-    // SAFETY: an error goes on to the caller.
+    // SAFETY: `Look` is Copy, and what it points to outlives this frame; an error is resumed.
     let tuple = unsafe { subtransaction::call_keeping_error(|| look.first()) };
     tuple.unwrap_or_else(|error| error.resume())
 }
@@ -47,14 +47,14 @@ pub fn current(table: &Relation, key: Key) -> pg_sys::HeapTuple {
 pub fn dirty(table: &Relation, key: Key) -> Seen {
     let mut snapshot = snapshot::dirty();
     let look = Look::new(table, key, &raw mut snapshot);
-    // SAFETY: an error goes on to the caller.
-    let seen = unsafe { subtransaction::call_keeping_error(|| look.most_telling()) };
+    // SAFETY: `Look` is Copy, and what it points to outlives this frame; an error is resumed.
+    let seen = unsafe { subtransaction::call_keeping_error(|| look.newest()) };
     seen.unwrap_or_else(|error| error.resume())
 }
 
 /// What became of a version of a row, as far as can be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RowState {
     /// There is none.
     Nothing,
     /// Committed, or written by this very transaction.
@@ -65,10 +65,10 @@ pub enum Kind {
     Leaving,
 }
 
-/// The version of a row that tells most, and the transaction that is writing it.
+/// The newest version of a row, and the transaction that is writing it.
 #[derive(Clone, Copy)]
 pub struct Seen {
-    pub kind: Kind,
+    pub state: RowState,
     /// Of a version that is arriving or leaving.
     pub writer: pg_sys::TransactionId,
     /// A palloc'd copy, or null.
@@ -93,7 +93,7 @@ impl Look {
 
     /// A palloc'd copy of the first tuple that the snapshot sees, or null.
     fn first(self) -> pg_sys::HeapTuple {
-        // SAFETY: the scan is ended, and the tuple copied before that.
+        // SAFETY: the tuple is copied before the scan that pins it ends.
         unsafe {
             let scan = self.begin();
             let mut tuple = next(scan);
@@ -105,18 +105,19 @@ impl Look {
         }
     }
 
-    /// With a dirty snapshot. A row that is being replaced has a version that leaves and one that
-    /// arrives, in either order: the one that arrives tells more.
+    /// The newest version, by a dirty snapshot. A row that is being replaced has a version that leaves and
+    /// one that arrives, in either order: the one that arrives is the newer.
     ///
     /// # Safety
-    /// As for everything in `uncaught` that may raise an error.
-    pub unsafe fn most_telling(self) -> Seen {
+    /// It may raise an error past Rust: call it as `pg::raw` says.
+    pub unsafe fn newest(self) -> Seen {
         let mut seen = Seen {
-            kind: Kind::Nothing,
+            state: RowState::Nothing,
             writer: pg_sys::InvalidTransactionId,
             tuple: std::ptr::null_mut(),
         };
-        // SAFETY: as above; the scan fills in the snapshot for each tuple that it returns.
+        // SAFETY: each tuple is copied before the next is asked for, which unpins it. For each tuple that it
+        // returns, a scan with a dirty snapshot fills in that snapshot's xmin and xmax (snapmgr.h).
         unsafe {
             let scan = self.begin();
             loop {
@@ -125,15 +126,15 @@ impl Look {
                     break;
                 }
                 let (inserting, deleting) = ((*self.snapshot).xmin, (*self.snapshot).xmax);
-                let (kind, writer) = if inserting != pg_sys::InvalidTransactionId {
-                    (Kind::Arriving, inserting)
+                let (state, writer) = if inserting != pg_sys::InvalidTransactionId {
+                    (RowState::Arriving, inserting)
                 } else if deleting != pg_sys::InvalidTransactionId {
-                    (Kind::Leaving, deleting)
+                    (RowState::Leaving, deleting)
                 } else {
-                    (Kind::Settled, pg_sys::InvalidTransactionId)
+                    (RowState::Settled, pg_sys::InvalidTransactionId)
                 };
-                seen = Seen { kind, writer, tuple: raw::heap_copytuple(tuple) };
-                if kind != Kind::Leaving {
+                seen = Seen { state, writer, tuple: raw::heap_copytuple(tuple) };
+                if state != RowState::Leaving {
                     break;
                 }
             }
@@ -145,9 +146,9 @@ impl Look {
     /// # Safety
     /// The scan must be ended.
     unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        // SAFETY: table and index are open and locked, the values are of the types of their columns,
-        // the snapshot outlives the scan; the scan keys are initialised before use, and copied
-        // (genam.c).
+        // SAFETY: `new` took table and index from an open `Relation`, and its caller keeps that, the key's
+        // values and the snapshot for as long as the look. ScanKeyInit fills each of the `count` keys, which
+        // the scan copies (genam.c).
         unsafe {
             let mut keys: [pg_sys::ScanKeyData; MOST] = std::mem::zeroed();
             let count = self.key.count.min(MOST);
@@ -174,6 +175,6 @@ impl Look {
 /// # Safety
 /// The scan must be open.
 unsafe fn next(scan: pg_sys::SysScanDesc) -> pg_sys::HeapTuple {
-    // SAFETY: as the caller says.
+    // SAFETY: the scan is open, which this function demands.
     unsafe { raw::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection) }
 }

@@ -9,7 +9,7 @@ use pgrx::{PgList, pg_sys};
 use rules::error::Result;
 
 /// What became of a write (access/tableam.h).
-pub type Outcome = pg_sys::TM_Result::Type;
+pub type WriteResult = pg_sys::TM_Result::Type;
 
 /// A table opened under a lock that lasts to the end of the transaction, as that of any DML does:
 /// a session that moves or drops records waits for this one, and this one for it.
@@ -26,19 +26,20 @@ impl Relation {
     /// # Errors
     /// 55000 if it does not have the columns this library knows.
     pub fn open(table: pg_sys::Oid, lock: pg_sys::LOCKMODE, known: usize) -> Result<Option<Self>> {
-        // SAFETY: any OID may be asked for; null answers one that is no table.
+        // SAFETY: try_table_open takes any OID: it returns null if there is no relation, and raises an error
+        // if it is not a table.
         let raw = unsafe { pg_sys::try_table_open(table, lock) };
         if raw.is_null() {
             return Ok(None);
         }
-        // SAFETY: opened just now, under this lock.
+        // SAFETY: `raw` is not null, so try_table_open has opened the table and taken the lock.
         unsafe { Self::opened(raw, lock, known) }.map(Some)
     }
 
     /// Opens a table whose lock the transaction has taken already, in this mode.
     ///
     /// # Errors
-    /// As `open`.
+    /// Like `open`.
     ///
     /// # Safety
     /// The transaction must hold a lock of that mode on the table.
@@ -47,21 +48,22 @@ impl Relation {
         lock: pg_sys::LOCKMODE,
         known: usize,
     ) -> Result<Option<Self>> {
-        // SAFETY: any OID may be asked for; null answers one that is no table.
+        // SAFETY: try_table_open takes any OID: it returns null if there is no relation, and raises an error
+        // if it is not a table.
         let raw = unsafe { pg_sys::try_table_open(table, pg_sys::NoLock as pg_sys::LOCKMODE) };
         if raw.is_null() {
             return Ok(None);
         }
-        // SAFETY: opened just now; the caller promises the lock.
+        // SAFETY: `raw` is not null, so the table is open; it is locked, which this function demands.
         unsafe { Self::opened(raw, lock, known) }.map(Some)
     }
 
     /// # Safety
     /// The relation must be open, and locked in this mode.
     unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
-        // SAFETY: as the caller says.
+        // SAFETY: the relation is open and locked, which this function demands, so its primary key stays.
         let relation = unsafe { Self { raw, primary: Index::open(primary_key(raw)?, lock), lock } };
-        // SAFETY: the relation's own descriptor.
+        // SAFETY: `relation` is open, and its descriptor lives as long.
         if unsafe { row::fits(relation.descriptor(), known) } {
             Ok(relation)
         } else {
@@ -71,8 +73,7 @@ impl Relation {
 
     /// A plain B-tree that begins with this column, if there is one.
     pub fn index_on(&self, column: usize) -> Option<Index> {
-        // SAFETY: the relation is open and locked, so its indexes stay; those not wanted are
-        // closed at once.
+        // SAFETY: `opened` has opened the table under a lock that the transaction keeps, so its indexes stay.
         unsafe {
             let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
             let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
@@ -83,7 +84,8 @@ impl Relation {
 
     /// Closes the table and gives its lock back at once.
     pub fn give_back(self) {
-        // SAFETY: taken by `open`, in this very call; the close itself is left to `drop`.
+        // SAFETY: `opened` took both locks, in this mode; unlocking reads nothing of the relations, which
+        // `drop` closes.
         unsafe {
             pg_sys::UnlockRelationOid(self.primary.oid(), self.lock);
             pg_sys::UnlockRelationOid(self.oid(), self.lock);
@@ -93,25 +95,31 @@ impl Relation {
     /// The first index that an insert of ours cannot maintain: one with an expression, a predicate,
     /// an exclusion or a deferred constraint.
     pub fn unfit_index(&self) -> Option<pg_sys::Oid> {
-        // SAFETY: the relation is open and locked; each index is closed before the next.
+        // SAFETY: `opened` has opened the table under a lock that the transaction keeps, so its indexes stay.
         unsafe {
             let indexes = PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetIndexList(self.raw));
             indexes.iter_oid().find(|index| !index::is_plain(*index))
         }
     }
 
-    /// Inserts a row, into every index. Its values must be of their columns' types.
-    pub fn insert(&self, row: &Columns) -> std::result::Result<(), Kept> {
-        // SAFETY: the caller gets the error.
-        unsafe { subtransaction::call_keeping_error(|| self.insert_uncaught(row)) }
+    /// Inserts a row, into every index.
+    ///
+    /// # Safety
+    /// The table must have plain indexes only (`unfit_index` finds none), and the row's values be of their
+    /// columns' types.
+    pub unsafe fn insert(&self, row: &Columns) -> std::result::Result<(), Kept> {
+        // SAFETY: the indexes are plain and the values of their types, which this function demands. The
+        // closure is Copy, and the caller gets the error.
+        unsafe { subtransaction::call_keeping_error(|| self.insert_raw(row)) }
     }
 
     /// Like `insert`, for callers that catch its errors themselves.
     ///
     /// # Safety
-    /// As for everything in `uncaught` that may raise an error.
-    pub unsafe fn insert_uncaught(&self, row: &Columns) {
-        // SAFETY: as the caller says; the relation and its primary key are open.
+    /// As for `insert`. It may raise an error past Rust: call it as `pg::raw` says.
+    pub unsafe fn insert_raw(&self, row: &Columns) {
+        // SAFETY: `opened` has opened the table and its primary key; the indexes are plain and the values of
+        // their types, which this function demands.
         unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
@@ -121,12 +129,12 @@ impl Relation {
     ///
     /// # Safety
     /// The tuple must be there, if only as another transaction's delete.
-    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
+    pub unsafe fn delete(&self, tid: pg_sys::ItemPointerData, wait: bool) -> WriteResult {
         let delete = || {
-            // SAFETY: the caller promises that the tuple is there.
-            unsafe { self.delete_uncaught(tid, wait) }
+            // SAFETY: the tuple is there, which `delete` demands; the error is caught below.
+            unsafe { self.delete_raw(tid, wait) }
         };
-        // SAFETY: an error goes on to the caller.
+        // SAFETY: the closure is Copy, and an error is resumed.
         let outcome = unsafe { subtransaction::call_keeping_error(delete) };
         outcome.unwrap_or_else(|error| error.resume())
     }
@@ -134,11 +142,12 @@ impl Relation {
     /// Like `delete`, for callers that catch its errors themselves.
     ///
     /// # Safety
-    /// The tuple must be there, if only as another transaction's delete; and as for everything in `raw`
-    /// that may raise an error.
-    pub unsafe fn delete_uncaught(&self, tid: pg_sys::ItemPointerData, wait: bool) -> Outcome {
+    /// The tuple must be there, if only as another transaction's delete. It may raise an error past Rust:
+    /// call it as `pg::raw` says.
+    pub unsafe fn delete_raw(&self, tid: pg_sys::ItemPointerData, wait: bool) -> WriteResult {
         let mut tid = tid;
-        // SAFETY: the caller promises that the tuple is there; within a transaction that may write.
+        // SAFETY: the tuple is there, which this function demands, and the table is open. All-zero is a value
+        // of TM_FailureData, which heap_delete fills in.
         unsafe {
             let command = raw::GetCurrentCommandId(true);
             let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
@@ -161,13 +170,13 @@ impl Relation {
     /// the lock of its key: that transaction may be about to ask for it.
     ///
     /// # Safety
-    /// As for `delete`.
+    /// The tuple must be there, if only as another transaction's delete.
     pub unsafe fn lock_row(&self, tid: pg_sys::ItemPointerData) -> bool {
         let lock = || {
-            // SAFETY: as the caller says.
-            unsafe { self.lock_row_uncaught(tid) }
+            // SAFETY: the tuple is there, which `lock_row` demands; the error is caught below.
+            unsafe { self.lock_row_raw(tid) }
         };
-        // SAFETY: an error goes on to the caller.
+        // SAFETY: the closure is Copy, and an error is resumed.
         let locked = unsafe { subtransaction::call_keeping_error(lock) };
         locked.unwrap_or_else(|error| error.resume())
     }
@@ -175,10 +184,12 @@ impl Relation {
     /// Like `lock_row`, for callers that catch its errors themselves.
     ///
     /// # Safety
-    /// As for `delete_uncaught`.
-    pub unsafe fn lock_row_uncaught(&self, tid: pg_sys::ItemPointerData) -> bool {
-        // SAFETY: as the caller says, within a transaction that may write. All-zero is a valid
-        // HeapTupleData, of which only the place is read; the buffer is pinned on return.
+    /// The tuple must be there, if only as another transaction's delete. It may raise an error past Rust:
+    /// call it as `pg::raw` says.
+    pub unsafe fn lock_row_raw(&self, tid: pg_sys::ItemPointerData) -> bool {
+        // SAFETY: the tuple is there, which this function demands, and the table is open. All-zero is a value
+        // of HeapTupleData and TM_FailureData; heap_lock_tuple reads `t_self` and fills in the rest, and
+        // returns with the buffer pinned.
         unsafe {
             let mut tuple: pg_sys::HeapTupleData = std::mem::zeroed();
             tuple.t_self = tid;
@@ -202,12 +213,12 @@ impl Relation {
     }
 
     pub fn oid(&self) -> pg_sys::Oid {
-        // SAFETY: the relation is open.
+        // SAFETY: `opened` demands an open relation, and only `drop` closes it.
         unsafe { (*self.raw).rd_id }
     }
 
     pub fn descriptor(&self) -> pg_sys::TupleDesc {
-        // SAFETY: the relation is open.
+        // SAFETY: `opened` demands an open relation, and only `drop` closes it.
         unsafe { (*self.raw).rd_att }
     }
 
@@ -222,9 +233,10 @@ impl Relation {
         key: pg_sys::Datum,
         mut visit: impl FnMut(pg_sys::HeapTuple) -> Option<T>,
     ) -> Option<T> {
-        // SAFETY: the scan key is initialised before use and outlives the scan; the relation is
-        // open and locked. Without a snapshot genam.c takes a fresh catalog snapshot: our tables
-        // have no syscache, so it is never an older one.
+        // SAFETY: `opened` has opened and locked the table and its primary key. ScanKeyInit fills the scan
+        // key, whose value is of the type that `compare` takes, which this function demands. A tuple is
+        // pinned until the next is asked for. (Without a snapshot genam.c takes a fresh catalog snapshot:
+        // our tables have no syscache, so it is never an older one.)
         unsafe {
             let mut scan_key: pg_sys::ScanKeyData = std::mem::zeroed();
             pg_sys::ScanKeyInit(
@@ -259,10 +271,10 @@ impl Relation {
 
 impl Drop for Relation {
     fn drop(&mut self) {
-        // Opened by us; the lock stays until the transaction ends. While an error unwinds,
-        // Postgres' resource owner closes what is open.
+        // The lock stays until the transaction ends. While an error unwinds, Postgres' resource owner closes
+        // what is open.
         if !std::thread::panicking() {
-            // SAFETY: see above.
+            // SAFETY: `opened` was given the reference that this gives back; nothing uses it any more.
             unsafe { raw::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
     }
@@ -273,7 +285,8 @@ impl Drop for Relation {
 /// # Safety
 /// The relation must be open and locked.
 unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
-    // SAFETY: as the caller says; listing the indexes fills in rd_pkindex (utils/relcache.c).
+    // SAFETY: the relation is open, which this function demands; listing the indexes fills in rd_pkindex
+    // (utils/relcache.c), and the list is ours to free.
     let index = unsafe {
         if !(*relation).rd_indexvalid {
             pg_sys::list_free(pg_sys::RelationGetIndexList(relation));
@@ -281,7 +294,7 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
         (*relation).rd_pkindex
     };
     if index == pg_sys::InvalidOid {
-        // SAFETY: as the caller says.
+        // SAFETY: the relation is open, which this function demands.
         return Err(index::no_primary_key(unsafe { (*relation).rd_id }));
     }
     Ok(index)
@@ -291,9 +304,9 @@ struct Scan(pg_sys::SysScanDesc);
 
 impl Drop for Scan {
     fn drop(&mut self) {
-        // Begun by us; as for the relation, an error leaves it to the resource owner.
+        // While an error unwinds, Postgres' resource owner closes what is open.
         if !std::thread::panicking() {
-            // SAFETY: see above.
+            // SAFETY: `Relation::scan` began the scan, and returns no tuple of it.
             unsafe { pg_sys::systable_endscan_ordered(self.0) };
         }
     }

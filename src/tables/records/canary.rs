@@ -7,14 +7,14 @@
 
 use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw};
 use crate::stats::visits;
-use crate::tables::catalog;
 use crate::tables::hold::{AsLongAsItTakes, AtOnce, Held, Looked, Patience, hold};
 use crate::tables::records::row::column;
 use crate::tables::resets::{self, emptied_at};
+use crate::tables::{catalog, open};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Timestamp;
@@ -26,10 +26,10 @@ use std::cell::Cell;
 /// No key has an id like these: it would have to be the digest of something. One marker is enough,
 /// unless the transaction that made it may yet take it back: a transaction that writes meanwhile makes another.
 /// Beyond so many transactions at once the note that each of them leaves has to do.
-const PLACES: u8 = 8;
+const MARKERS: u8 = 8;
 
 /// The last byte tells such rows apart.
-pub(super) const fn place(number: u8) -> RecordId {
+pub(super) const fn marker_id(number: u8) -> RecordId {
     let mut id = [0; 16];
     id[15] = number;
     RecordId(id)
@@ -89,18 +89,18 @@ pub fn keep(table: &Relation, durability: Durability) -> Result<Timestamp> {
 
 /// The lock of the markers, and the marker that tells most: also one that another transaction is
 /// writing, for which no session waits.
-fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Seen>>> {
+fn held(patience: &impl Patience, table: &Relation) -> Result<Option<Held<Marker>>> {
     let look = || Ok(look(table).map_or(Looked::Nothing, Looked::Settled));
-    hold(lock::tag(place(0)), patience, look)
+    hold(lock::tag(marker_id(0)), patience, look)
 }
 
 /// A marker that another transaction has made, and its note, may yet be rolled back or go with a
-/// crash, and then the table would pass for one never used. A transaction that writes beside it leaves a
-/// note of its own; and a marker of its own, or the note would pass for that of a marker since lost.
-fn vouch(table: &Relation, durability: Durability, seen: &Seen) -> Result<Timestamp> {
+/// crash, and then the table would be taken for one never used. A transaction that writes beside it leaves a
+/// note of its own; and a marker of its own, or the note would be taken for that of a marker since lost.
+fn vouch(table: &Relation, durability: Durability, seen: &Marker) -> Result<Timestamp> {
     if !seen.needs_no_note(durability)? {
         resets::note(durability, None)?;
-        insert(table, None);
+        insert(table, None)?;
     }
     Ok(seen.remember(table))
 }
@@ -129,13 +129,13 @@ fn remembered(table: &Relation) -> Option<Timestamp> {
 }
 
 /// A marker that was seen.
-struct Seen {
+struct Marker {
     lost_before: Timestamp,
     /// Committed, and not being deleted.
     settled: bool,
 }
 
-impl Seen {
+impl Marker {
     /// Whether the log, or the marker itself, tells later that the table was used.
     fn needs_no_note(&self, durability: Durability) -> Result<bool> {
         Ok(self.settled || resets::last_noted(durability)?.is_some())
@@ -152,10 +152,10 @@ impl Seen {
 }
 
 /// The marker that tells most: a settled one, if there is one.
-fn look(table: &Relation) -> Option<Seen> {
+fn look(table: &Relation) -> Option<Marker> {
     let mut best = None;
-    for number in 0..PLACES {
-        match look_at(table, &place(number)) {
+    for number in 0..MARKERS {
+        match look_at(table, &marker_id(number)) {
             Some(seen) if seen.settled => return Some(seen),
             seen => best = best.or(seen),
         }
@@ -163,22 +163,24 @@ fn look(table: &Relation) -> Option<Seen> {
     best
 }
 
-fn look_at(table: &Relation, place: &RecordId) -> Option<Seen> {
-    let seen = lookup::dirty(table, Key::record(place));
+fn look_at(table: &Relation, id: &RecordId) -> Option<Marker> {
+    let seen = lookup::dirty(table, Key::record(id));
     if seen.tuple.is_null() {
         return None;
     }
-    // SAFETY: a copy of a tuple of this table; finished_at is a timestamptz.
+    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open`
+    // has compared with those known.
     let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
-    Some(Seen {
+    Some(Marker {
         lost_before: columns.get(column::FINISHED_AT).map_or(NEVER, |at| at.value() as i64),
-        settled: seen.kind == Kind::Settled && !is_mine(seen.tuple),
+        settled: seen.state == RowState::Settled && !is_mine(seen.tuple),
     })
 }
 
 /// Whether this very transaction has inserted a row, and may yet take it back.
 pub(super) fn is_mine(tuple: pg_sys::HeapTuple) -> bool {
-    // SAFETY: a copy of a tuple, from a look-up that found one.
+    // SAFETY: both callers pass the palloc'd copy of a look-up that found a tuple; a tuple on disk has t_xmin
+    // in that union.
     unsafe { raw::TransactionIdIsCurrentTransactionId((*(*tuple).t_data).t_choice.t_heap.t_xmin) }
 }
 
@@ -187,20 +189,22 @@ fn make(table: &Relation, durability: Durability) -> Result<Timestamp> {
     // The log is part of a dump, the marker is not: a restored database has forgotten its keys, too.
     let lost_at = resets::last_noted(durability)?.map(|noted| emptied_at(table, noted));
     resets::note(durability, lost_at)?;
-    insert(table, lost_at);
+    insert(table, lost_at)?;
     Ok(lost_at.unwrap_or(NEVER))
 }
 
-/// The caller holds the lock, so a place that is free stays free.
-fn insert(table: &Relation, lost_at: Option<Timestamp>) {
-    let free = (0..PLACES).map(place).find(|place| look_at(table, place).is_none());
-    if let Some(place) = free {
-        insert_at(table, place, lost_at);
-    }
+/// The caller holds the lock, so an id that is free stays free.
+fn insert(table: &Relation, lost_at: Option<Timestamp>) -> Result<()> {
+    let free = (0..MARKERS).map(marker_id).find(|id| look_at(table, id).is_none());
+    free.map_or(Ok(()), |id| insert_at(table, id, lost_at))
 }
 
-/// A row that is no record.
-pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) {
+/// A row that is not a record.
+///
+/// # Errors
+/// 55000 if an administrator has added an index that an insert of ours cannot maintain.
+pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestamp>) -> Result<()> {
+    open::check_indexes(table)?;
     let nothing = Some(make::text(""));
     let mut row = Columns::null();
     row.set(column::RECORD_ID, Some(Datum::from(id.0.as_ptr())));
@@ -212,5 +216,7 @@ pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestam
     for text in [column::OPERATION, column::SCOPE, column::KEY] {
         row.set(text, nothing);
     }
-    table.insert(&row).unwrap_or_else(|error| error.resume());
+    // SAFETY: the indexes are checked above, and each value is of the type that `column` names.
+    unsafe { table.insert(&row) }.unwrap_or_else(|error| error.resume());
+    Ok(())
 }

@@ -1,12 +1,12 @@
-//! Whether fences have leapt since records were lost.
+//! Whether fences were skipped since records were lost.
 //!
 //! A promoted standby and a restored backup may not have heard of the last fences that were granted, and
 //! would grant them again. They have one thing in common: Postgres has emptied the unlogged table. So
-//! a row in there, which is no record either (marker.rs), says that fences were put out of reach
+//! a row in there, which is not a record either (canary.rs), says that fences were put out of reach
 //! since, or that none was granted yet. It says so for the fences of both tables.
 
 use crate::pg::lock;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::catalog::{self, Catalog};
 use crate::tables::hold::{AsLongAsItTakes, Held, Looked, hold};
@@ -20,16 +20,16 @@ use rules::policy::Durability;
 use std::cell::Cell;
 
 /// No key has this id, nor has a marker.
-const LEAPT: RecordId = canary::place(u8::MAX);
+const SKIPPED: RecordId = canary::marker_id(u8::MAX);
 
 thread_local! {
     /// The table that was seen to say so, until something about the tables changes.
     static KNOWN: Cell<(pg_sys::Oid, u64)> = const { Cell::new((pg_sys::InvalidOid, 0)) };
 }
 
-/// Calls `leap` unless that was done since the unlogged table was emptied. Done is done, whatever
-/// becomes of the transaction: if it is rolled back, the next one leaps again.
-pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Calls `skip` unless that was done since the unlogged table was emptied. Done is done, whatever
+/// becomes of the transaction: if it is rolled back, the next one skips again.
+pub fn once(skip: impl FnOnce() -> Result<()>) -> Result<()> {
     let table = catalog::get()?.records(Durability::Unlogged);
     if KNOWN.get() == (table, catalog::generation()) {
         return Ok(());
@@ -44,23 +44,24 @@ pub fn once(leap: impl FnOnce() -> Result<()>) -> Result<()> {
         return Ok(());
     }
     let table = open::to_write(column::COUNT, unlogged)?;
-    // Held for the moment of leaping: the second transaction finds the row, though it is not committed.
+    // Held for the moment of skipping: the second transaction finds the row, though it is not committed.
     let look = || Ok(if is_done(&table) { Looked::Settled(()) } else { Looked::Nothing });
-    if let Some(Held { row: None, lock: _lock }) = hold(lock::tag(LEAPT), &AsLongAsItTakes, look)? {
-        leap()?;
-        canary::insert_at(&table, LEAPT, None);
+    if let Some(Held { row: None, lock: _lock }) = hold(lock::tag(SKIPPED), &AsLongAsItTakes, look)?
+    {
+        skip()?;
+        canary::insert_at(&table, SKIPPED, None)?;
     }
     Ok(())
 }
 
-/// The lock under which fences leap.
+/// The lock under which fences are skipped.
 pub fn lock() -> pg_sys::LOCKTAG {
-    lock::tag(LEAPT)
+    lock::tag(SKIPPED)
 }
 
 fn is_done(table: &Relation) -> bool {
-    let seen = lookup::dirty(table, Key::record(&LEAPT));
-    if seen.kind == Kind::Settled && !canary::is_mine(seen.tuple) {
+    let seen = lookup::dirty(table, Key::record(&SKIPPED));
+    if seen.state == RowState::Settled && !canary::is_mine(seen.tuple) {
         KNOWN.set((table.oid(), catalog::generation()));
     }
     !seen.tuple.is_null()

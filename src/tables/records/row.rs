@@ -39,7 +39,7 @@ pub mod column {
     pub const COUNT: usize = 22;
 }
 
-/// Whose record: the identity as the server spells it, and the id.
+/// The owner of a record: the identity as the server spells it, and the id.
 #[derive(Clone, Copy)]
 pub struct Owner<'a> {
     pub operation: Text<'a>,
@@ -98,7 +98,8 @@ impl Row {
     }
 
     fn uuid(&self, column: usize) -> Option<[u8; 16]> {
-        // SAFETY: only asked of uuid columns, which are 16 bytes by reference.
+        // SAFETY: `Found::of` asks for fingerprint and attempt_id alone, which are declared uuid: a pointer to 16
+        // bytes of the tuple.
         self.get(column).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
     }
 }
@@ -115,9 +116,26 @@ impl Found {
     /// # Safety
     /// `tuple` must be of that table, and as it is (a copy, or pinned) outlive what is read from it.
     pub unsafe fn of(tuple: pg_sys::HeapTuple, table: &Relation) -> Self {
-        // SAFETY: as the caller says; the columns are read as they are declared.
+        // SAFETY: the tuple is of the table, and there for as long as the result, which this function demands.
+        unsafe { Self::from_columns(tuple, Columns::of(tuple, table.descriptor())) }
+    }
+
+    /// Like `of`, for callers that catch its errors themselves.
+    ///
+    /// # Safety
+    /// As for `of`. It may raise an error past Rust: call it as `pg::raw` says.
+    pub unsafe fn of_raw(tuple: pg_sys::HeapTuple, table: &Relation) -> Self {
+        // SAFETY: the tuple is of the table, and there for as long as the result, which this function demands.
+        unsafe { Self::from_columns(tuple, Columns::of_raw(tuple, table.descriptor())) }
+    }
+
+    /// # Safety
+    /// The columns must be those of the tuple, a record's, and the tuple outlive the result.
+    unsafe fn from_columns(tuple: pg_sys::HeapTuple, columns: Columns) -> Self {
+        // SAFETY: the columns are a record's, which this function demands; each is read as the type that
+        // sql/10_tables.sql declares it with.
         unsafe {
-            let row = Row(Columns::of(tuple, table.descriptor()));
+            let row = Row(columns);
             let fingerprint = row.uuid(column::FINGERPRINT).map(|digest| Fingerprint {
                 version: row
                     .get(column::FINGERPRINT_VERSION)
@@ -184,17 +202,17 @@ const LASTING_HEADERS: usize = 8 * 1024;
 
 /// Whether headers are small enough to be kept without the body.
 pub fn outlive_the_body(headers: Datum) -> bool {
-    // SAFETY: declared jsonb.
+    // SAFETY: both callers pass the headers of a row or of an answer, declared jsonb, which is a varlena.
     unsafe { varlena::raw_size(headers) <= LASTING_HEADERS }
 }
 
 /// The transaction that inserted the tuple, unless the tuple is frozen.
 ///
 /// # Safety
-/// `tuple` must be valid.
+/// `tuple` must be one of an ordinary table, pinned or copied.
 pub unsafe fn inserter(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
-    // SAFETY: as the caller says; t_xmin is the inserter for tuples of ordinary tables, and
-    // meaningless for a frozen one (access/htup_details.h).
+    // SAFETY: the tuple can be read, which this function demands, and one of an ordinary table has t_xmin in
+    // that union (access/htup_details.h).
     unsafe {
         let header = (*tuple).t_data;
         let frozen =

@@ -2,7 +2,7 @@
 //! its lock.
 
 use crate::pg::datum::text::Text;
-use crate::pg::table::lookup::{self, Key, Kind};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::pg::{clock, lock, snapshot};
 use crate::tables::hold::Looked;
@@ -69,13 +69,13 @@ impl Records {
     /// As [`Records::find`].
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Looked<Box<Found>>> {
         let seen = lookup::dirty(&self.table, Key::record(&owner.id));
-        if seen.kind == Kind::Arriving {
+        if seen.state == RowState::Arriving {
             return Ok(Looked::BeingWritten(seen.writer));
         }
         let Some(found) = self.found(owner, seen.tuple)? else {
             return Ok(Looked::Nothing);
         };
-        if seen.kind == Kind::Leaving && !found.record.expired(clock::now()) {
+        if seen.state == RowState::Leaving && !found.record.expired(clock::now()) {
             return Ok(Looked::BeingWritten(seen.writer));
         }
         Ok(Looked::Settled(Box::new(found)))
@@ -85,7 +85,8 @@ impl Records {
         if tuple.is_null() {
             return Ok(None);
         }
-        // SAFETY: a copy of a tuple of this table, in the caller's memory context.
+        // SAFETY: the tuple is not null, and a look-up in this table has palloc'd the copy in the call's memory
+        // context, which outlives what is found.
         let found = unsafe { Found::of(tuple, &self.table) };
         self.checked(owner, found).map(Some)
     }
@@ -101,7 +102,7 @@ impl Records {
             found
                 .row
                 .get(column)
-                // SAFETY: a text column of a copied tuple.
+                // SAFETY: the three columns are declared text, and the copy of the tuple outlives `found`.
                 .is_some_and(|datum| unsafe { Text::from_datum(datum) }.server == text.server)
         });
         if !same {
@@ -134,7 +135,9 @@ impl Records {
     /// Inserts a record, into every index, under the unique constraint, which has the last word:
     /// a row that got there past the lock (logical replication, an administrator) is a lost race.
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
-        let Err(error) = self.table.insert(&row.0) else {
+        // SAFETY: a table that was opened to be written had its indexes checked; a `Row` has values by
+        // `column`, each of the type declared there.
+        let Err(error) = (unsafe { self.table.insert(&row.0) }) else {
             return Ok(());
         };
         if error.sqlstate() != UNIQUE_VIOLATION {
@@ -151,23 +154,25 @@ impl Records {
     /// Deletes a record that was found; `false` if another session's delete came first. Waits for a
     /// transaction that is still deciding, as any DELETE does.
     pub fn delete(&self, found: &Found) -> bool {
-        // SAFETY: a fresh snapshot saw the tuple while the key's lock was held, so it is still there, if
-        // only as another session's delete.
+        // SAFETY: a fresh snapshot saw the tuple while the key's lock was held, so it is still there, if only as
+        // another session's delete.
         let outcome = unsafe { self.table.delete(found.tid, true) };
         outcome == pg_sys::TM_Result::TM_Ok
     }
 
     /// Like [`Records::delete`], but waits for at most `wait`; `None` if that was not enough.
     pub fn delete_within(&self, found: &Found, wait: Micros) -> Option<bool> {
-        // SAFETY: for the same reason as in `delete`.
+        // SAFETY: a fresh snapshot saw the tuple in this statement, so it is still there, if only as another
+        // session's delete.
         let mut outcome = unsafe { self.table.delete(found.tid, false) };
         if outcome == pg_sys::TM_Result::TM_BeingModified {
             if wait == 0 {
                 return None;
             }
             let (table, tid) = (&self.table, found.tid);
-            // SAFETY: for the same reason; the closure has no destructor for an error to jump over.
-            outcome = lock::held_within(wait, || unsafe { table.delete_uncaught(tid, true) })?;
+            // SAFETY: the tuple is still there, if only as another session's delete; `held_within` catches the
+            // error, and the closure is Copy.
+            outcome = lock::held_within(wait, || unsafe { table.delete_raw(tid, true) })?;
         }
         Some(outcome == pg_sys::TM_Result::TM_Ok)
     }

@@ -29,8 +29,9 @@ pub fn install(cluster: &Cluster, database: &str) -> Result<Server> {
 /// The extension, and a first use of it: where the sweeper has found none it looks again only after a minute, or then.
 pub fn create_extension(wire: &mut Wire) {
     wire.run("CREATE EXTENSION pg_idempotent");
-    wire.run("SELECT idempotent_claim('op', 'first', lease => '1 hour')");
-    wire.run("SELECT idempotent_forget('op', 'first')");
+    let claim = "SELECT fence FROM idempotent_claim('op', 'first', lease => '1 hour')";
+    let fence = wire.run(claim).value().to_owned();
+    wire.run(&format!("SELECT idempotent_forget('op', 'first', fence => {fence})"));
 }
 
 /// Records that expired one after the other during the last hour.

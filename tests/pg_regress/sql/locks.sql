@@ -73,4 +73,4 @@ SELECT idempotent_revoke('regress_idempotent_locker');
 DROP OWNED BY regress_idempotent_locker;
 DROP ROLE regress_idempotent_locker;
 DELETE FROM idempotent.locks;
-SELECT idempotent_forget('locks', 'k');
+SELECT idempotent_forget('locks', 'k', fence => (SELECT fence FROM idempotent.record WHERE operation = 'locks' AND key = 'k'));

@@ -28,7 +28,7 @@ BEGIN
 END $$;
 CREATE FUNCTION security_reads() RETURNS TABLE (statement text, answer text) LANGUAGE plpgsql AS $$
 BEGIN
-    FOREACH statement IN ARRAY ARRAY['TABLE idempotent.operation', 'TABLE idempotent.record', 'TABLE idempotent.record_logged', 'TABLE idempotent.messages', 'TABLE idempotent.offsets', 'TABLE idempotent.locks', 'TABLE idempotent.outbox_message', 'TABLE idempotent.saga', 'TABLE idempotent.saga_run', 'SELECT last_value FROM idempotent.fence', 'SELECT nextval(''idempotent.fence'')',
+    FOREACH statement IN ARRAY ARRAY['TABLE idempotent.operation', 'TABLE idempotent.record', 'TABLE idempotent.record_logged', 'TABLE idempotent.messages', 'TABLE idempotent.offsets', 'TABLE idempotent.locks', 'TABLE idempotent.outbox_message', 'TABLE idempotent.outbox_id', 'TABLE idempotent.outbox_dead', 'TABLE idempotent.usage_granted', 'TABLE idempotent.saga', 'TABLE idempotent.saga_run', 'SELECT last_value FROM idempotent.fence', 'SELECT nextval(''idempotent.fence'')',
         'INSERT INTO idempotent.operation (name) VALUES (''x'')', 'UPDATE idempotent.operation SET retention = ''1 day''', 'DELETE FROM idempotent.record', 'TRUNCATE idempotent.record', 'LOCK TABLE idempotent.record IN ACCESS SHARE MODE',
         'CREATE TABLE idempotent.mine ()', 'CREATE TEMPORARY TABLE mine (r idempotent_result)', 'SELECT idempotent.operation_changed()'] LOOP
         BEGIN

@@ -80,6 +80,33 @@ SELECT idempotent_forget('settle', 'never'), idempotent_forget('settle', 'never'
 SELECT outcome FROM idempotent_replay('settle', 'never');
 SELECT idempotent_forget('settle', 'done');
 SELECT outcome FROM idempotent_replay('settle', 'done');
+-- Not while somebody works on it: what the transaction holds, and a lease that lasts, unless its fence is named.
+BEGIN;
+SELECT outcome FROM idempotent_claim('settle', 'held');
+SELECT idempotent_forget('settle', 'held');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT fence AS leased FROM idempotent_claim('settle', 'broken', lease => '1 hour') \gset
+SELECT idempotent_forget('settle', 'broken');
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotent_replay('settle', 'broken');
+\set VERBOSITY sqlstate
+SELECT idempotent_forget('settle', 'broken', fence => :leased - 1);
+\set VERBOSITY default
+SELECT idempotent_forget('settle', 'broken', fence => :leased);
+SELECT outcome FROM idempotent_replay('settle', 'broken');
+SELECT idempotent_forget('settle', 'broken', fence => :leased);
+-- Nor the answer that came before the lease was broken.
+SELECT fence AS leased FROM idempotent_claim('settle', 'broken', lease => '1 hour') \gset
+SELECT idempotent_complete('settle', 'broken', '1', fence => :leased);
+\set VERBOSITY sqlstate
+SELECT idempotent_forget('settle', 'broken', fence => :leased);
+\set VERBOSITY default
+SELECT outcome FROM idempotent_replay('settle', 'broken');
+SELECT idempotent_forget('settle', 'broken');
+-- A lease that has lapsed is nobody's.
+SELECT outcome FROM idempotent_claim('settle', 'broken', lease => '1 microsecond');
+SELECT idempotent_forget('settle', 'broken');
 
 -- An operation can be emptied, to start over: whatever its keys' state, in both tables, and of no other.
 SELECT retention FROM idempotent_operation('emptied', on_lapse => 'unknown');
@@ -97,7 +124,9 @@ SELECT idempotent_forget_all('emptied');
 SELECT key, outcome FROM unnest('{done,sealed,lost,leased}'::text[]) AS key, idempotent_replay('emptied', key);
 SELECT outcome, response FROM idempotent_replay('emptied not', 'done');
 -- the holder of a lease finds it lost; no loss of records is noted, so a key from before may run
+\set VERBOSITY terse
 SELECT idempotent_complete('emptied', 'leased', fence => :emptied);
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 BEGIN;
 SELECT outcome FROM idempotent_claim('emptied', idempotent_new_key(now() - interval '1 hour'));

@@ -135,3 +135,16 @@ SELECT outcome, failed FROM idempotent_run('store_failures', 'k15', '{"n": 15, "
 SELECT outcome, failed FROM idempotent_run('store_failures', 'k15', '{"n": 15, "sqlstate": "P0001"}', 'store_failures.work(jsonb)');
 SET client_min_messages = warning;
 DROP SCHEMA store_failures CASCADE;
+
+-- A deferred constraint is judged before the answer is stored: its error is final where store_failures says so, and no COMMIT fails of it.
+SELECT name FROM idempotent_operation('deferred', store_failures => '{23}');
+CREATE TABLE failures_paid (customer text UNIQUE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO failures_paid VALUES ('Ada');
+CREATE FUNCTION failures_pay(jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO failures_paid VALUES ('Ada') RETURNING '1'::jsonb $$;
+SELECT outcome, failed, response->>'sqlstate' AS sqlstate FROM idempotent_run('deferred', 'k', '1', 'failures_pay');
+SELECT outcome, failed, response->>'sqlstate' AS sqlstate FROM idempotent_run('deferred', 'k', '1', 'failures_pay');
+SELECT count(*) FROM failures_paid;
+SELECT idempotent_forget_all('deferred');
+DELETE FROM idempotent.operation WHERE name = 'deferred';
+DROP TABLE failures_paid;
+DROP FUNCTION failures_pay;

@@ -53,6 +53,12 @@ impl Exclusions {
         self.nodes.is_empty()
     }
 
+    /// Whether the top-level member of a name does not count.
+    #[must_use]
+    pub fn excludes(&self, name: &[u8]) -> bool {
+        !self.is_empty() && self.child(0, name).is_some_and(|node| self.nodes[node].excluded)
+    }
+
     fn insert(&mut self, path: &[Vec<u8>]) {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());

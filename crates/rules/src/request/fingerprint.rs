@@ -14,6 +14,8 @@ const SETS: i16 = 8;
 pub const LAST_SET: i16 = i16::MAX / SETS - 1;
 /// Bytes that the caller gave instead of a request.
 pub const CALLER_V1: i16 = 2;
+/// A request of HTTP, as [`crate::request::http`] reads it.
+pub const HTTP_V1: i16 = 3;
 
 /// A digest and the algorithm that made it. Both are stored with a record.
 ///
@@ -22,7 +24,7 @@ pub const CALLER_V1: i16 = 2;
 /// record's version first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fingerprint {
-    /// [`JSON_V1`], with the number of a set of exclusions, or [`CALLER_V1`], or 0 for
+    /// [`JSON_V1`] or [`HTTP_V1`], with the number of a set of exclusions, or [`CALLER_V1`], or 0 for
     /// [`Fingerprint::ANY`].
     pub version: i16,
     /// The first 16 bytes of a SHA-256.
@@ -46,10 +48,16 @@ impl Fingerprint {
         Self::new(JSON_V1 + exclusions.clamp(0, LAST_SET) * SETS, digest)
     }
 
-    /// The number of the set of exclusions with which it was made; `None` unless it is a document's.
+    /// The number of the set of exclusions with which it was made; `None` for bytes of the caller.
     #[must_use]
     pub fn exclusions(&self) -> Option<i16> {
-        (self.version % SETS == JSON_V1).then_some(self.version / SETS)
+        matches!(self.version % SETS, JSON_V1 | HTTP_V1).then_some(self.version / SETS)
+    }
+
+    /// Of a request of HTTP, digested without the members of that set.
+    #[must_use]
+    pub fn of_http(digest: [u8; 32], exclusions: i16) -> Self {
+        Self::new(HTTP_V1 + exclusions.clamp(0, LAST_SET) * SETS, digest)
     }
 
     fn new(version: i16, sha256: [u8; 32]) -> Self {
@@ -82,7 +90,7 @@ const BUFFER: usize = 512;
 ///
 /// The digits of a number come without zeros at either end, and its exponent is the power of ten
 /// that the last of them counts: nothing is expanded and nothing rounded. Lengths are LEB128;
-/// exponents too, zigzag. The text of what is no decimal number, which `jsonb` never holds, stands
+/// exponents too, zigzag. The text of a value that is not a decimal number, which `jsonb` never holds, stands
 /// for itself behind `r` and a length.
 pub struct Canonical<'e> {
     hasher: Sha256,

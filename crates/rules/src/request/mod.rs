@@ -2,5 +2,8 @@
 
 pub mod exclude;
 pub mod fingerprint;
+pub mod form;
+pub mod http;
+pub mod json;
 pub mod number;
 pub mod token;

@@ -22,7 +22,7 @@ fn a_step_leads_to_the_next_and_a_failure_back() {
     for state in [State::Running, State::Compensating] {
         for step in 1..=3 {
             for (did, word) in [(Did::Answered, "answered"), (Did::Failed, "failed")] {
-                let next = done(Place { state, step }, did, &CAN_UNDO);
+                let next = done(Position { state, step }, did, &CAN_UNDO);
                 let expected = table.outcome(&[state.name(), &step.to_string(), word]);
                 let seen = format!("{}/{}", next.state.name(), next.step);
                 assert_eq!(seen, expected, "{state:?} {step} {did:?}");
@@ -34,8 +34,8 @@ fn a_step_leads_to_the_next_and_a_failure_back() {
 
 #[test]
 fn a_saga_without_compensations_is_undone_at_once() {
-    let failed = done(Place { state: State::Running, step: 2 }, Did::Failed, &[false, false]);
-    assert_eq!(failed, Place { state: State::Compensated, step: 0 });
+    let failed = done(Position { state: State::Running, step: 2 }, Did::Failed, &[false, false]);
+    assert_eq!(failed, Position { state: State::Compensated, step: 0 });
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn every_way_through_ends() {
     for steps in 1..=4_usize {
         for fails_at in 1..=steps + 1 {
             let can_undo = vec![true; steps];
-            let mut at = Place { state: State::Running, step: 1 };
+            let mut at = Position { state: State::Running, step: 1 };
             let (mut ran, mut undone) = (vec![], vec![]);
             while !at.state.is_final() {
                 let list = if at.state == State::Running { &mut ran } else { &mut undone };

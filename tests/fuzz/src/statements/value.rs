@@ -167,6 +167,12 @@ fn text(rng: &mut Rng, name: &str) -> String {
             "after_reset" => &["'unknown'", "'execute'"],
             "mode" => &["'enforce'", "'observe'"],
             "key_dates" => &["'use'", "'ignore'"],
+            "key_header" => &["'k1'", "'\"k1\"'", "'\"k1'", "' '", "NULL"],
+            "method" => &["'POST'", "'PATCH'", "'HEAD'", "''"],
+            "target" => &["'/'", "'/?x=1'", "''"],
+            "content_type" => {
+                &["'application/json'", "'application/x-www-form-urlencoded'", "'text/plain'"]
+            }
             "consumer" => &["'op'", "'op'", "'theirs'", "'strict'", "'short'", "'watched'"],
             "message_id" => KEYS,
             "resource" | "partition" => &["'r1'", "'r1'", "'r2'"],

@@ -19,31 +19,31 @@ pub enum NoRoom {
 
 /// Where a claim is kept while it is held.
 #[derive(Clone, Copy)]
-pub enum Place {
+pub enum HeldBy {
     /// In a row that others see: a lease.
     Lease(Micros),
     /// In a row of this transaction, which others see as being inserted: past the transaction's
     /// share of the lock table it takes the lock's place.
     Placeholder,
-    /// Nowhere but in the lock, and so nothing is in its way: a record that counts as absent is
+    /// Nothing but in the lock, and so nothing is in its way: a record that counts as absent is
     /// deleted when the answer takes its place.
-    Lock { over_absent: bool },
+    Lock { replaces_absent: bool },
     /// In the lock, in place of a lease that has lapsed.
     Takeover,
-    /// Nowhere at all: see [`NoRoom::LetThrough`].
-    Nowhere,
+    /// Nothing at all: see [`NoRoom::LetThrough`].
+    Nothing,
 }
 
-impl Place {
+impl HeldBy {
     pub fn of(no_room: NoRoom, request: &Request, attempt: i32, occupied: bool) -> Self {
         match request.lease {
             Some(lease) => Self::Lease(lease),
-            None if claims::must_spill(lock::fair_share()) => match no_room {
+            None if claims::must_hold_by_row(lock::fair_share()) => match no_room {
                 NoRoom::Placeholder => Self::Placeholder,
-                NoRoom::LetThrough => Self::Nowhere,
+                NoRoom::LetThrough => Self::Nothing,
             },
             None if attempt > 1 => Self::Takeover,
-            None => Self::Lock { over_absent: occupied },
+            None => Self::Lock { replaces_absent: occupied },
         }
     }
 
@@ -55,7 +55,7 @@ impl Place {
         waiting: &Waiting<'_>,
     ) -> Option<bool> {
         match self {
-            Self::Lock { .. } | Self::Nowhere => Some(true),
+            Self::Lock { .. } | Self::Nothing => Some(true),
             Self::Lease(_) | Self::Placeholder | Self::Takeover => {
                 make_room(records, before, waiting)
             }

@@ -1,0 +1,9 @@
+//! Ids of messages in the outbox: `idempotent.outbox_id` (sql/70_outbox.sql). They are written by SQL; a
+//! sweep goes past the executor.
+
+/// Columns of the table, in order.
+pub mod column {
+    pub const EXPIRES_AT: usize = 1;
+    pub const TOPIC: usize = 3;
+    pub const COUNT: usize = 5;
+}
