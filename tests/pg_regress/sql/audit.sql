@@ -37,6 +37,11 @@ SELECT idempotent_forget_all('audit');
 SELECT idempotent_operation_drop('audit');
 RESET ROLE;
 SELECT idempotent_grant('regress_idempotent_auditor'), idempotent_revoke('regress_idempotent_auditor');
+SELECT max_attempts FROM idempotent_operation('audit_topic', max_attempts => 1);
+SELECT count(idempotent_outbox_put('audit_topic', '{"secret": 3}')) AS put;
+SELECT attempt FROM idempotent_outbox_take('audit_topic', lease => '1 microsecond');
+SELECT count(*) AS taken FROM idempotent_outbox_take('audit_topic');
+SELECT idempotent_outbox_redrive('audit_topic') AS redriven, idempotent_outbox_redrive('audit_topic') AS again;
 SELECT (idempotent_claim('audit_swept', 'k')).outcome, idempotent_complete('audit_swept', 'k', retention => '1 microsecond');
 SELECT idempotent_sweep() > 0 AS swept;
 SELECT action, CASE role WHEN current_user THEN 'the administrator' ELSE role END AS role, session_role = session_user AS by_the_session, operation, scope, key,
@@ -143,6 +148,13 @@ SELECT fingerprint_exclude FROM idempotent_operation('audit_exclude', fingerprin
 SELECT outcome FROM idempotent_claim('audit_exclude', 'k4', '{"a": 1, "b": 5}', wait => '0');
 SELECT outcome FROM idempotent_claim('audit_exclude', 'k4', '{"a": 2, "b": 5}', wait => '0');
 SELECT number, members FROM idempotent.exclusion WHERE operation = 'audit_exclude' ORDER BY number;
+-- of a request of HTTP
+SELECT fingerprint_exclude FROM idempotent_operation('audit_http', fingerprint_exclude => '{sent_at}');
+SELECT h.run, idempotent_http_complete('audit_http', h.key, 200) AS stored
+  FROM idempotent_http_claim('audit_http', '"k"', 'POST', '/', 'application/json', '{"a": 1, "b": 2, "sent_at": 1}') AS h;
+SELECT fingerprint_exclude FROM idempotent_operation('audit_http', fingerprint_exclude => '{b}');
+SELECT n AS member, h.run, h.status FROM unnest('{sent_at,b}'::text[]) AS n,
+       idempotent_http_claim('audit_http', '"k"', 'POST', '/', 'application/json', convert_to(('{"a": 1, "b": 2, "sent_at": 1}'::jsonb || jsonb_build_object(n, 9))::text, 'UTF8')) AS h;
 -- and of a saga
 CREATE FUNCTION audit_step(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
 SELECT name FROM idempotent_saga('audit_saga', '[{"name": "only", "handler": "public.audit_step(jsonb)"}]');

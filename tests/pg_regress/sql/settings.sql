@@ -156,6 +156,7 @@ RESET session_replication_role;
 
 -- a role that is missing: nobody
 SELECT role FROM idempotent_operation('settings_role', role => 'regress_idempotent_settings');
+SELECT take_role FROM idempotent_operation('settings_topic', take_role => 'regress_idempotent_settings');
 SELECT idempotent_grant('regress_idempotent_member');
 SET ROLE regress_idempotent_member;
 SELECT outcome FROM idempotent_replay('settings_role', 'k');
@@ -172,9 +173,16 @@ SET ROLE regress_idempotent_member;
 SELECT outcome FROM idempotent_replay('settings_role', 'k');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
+SELECT count(*) FROM idempotent_outbox_take('settings_topic');
 SELECT missing_roles FROM idempotent.health;
-SELECT idempotent_operation('settings_role', role => '987654321');
+SELECT take_role FROM idempotent_operation('settings_topic', role => 'pg_monitor');
+SELECT count(*) FROM idempotent_outbox_take('settings_topic');
 SELECT role FROM idempotent_operation('settings_role', role => '-');
+SELECT missing_roles FROM idempotent.health;
+SELECT take_role FROM idempotent_operation('settings_topic', take_role => '-');
+SELECT count(*) FROM idempotent_outbox_take('settings_topic');
+SELECT idempotent_operation('settings_role', role => '987654321');
+SELECT idempotent_operation('settings_role', take_role => '987654321');
 SELECT missing_roles FROM idempotent.health;
 SELECT idempotent_revoke('regress_idempotent_member');
 DROP OWNED BY regress_idempotent_member;

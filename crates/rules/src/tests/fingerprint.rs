@@ -73,6 +73,25 @@ fn the_version_is_part_of_a_fingerprint() {
     assert_eq!((json.version, caller.version), (JSON_V1, CALLER_V1));
     assert_eq!(json.digest, caller.digest);
     assert_ne!(json, caller);
+    let http = Fingerprint::of_http(digest, 0);
+    assert_eq!((http.version, http.digest), (HTTP_V1, json.digest));
+}
+
+#[test]
+fn the_number_of_the_exclusions_can_be_told_from_a_version() {
+    let digest = Sha256::digest(b"x").into();
+    let mut versions = vec![Fingerprint::of_bytes(b"x").version];
+    for set in [0, 1, 2, LAST_SET] {
+        for made in [Fingerprint::of_canonical(digest, set), Fingerprint::of_http(digest, set)] {
+            assert_eq!(made.exclusions(), Some(set));
+            versions.push(made.version);
+        }
+    }
+    assert_eq!(Fingerprint::of_bytes(b"x").exclusions(), None);
+    assert_eq!(Fingerprint::ANY.exclusions(), None);
+    versions.sort_unstable();
+    versions.dedup();
+    assert_eq!(versions.len(), 9);
 }
 
 #[test]
