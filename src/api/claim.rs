@@ -3,7 +3,7 @@
 use crate::keys::call::Call;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
-use crate::keys::request::{Document, Request, allowed_lease, fingerprint, wait};
+use crate::keys::request::{Document, Request, fingerprint, wait};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
@@ -41,7 +41,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
             .get(CLAIM.request)
             .filter(|_| args.get(CLAIM.fingerprint).is_none())
             .map(Document::Jsonb),
-        lease: allowed_lease(&call, lease()?)?.or(call.policy.lease),
+        lease: call.allowed_lease(lease()?)?.or(call.policy.lease),
         wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
         first_sent: args.get(CLAIM.first_sent),
         attempt_id: args.get(CLAIM.attempt_id),

@@ -4,7 +4,7 @@ use crate::keys::call::{Call, check_may};
 use crate::keys::http::HttpAnswer;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
-use crate::keys::request::{Document, Request, allowed_lease, wait};
+use crate::keys::request::{Document, Request, wait};
 use crate::keys::stored::Stored;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
@@ -62,7 +62,7 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
     let request = Request {
         fingerprint: Some(http.fingerprint(&call.policy.exclude, call.policy.exclusion_set)),
         document: Some(Document::Http(&http)),
-        lease: allowed_lease(&call, lease)?.or(call.policy.lease),
+        lease: call.allowed_lease(lease)?.or(call.policy.lease),
         wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
         first_sent: None,
         attempt_id: None,

@@ -10,7 +10,6 @@ use crate::tables::operations::{self, Operation};
 use crate::tables::records::row::{Found, Owner};
 use crate::tables::records::table::Records;
 use crate::{pg::clock, settings};
-use rules::Timestamp;
 use rules::claim::{self, Verdict, judge};
 use rules::dating::{Age, Dates, Kept};
 use rules::error::{Code, Error, Result};
@@ -18,6 +17,7 @@ use rules::identity::Identity;
 use rules::outcome::Outcome;
 use rules::policy::{AfterReset, Durability, Policy};
 use rules::request::fingerprint::Fingerprint;
+use rules::{Micros, Timestamp};
 use std::rc::Rc;
 
 /// A call on one key.
@@ -119,6 +119,14 @@ impl Call<'_> {
     /// The fingerprint of the request, by the rules by which the stored one was made.
     pub fn asked(&self, request: &Request, stored: Option<Fingerprint>) -> Option<Fingerprint> {
         to_compare(request.fingerprint, request.document, stored, &self.policy)
+    }
+
+    /// The lease that the caller asks for, if the operation allows it.
+    pub fn allowed_lease(&self, lease: Option<Micros>) -> Result<Option<Micros>> {
+        if let Some(lease) = lease {
+            self.policy.check_lease(self.owner.identity.operation(), lease)?;
+        }
+        Ok(lease)
     }
 
     /// When records of the operation were last lost; `Timestamp::MIN` for never.

@@ -1,10 +1,8 @@
 //! What a claim asks for.
 
-use crate::keys::call::Call;
 use crate::pg::datum::jsonb;
 use crate::settings;
 use pgrx::pg_sys::Datum;
-use rules::error::Result;
 use rules::policy::Policy;
 use rules::request::exclude::Exclusions;
 use rules::request::fingerprint::Fingerprint;
@@ -46,14 +44,6 @@ impl Document<'_> {
             Self::Http(request) => request.fingerprint(exclude, set),
         }
     }
-}
-
-/// The lease that the caller asks for, if the operation allows it.
-pub fn allowed_lease(call: &Call<'_>, lease: Option<Micros>) -> Result<Option<Micros>> {
-    if let Some(lease) = lease {
-        call.policy.check_lease(call.owner.identity.operation(), lease)?;
-    }
-    Ok(lease)
 }
 
 /// The fingerprint of a jsonb request, as the operation wants it taken.
