@@ -58,7 +58,7 @@ SELECT r.operation, r.scope, r.key, 'lease' AS held_by, NULL::integer AS pid, r.
        r.lease_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS lapsed, NULL::bigint AS waiters
 FROM lease AS r
 UNION ALL
-SELECT NULL, NULL, NULL, CASE k.objsubid WHEN 480::smallint THEN 'saga' ELSE 'transaction' END, pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
+SELECT NULL, NULL, NULL, CASE WHEN k.objsubid OPERATOR(pg_catalog.=) 480::smallint THEN 'saga' ELSE 'transaction' END, pg_catalog.max(k.pid) FILTER (WHERE k.granted), NULL, NULL, NULL, NULL,
        false, pg_catalog.count(*) FILTER (WHERE NOT k.granted)
 FROM pg_catalog.pg_locks AS k
 JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) k.database

@@ -16,7 +16,7 @@ object AS (
     FROM pg_catalog.pg_proc AS p JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) p.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
     UNION ALL
-    SELECT CASE c.relkind WHEN 'S'::pg_catalog."char" THEN 'sequence' WHEN 'v'::pg_catalog."char" THEN 'view' ELSE 'table' END,
+    SELECT CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'S' THEN 'sequence' WHEN c.relkind OPERATOR(pg_catalog.=) 'v' THEN 'view' ELSE 'table' END,
            m.classid, m.objid, c.relname, c.relowner, false, c.relacl
     FROM pg_catalog.pg_class AS c JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) c.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -40,7 +40,7 @@ granted AS (
     FROM object AS o, LATERAL pg_catalog.aclexplode(o.acl) AS a
     WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
 )
-SELECT CASE g.grantee WHEN 0::pg_catalog.oid THEN 'public' ELSE pg_catalog.pg_get_userbyid(g.grantee)::text END AS role,
+SELECT CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'public' ELSE pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text END AS role,
        g.kind, g.object, g.privilege, g.is_grantable AS grantable,
        CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN NULL
             WHEN g.is_public AND g.name OPERATOR(pg_catalog.=) ANY (l.callers_functions::pg_catalog.name[]) THEN 'caller'

@@ -19,7 +19,8 @@ from server import Server
 from suites import Regress
 
 # In the order in which they run.
-LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "http", "demo", "speed")
+LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "http", "python", "node", "demo",
+          "speed")
 # Where Postgres checks itself (`make test-cassert`): what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 ON_ALL_MAJORS = ("pg_test", "regress", "upgrade")

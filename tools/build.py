@@ -111,11 +111,17 @@ def built(pg_config, tree=ROOT):
         cargo("build", "--lib", "--profile", profile, "--no-default-features", "--features", f"pg{major}", env=env, cwd=str(tree))
         for name in ("lib", "extension"):
             (out / name).mkdir(parents=True)
-        shutil.copy(str(Path(env["CARGO_TARGET_DIR"]) / directory / f"lib{EXTENSION}.so"), str(out / "lib" / f"{EXTENSION}.so"))
+        shutil.copy(str(Path(env["CARGO_TARGET_DIR"]) / directory / f"lib{library_of(tree)}.so"), str(out / "lib" / f"{EXTENSION}.so"))
         for name, text in scripts(version_of(tree)):
             (out / "extension" / name).write_text(text)
         stamp.write_text(wanted)
     return out
+
+
+def library_of(tree):
+    """What cargo names it: another tree's library has a name of its own, so that neither is taken for the other."""
+    named = re.search(r'^\[lib\]\nname = "([^"]+)"', (tree / "Cargo.toml").read_text(), re.M)
+    return named.group(1) if named else EXTENSION
 
 
 def version_of(tree):

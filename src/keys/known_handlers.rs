@@ -79,7 +79,7 @@ pub unsafe fn remember(
 /// An extension that watches look-ups (sepgsql, pgaudit) is told of each.
 fn is_watched() -> bool {
     // SAFETY: reads a global of the backend that extensions set when they are loaded.
-    unsafe { (*(&raw const pg_sys::object_access_hook)).is_some() }
+    unsafe { (&raw const pg_sys::object_access_hook).read().is_some() }
 }
 
 impl List {

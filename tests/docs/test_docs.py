@@ -150,6 +150,14 @@ def test_architecture_names_what_is_there(report):
     tell(report, results)
 
 
+def test_problems_are_explained():
+    """The `type` of each problem is a heading of the page."""
+    table = (ROOT / "crates" / "rules" / "src" / "tests" / "http_problem.rs").read_text()
+    anchors = set(re.findall(r'\("\w+", \d{3}, "([a-z-]+)"\)', table))
+    headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "http.md").read_text(), re.M)
+    assert len(anchors) > 5 and anchors <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
 def test_guarantees_name_tests(major):
     assert any(what == "exists" for _, what, _, _ in check_tests(GUARANTEES))
 

@@ -108,7 +108,7 @@ fn is_never_kept(name: &str) -> bool {
 
 fn is_kept_by_default(name: &str) -> bool {
     let begins = |beginning: &&str| name.starts_with(*beginning);
-    !NOT_BY_DEFAULT.contains(&name) && !NOT_BY_DEFAULT_BEGINS.iter().any(|b| begins(&b))
+    !NOT_BY_DEFAULT.contains(&name) && !NOT_BY_DEFAULT_BEGINS.iter().any(begins)
 }
 
 fn parse_entry(entry: &[u8]) -> Option<(String, bool)> {

@@ -53,15 +53,3 @@ fn when_to_ask_again() {
         assert_eq!(seconds(micros), whole, "{micros}");
     }
 }
-
-#[test]
-fn every_problem_is_explained() {
-    let page = include_str!("../../../../docs/http.md");
-    for problem in all() {
-        let heading = problem.anchor.replace('-', " ");
-        let is_there = |line: &str| {
-            line.strip_prefix("### ").is_some_and(|found| found.to_lowercase() == heading)
-        };
-        assert!(page.lines().any(is_there), "docs/http.md has no heading for {}", problem.anchor);
-    }
-}

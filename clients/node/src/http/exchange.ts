@@ -1,0 +1,266 @@
+/** One HTTP request under an idempotency key, whatever the framework: claim, handler, complete, COMMIT, and only then the first byte. */
+import { type Observe, parsed, resultOf } from "../core/call.js";
+import { refuseNested, within } from "../core/context.js";
+import type { Cell, Database, Isolation, Session } from "../core/database.js";
+import { LeaseLost, Unavailable, sqlstate } from "../core/errors.js";
+import { Busy, type Limits, persist } from "../core/retry.js";
+import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, REPLAY, interval } from "../core/sql.js";
+import { type Source, databaseOf } from "../drivers/pg.js";
+import { hold } from "../lease/hold.js";
+import { LEASE } from "../lease/lease.js";
+import { type Header, tooMany, unavailable } from "./problem.js";
+
+/** What an adapter is told. `Incoming` is the framework's own request. */
+export interface HttpOptions<Incoming> extends Limits {
+  /** The operation, such as the template of the route; never the raw path. */
+  operation: string | ((request: Incoming) => string);
+  /** Whose key it is: what authentication, outside of this, has established. `null` says that there is one tenant. */
+  scope: string | null | ((request: Incoming) => string | null);
+  /** Whether a request without a key is refused with 400; else it passes through, outside of any transaction. */
+  required?: boolean;
+  /** `transaction`: the handler runs in the transaction that holds the claim (`currentTransaction()`). `lease`: it holds a lease (`currentLease()`), for
+   * handlers that call out. */
+  mode?: "transaction" | "lease";
+  /** Milliseconds that a lease lasts without a heartbeat; 30000 unless given. */
+  lease?: number;
+  isolation?: Isolation;
+  /** POST and PATCH unless given; others pass through. */
+  methods?: readonly string[];
+  /** Bytes of a request's body that are read; a longer one is answered 413. 1 MiB unless given. */
+  maxRequestBytes?: number;
+  /** Bytes of an answer that are kept back until COMMIT; a longer one is completed without its body and streamed. The
+   * operation's `max_response_bytes` may not be larger. 1 MiB unless given. */
+  maxResponseBytes?: number;
+  /** False for an answer that is not to be stored: what the handler wrote is rolled back, and the next attempt runs. */
+  store?: (answer: { status: number; headers: readonly Header[] }) => boolean;
+  observe?: Observe;
+}
+
+export const MEBIBYTE = 1024 * 1024;
+
+/** The request, as far as it counts. */
+export interface HttpRequest {
+  method: string;
+  target: string;
+  contentType: string | null;
+  keys: readonly string[];
+  body: Uint8Array;
+}
+
+/** What a handler has answered; `rest`: it is too large to keep, or has no end, and is streamed after COMMIT. */
+export interface HttpAnswer {
+  status: number;
+  headers: Header[];
+  body: Uint8Array;
+  isWhole: boolean;
+}
+
+/** What is sent in place of running the handler. */
+export interface Instead {
+  status: number;
+  headers: Header[];
+  body: Uint8Array;
+}
+
+export type Exchanged<Ran extends HttpAnswer> = { ran: Ran } | { instead: Instead };
+
+/** Whether a request goes through this at all. */
+export function applies<Incoming>(options: HttpOptions<Incoming>, method: string, keys: readonly string[]): boolean {
+  return (options.methods ?? ["POST", "PATCH"]).includes(method.toUpperCase()) && (keys.length > 0 || options.required === true);
+}
+
+interface Claimed {
+  run: boolean;
+  key: string | null;
+  fence: string | null;
+  outcome: string;
+  instead: Instead;
+}
+
+/** An answer that is not stored: what its handler wrote is undone. */
+class Undone<Ran> extends Error {
+  readonly ran: Ran;
+
+  constructor(ran: Ran) {
+    super("the answer is not stored");
+    this.ran = ran;
+  }
+}
+
+/** Runs the handler at most once for a key, or tells what to send. It runs again, in a new transaction, after a conflict or a lost connection. */
+export async function exchange<Tx, Incoming, Ran extends HttpAnswer>(
+  pool: Source<Tx>,
+  options: HttpOptions<Incoming>,
+  incoming: Incoming,
+  request: HttpRequest,
+  handler: () => Promise<Ran>,
+): Promise<Exchanged<Ran>> {
+  if (request.keys.length > 1) {
+    return { instead: tooMany() };
+  }
+  const database = databaseOf(pool);
+  refuseNested(database);
+  const call = new HttpCall(options, incoming, request);
+  try {
+    return await (options.mode === "lease" ? leased(database, call, handler) : transacted(database, call, handler));
+  } catch (error) {
+    if (error instanceof Unavailable) {
+      return { instead: unavailable() };
+    }
+    throw error;
+  }
+}
+
+class HttpCall<Incoming> {
+  readonly options: HttpOptions<Incoming>;
+  readonly request: HttpRequest;
+  readonly operation: string;
+  readonly scope: string;
+
+  constructor(options: HttpOptions<Incoming>, incoming: Incoming, request: HttpRequest) {
+    const { operation, scope } = options;
+    if ((scope as unknown) === undefined) {
+      throw new TypeError("scope is required: whose keys are they? Pass scope: null if there is one tenant only");
+    }
+    this.options = options;
+    this.request = request;
+    this.operation = typeof operation === "function" ? operation(incoming) : operation;
+    this.scope = (typeof scope === "function" ? scope(incoming) : scope) ?? "";
+  }
+
+  async claim(session: Session<unknown>, lease: number | undefined): Promise<Claimed> {
+    const { method, target, contentType, keys, body } = this.request;
+    const rows = await session.query(HTTP_CLAIM, [this.operation, keys[0] ?? null, method, target, contentType, body, this.scope, interval(lease)]);
+    const [run, key, fence, outcome, status, headers, stored] = rows[0] ?? [];
+    return {
+      run: run === "true",
+      key: key ?? null,
+      fence: fence ?? null,
+      outcome: outcome ?? "",
+      instead: { status: Number(status), headers: headersOf(headers), body: Buffer.from(stored ?? "", "base64") },
+    };
+  }
+
+  /** Whether the answer is stored; else the key is free again. */
+  async complete(session: Session<unknown>, claimed: Claimed, answer: HttpAnswer): Promise<boolean> {
+    const { operation, scope, options } = this;
+    const body = answer.isWhole ? answer.body : ((options.maxResponseBytes ?? MEBIBYTE) + 1).toString();
+    const rows = await session.query(answer.isWhole ? HTTP_COMPLETE : HTTP_COMPLETE_UNKEPT, [
+      operation, claimed.key, answer.status.toString(), JSON.stringify(answer.headers), body, scope, claimed.fence,
+    ]);
+    const isStored = rows[0]?.[0] === "true";
+    if (isStored && !answer.isWhole && !resultOf(await session.query(REPLAY, [operation, claimed.key, scope])).evicted) {
+      throw new Error("the operation's max_response_bytes is above the adapter's maxResponseBytes, so that blanks would be replayed: make them equal");
+    }
+    return isStored;
+  }
+
+  isKept(answer: HttpAnswer): boolean {
+    return this.options.store?.(answer) ?? true;
+  }
+
+  observed({ outcome }: Claimed): void {
+    const mode = this.options.mode ?? "transaction";
+    this.options.observe?.({ operation: this.operation, mode, outcome, attempt: undefined, replayed: outcome === "replay" });
+  }
+
+  /** What a claim that is none is answered; `Busy` where another attempt holds the key. */
+  refused<Ran extends HttpAnswer>(claimed: Claimed): Exchanged<Ran> | Busy<Exchanged<Ran>> {
+    const answered = (): Exchanged<Ran> => {
+      this.observed(claimed);
+      return { instead: claimed.instead };
+    };
+    return claimed.outcome === "in_progress" ? new Busy(answered) : answered();
+  }
+}
+
+function headersOf(cell: Cell | undefined): Header[] {
+  return (parsed(cell) ?? []) as Header[];
+}
+
+async function transacted<Tx, Incoming, Ran extends HttpAnswer>(
+  database: Database<Tx>,
+  call: HttpCall<Incoming>,
+  handler: () => Promise<Ran>,
+): Promise<Exchanged<Ran>> {
+  return await persist<Exchanged<Ran>>(call.options, async () => {
+    try {
+      return await database.transaction(async (session) => {
+        const claimed = await call.claim(session, undefined);
+        if (!claimed.run) {
+          return call.refused<Ran>(claimed);
+        }
+        call.observed(claimed);
+        const ran = await within(database, session.tx, handler);
+        if (!call.isKept(ran) || !(await completed(session, call, claimed, ran))) {
+          throw new Undone(ran);
+        }
+        return { ran };
+      }, call.options.isolation);
+    } catch (error) {
+      if (error instanceof Undone) {
+        return { ran: error.ran as Ran };
+      }
+      throw error;
+    }
+  });
+}
+
+const IN_FAILED_TRANSACTION = "25P02";
+
+async function completed<Incoming>(session: Session<unknown>, call: HttpCall<Incoming>, claimed: Claimed, ran: HttpAnswer): Promise<boolean> {
+  try {
+    return await call.complete(session, claimed, ran);
+  } catch (error) {
+    // The handler has caught an error of a statement and answered with one of its own: nothing of it can be stored, and the next attempt runs.
+    if (ran.status >= 400 && sqlstate(error) === IN_FAILED_TRANSACTION) {
+      return false;
+    }
+    throw error;
+  }
+}
+
+async function leased<Incoming, Ran extends HttpAnswer>(
+  database: Database<unknown>,
+  call: HttpCall<Incoming>,
+  handler: () => Promise<Ran>,
+): Promise<Exchanged<Ran>> {
+  const { options, operation, scope } = call;
+  const lease = options.lease ?? LEASE;
+  let since = 0;
+  const taken = await persist<{ claimed: Claimed } | Exchanged<Ran>>(options, async () => {
+    since = performance.now();
+    const claimed = await database.transaction((session) => call.claim(session, lease));
+    return claimed.run ? { claimed } : call.refused<Ran>(claimed);
+  });
+  if (!("claimed" in taken)) {
+    return taken;
+  }
+  const { claimed } = taken;
+  const { key, fence } = claimed;
+  call.observed(claimed);
+  if (key === null || fence === null) {
+    // Where the operation is only observed, a request may run whose header names no key.
+    return { ran: await handler() };
+  }
+  const held = { identity: { operation, key, scope }, fence, lease, attempt: 1, checkpoint: null, since };
+  const ran = await hold(database, options, held, handler, async (made) => {
+    await persist<boolean>(options, (before) => database.transaction((session) => stored(session, call, claimed, made, before)));
+    return made;
+  });
+  return { ran };
+}
+
+async function stored<Incoming>(session: Session<unknown>, call: HttpCall<Incoming>, claimed: Claimed, made: HttpAnswer, before: number): Promise<boolean> {
+  try {
+    // A predicate that keeps an answer out gives the key back as a server error does.
+    return await call.complete(session, claimed, call.isKept(made) ? made : { ...made, status: 500 });
+  } catch (error) {
+    const state = sqlstate(error);
+    if (before > 0 && state === "ID007") {
+      // An earlier try did, and the answer to its COMMIT was lost.
+      return true;
+    }
+    throw state === "ID003" ? new LeaseLost({ cause: error }) : error;
+  }
+}

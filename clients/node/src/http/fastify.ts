@@ -1,0 +1,203 @@
+/** Fastify. */
+import { Readable } from "node:stream";
+import type { Source } from "../drivers/pg.js";
+import { type HttpAnswer, type HttpOptions, MEBIBYTE, applies, exchange } from "./exchange.js";
+import { grouped, parsedBody } from "./express.js";
+import { isEndless } from "./fetch.js";
+import { type Header, tooLarge } from "./problem.js";
+
+/** What Fastify hands to a handler, as far as it is needed here. */
+export interface FastifyRequestLike {
+  method: string;
+  originalUrl: string;
+  headers: Record<string, string | string[] | undefined>;
+  body: unknown;
+  raw: { headersDistinct?: NodeJS.Dict<string[]> };
+  /** Where a plugin has kept the body's bytes. */
+  rawBody?: unknown;
+}
+
+export interface FastifyReplyLike {
+  statusCode: number;
+  code(status: number): unknown;
+  header(name: string, value: unknown): unknown;
+  removeHeader(name: string): unknown;
+  getHeaders(): Record<string, number | string | string[] | undefined>;
+  serialize(payload: unknown): string | ArrayBuffer | Buffer;
+  send(payload?: unknown): unknown;
+}
+
+interface Made extends HttpAnswer {
+  rest: AsyncIterator<Uint8Array> | undefined;
+}
+
+/** Wraps a handler: `app.post("/pay", fastifyIdempotent(pool, {...}, async (request, reply) => ...))`. It may return its payload or pass it to `reply.send`; what is sent after
+ * COMMIT goes through the hooks `onSend` like any other. */
+export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgoing extends FastifyReplyLike>(
+  pool: Source<Tx>,
+  options: HttpOptions<Incoming>,
+  handler: (request: Incoming, reply: Outgoing) => unknown,
+): (request: Incoming, reply: Outgoing) => Promise<unknown> {
+  return async (request, reply) => {
+    const keys = keysOf(request);
+    if (!applies(options, request.method, keys)) {
+      return await handler(request, reply);
+    }
+    const limit = options.maxRequestBytes ?? MEBIBYTE;
+    const contentType = request.headers["content-type"];
+    const parsed = parsedBody(request.rawBody ?? request.body, typeof contentType === "string" ? contentType : null, limit);
+    const kept = new Kept(reply);
+    if (parsed === undefined) {
+      return kept.send(tooLarge(limit));
+    }
+    const body: unknown = typeof request.body === "object" && !(request.body instanceof Uint8Array) ? structuredClone(request.body) : request.body;
+    const about = { method: request.method, target: request.originalUrl, contentType: parsed.contentType, keys, body: parsed.bytes };
+    try {
+      const exchanged = await exchange<Tx, Incoming, Made>(pool, options, request, about, async () => {
+        kept.restore();
+        request.body = typeof body === "object" && !(body instanceof Uint8Array) ? structuredClone(body) : body;
+        return await kept.answered(options.maxResponseBytes ?? MEBIBYTE, (own) => handler(request, own));
+      });
+      if ("ran" in exchanged) {
+        return reply.send(payloadOf(exchanged.ran));
+      }
+      kept.restore();
+      return kept.send(exchanged.instead);
+    } catch (error) {
+      kept.restore();
+      throw error;
+    }
+  };
+}
+
+/** What `inject` makes up for a request knows no header apart. */
+function keysOf({ raw, headers }: FastifyRequestLike): string[] {
+  return raw.headersDistinct === undefined ? [headers["idempotency-key"] ?? []].flat() : (raw.headersDistinct["idempotency-key"] ?? []);
+}
+
+function payloadOf({ body, rest }: Made): unknown {
+  if (rest === undefined) {
+    return body.byteLength === 0 ? undefined : Buffer.from(body);
+  }
+  return Readable.from((async function* () {
+    if (body.byteLength > 0) {
+      yield body;
+    }
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
+      yield next.value;
+    }
+  })(), { objectMode: false });
+}
+
+/** A reply that is kept back. */
+class Kept<Outgoing extends FastifyReplyLike> {
+  readonly #reply: Outgoing;
+  readonly #before: Record<string, unknown>;
+  readonly #statusBefore: number;
+
+  constructor(reply: Outgoing) {
+    this.#reply = reply;
+    this.#before = { ...reply.getHeaders() };
+    this.#statusBefore = reply.statusCode;
+  }
+
+  restore(): void {
+    for (const name of Object.keys(this.#reply.getHeaders())) {
+      this.#reply.removeHeader(name);
+    }
+    for (const [name, value] of Object.entries(this.#before)) {
+      this.#reply.header(name, value);
+    }
+    this.#reply.code(this.#statusBefore);
+  }
+
+  send({ status, headers, body }: { status: number; headers: Header[]; body: Uint8Array }): unknown {
+    this.#reply.code(status);
+    for (const [name, value] of grouped(headers)) {
+      this.#reply.header(name, value);
+    }
+    return this.#reply.send(body.byteLength === 0 ? undefined : Buffer.from(body));
+  }
+
+  /** Runs the handler with a reply that sends nothing. */
+  async answered(limit: number, handler: (reply: Outgoing) => unknown): Promise<Made> {
+    let passed: { payload: unknown } | undefined;
+    let onSent: () => void = () => undefined;
+    const sent = new Promise<void>((resolve) => {
+      onSent = resolve;
+    });
+    const own = Object.create(this.#reply, {
+      send: {
+        value: (payload: unknown): unknown => {
+          passed ??= { payload };
+          onSent();
+          return own;
+        },
+      },
+      sent: { get: () => passed !== undefined },
+    }) as Outgoing;
+    const given: unknown = handler(own);
+    const returned = given instanceof Promise ? ((await given) as unknown) : given;
+    // As in Fastify: a handler that returns the reply sends later, or has; so does one that is not asynchronous and returns nothing.
+    if (returned === own || (given === undefined && passed === undefined)) {
+      await sent;
+    }
+    const { payload } = passed ?? { payload: returned };
+    if (payload instanceof Error) {
+      throw payload;
+    }
+    return await this.#made(payload, limit);
+  }
+
+  async #made(payload: unknown, limit: number): Promise<Made> {
+    const reply = this.#reply;
+    if (isStream(payload)) {
+      return await this.#streamed(payload, limit);
+    }
+    const isBytes = payload instanceof Uint8Array;
+    const isText = typeof payload === "string";
+    if (payload !== undefined && payload !== null && reply.getHeaders()["content-type"] === undefined) {
+      reply.header("content-type", isBytes ? "application/octet-stream" : isText ? "text/plain; charset=utf-8" : "application/json; charset=utf-8");
+    }
+    const content = payload === undefined || payload === null ? "" : isBytes || isText ? payload : reply.serialize(payload);
+    const body = typeof content === "string" ? Buffer.from(content) : new Uint8Array(content);
+    return { status: reply.statusCode, headers: this.#headers(), body, isWhole: body.byteLength <= limit, rest: undefined };
+  }
+
+  async #streamed(stream: AsyncIterable<Uint8Array | string>, limit: number): Promise<Made> {
+    const status = this.#reply.statusCode;
+    const headers = this.#headers();
+    const iterator = bytesOf(stream);
+    const contentType = this.#reply.getHeaders()["content-type"];
+    const isLive = isEndless(contentType === undefined ? null : String(contentType));
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    while (!isLive && length <= limit) {
+      const { done, value } = await iterator.next();
+      if (done === true) {
+        return { status, headers, body: Buffer.concat(chunks), isWhole: true, rest: undefined };
+      }
+      chunks.push(value);
+      length += value.byteLength;
+    }
+    return { status, headers, body: Buffer.concat(chunks), isWhole: false, rest: iterator };
+  }
+
+  /** Those that the handler has set; what was there before belongs to the exchange. */
+  #headers(): Header[] {
+    return Object.entries(this.#reply.getHeaders()).flatMap(([name, value]) =>
+      value === undefined || JSON.stringify(value) === JSON.stringify(this.#before[name]) ? [] : [value].flat().map((one): Header => [name, String(one)]),
+    );
+  }
+}
+
+function isStream(payload: unknown): payload is AsyncIterable<Uint8Array | string> {
+  return payload instanceof Readable || payload instanceof ReadableStream;
+}
+
+async function* bytesOf(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator<Uint8Array, undefined> {
+  for await (const chunk of stream) {
+    yield typeof chunk === "string" ? Buffer.from(chunk) : chunk;
+  }
+  return undefined;
+}

@@ -1,0 +1,169 @@
+/** Handlers of the Fetch standard, `(Request) => Response`: Next, Hono's `c.req.raw`, and whatever else speaks it. */
+import { type Exchanged, type HttpAnswer, type HttpOptions, type HttpRequest, MEBIBYTE, applies, exchange } from "./exchange.js";
+import type { Source } from "../drivers/pg.js";
+import { type Header, tooLarge } from "./problem.js";
+
+interface Buffered extends HttpAnswer {
+  response: Response;
+  /** What has been read of a body that is not whole, and what comes after. */
+  rest: ReadableStreamDefaultReader<Uint8Array> | undefined;
+}
+
+/** Wraps a handler. It gets the request anew, with the whole body, each time it runs. */
+export function fetchIdempotent<Tx>(
+  pool: Source<Tx>,
+  options: HttpOptions<Request>,
+  handler: (request: Request) => Response | Promise<Response>,
+): (request: Request) => Promise<Response> {
+  return async (request) => {
+    const keys = keysOf(request.headers);
+    if (!applies(options, request.method, keys)) {
+      return await handler(request);
+    }
+    const body = await bodyOf(request, options.maxRequestBytes ?? MEBIBYTE);
+    if (body === undefined) {
+      return responseOf(tooLarge(options.maxRequestBytes ?? MEBIBYTE));
+    }
+    // Without the signal of the original: a client that disconnects does not stop the work.
+    const again = (): Request => new Request(request.url, { method: request.method, headers: request.headers, body });
+    return await fetched(pool, options, request, requestOf(request, keys, body), async () => await handler(again()));
+  };
+}
+
+/** What Hono hands to a handler, as far as it is needed here. */
+interface HonoContext {
+  req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer> };
+}
+
+/** Wraps a handler of Hono: `app.post("/pay", honoIdempotent(pool, {...}, async (c) => c.json(...)))`. */
+export function honoIdempotent<Tx, Context extends HonoContext>(
+  pool: Source<Tx>,
+  options: HttpOptions<Context>,
+  handler: (context: Context) => Response | Promise<Response>,
+): (context: Context) => Promise<Response> {
+  return async (context) => {
+    const { raw } = context.req;
+    const keys = keysOf(raw.headers);
+    if (!applies(options, raw.method, keys)) {
+      return await handler(context);
+    }
+    const limit = options.maxRequestBytes ?? MEBIBYTE;
+    // Hono keeps what it has read, so that the handler can read it again.
+    const body = Number(raw.headers.get("content-length") ?? 0) > limit ? undefined : new Uint8Array(await context.req.arrayBuffer());
+    if (body === undefined || body.byteLength > limit) {
+      return responseOf(tooLarge(limit));
+    }
+    return await fetched(pool, options, context, requestOf(raw, keys, body), async () => await handler(context));
+  };
+}
+
+async function fetched<Tx, Incoming>(
+  pool: Source<Tx>,
+  options: HttpOptions<Incoming>,
+  incoming: Incoming,
+  request: HttpRequest,
+  handler: () => Promise<Response>,
+): Promise<Response> {
+  const limit = options.maxResponseBytes ?? MEBIBYTE;
+  let last: Buffered | undefined;
+  const exchanged: Exchanged<Buffered> = await exchange(pool, options, incoming, request, async () => {
+    last?.rest?.cancel().catch(() => undefined);
+    last = undefined;
+    last = await buffered(await handler(), limit);
+    return last;
+  });
+  return "ran" in exchanged ? sent(exchanged.ran) : responseOf(exchanged.instead);
+}
+
+function keysOf(headers: Headers): string[] {
+  const key = headers.get("idempotency-key");
+  return key === null ? [] : [key];
+}
+
+function requestOf(request: Request, keys: string[], body: Uint8Array): HttpRequest {
+  const { pathname, search } = new URL(request.url);
+  return { method: request.method, target: pathname + search, contentType: request.headers.get("content-type"), keys, body };
+}
+
+async function bodyOf(request: Request, limit: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const { bytes, rest } = await readUpTo(request.body, limit);
+  if (rest !== undefined) {
+    rest.cancel().catch(() => undefined);
+    return undefined;
+  }
+  return bytes;
+}
+
+/** The whole of a stream; where it is longer than `limit`, what has been read of it, and its reader. */
+async function readUpTo(
+  stream: ReadableStream<Uint8Array> | null,
+  limit: number,
+): Promise<{ bytes: Uint8Array<ArrayBuffer>; rest: ReadableStreamDefaultReader<Uint8Array> | undefined }> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const reader = stream?.getReader();
+  while (reader !== undefined) {
+    const { done, value } = await reader.read();
+    if (done) {
+      break;
+    }
+    chunks.push(value);
+    length += value.byteLength;
+    if (length > limit) {
+      return { bytes: joined(chunks), rest: reader };
+    }
+  }
+  return { bytes: joined(chunks), rest: undefined };
+}
+
+function joined(chunks: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+async function buffered(response: Response, limit: number): Promise<Buffered> {
+  const { status } = response;
+  const headers: Header[] = Array.from(response.headers);
+  if (response.body !== null && isEndless(response.headers.get("content-type"))) {
+    return { response, status, headers, body: new Uint8Array(), isWhole: false, rest: response.body.getReader() };
+  }
+  const { bytes, rest } = await readUpTo(response.body, limit);
+  return { response, status, headers, body: bytes, isWhole: rest === undefined, rest };
+}
+
+/** Events come for as long as somebody listens: there is no end to wait for. */
+export function isEndless(contentType: string | null): boolean {
+  return contentType !== null && /^text\/event-stream\b/i.test(contentType);
+}
+
+/** The handler's own response, with the bytes that were kept back. */
+function sent({ response, body, rest }: Buffered): Response {
+  const { status, statusText, headers } = response;
+  if (rest === undefined) {
+    return new Response(response.body === null ? null : (body as Uint8Array<ArrayBuffer>), { status, statusText, headers });
+  }
+  const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      if (body.byteLength > 0) {
+        controller.enqueue(body);
+      }
+    },
+    async pull(controller) {
+      const { done, value } = await rest.read();
+      if (done) {
+        controller.close();
+      } else {
+        controller.enqueue(value);
+      }
+    },
+    async cancel(reason) {
+      await rest.cancel(reason);
+    },
+  });
+  return new Response(stream, { status, statusText, headers });
+}
+
+const WITHOUT_BODY = new Set([101, 103, 204, 205, 304]);
+
+function responseOf({ status, headers, body }: { status: number; headers: Header[]; body: Uint8Array }): Response {
+  return new Response(WITHOUT_BODY.has(status) ? null : new Uint8Array(body), { status, headers });
+}

@@ -1,0 +1,46 @@
+"""Idempotency keys in your own Postgres transaction: the client of the extension pg_idempotent."""
+
+from .aio import AsyncIdempotent
+from .errors import (
+    BadKey,
+    Evicted,
+    Expired,
+    Failure,
+    IdempotencyError,
+    InProgress,
+    LostLease,
+    Mismatch,
+    Misrouted,
+    NotCompleted,
+    Sealed,
+    Unavailable,
+    Unknown,
+    sqlstate,
+)
+from .outcome import Codec, Outcome
+from .retry import Retry
+from .sync import Attempt, Idempotent, LeaseAttempt
+
+__all__ = [
+    "AsyncIdempotent",
+    "Attempt",
+    "BadKey",
+    "Codec",
+    "Evicted",
+    "Expired",
+    "Failure",
+    "IdempotencyError",
+    "Idempotent",
+    "InProgress",
+    "LeaseAttempt",
+    "LostLease",
+    "Mismatch",
+    "Misrouted",
+    "NotCompleted",
+    "Outcome",
+    "Retry",
+    "Sealed",
+    "Unavailable",
+    "Unknown",
+    "sqlstate",
+]

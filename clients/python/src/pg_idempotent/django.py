@@ -1,0 +1,256 @@
+"""A decorator for Django's views, on Django's own connection."""
+
+from __future__ import annotations
+
+import functools
+import time
+from datetime import timedelta
+from typing import Any, Callable
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.http import HttpResponse
+
+from . import telemetry
+from .drivers import Row, Transaction
+from .errors import Failure, IdempotencyError, LostLease, Unreachable
+from .heart import Held
+from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
+from .outcome import HttpClaim
+from .retry import Polls, Retry
+from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, Statement
+from .sync import Attempt, Idempotent, LeaseAttempt
+
+View = Callable[..., Any]
+UNKEPT_BYTES = (1 << 20) + 1
+
+
+def _rows(connection: Any, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement.pyformat, {name: parameters[name] for name in statement.names})
+        return list(cursor.fetchall())
+
+
+class DjangoTransaction:
+    """An atomic block of the outermost kind."""
+
+    def __init__(self, using: str) -> None:
+        self.using, self.connection = using, connections[using]
+        self._over = self._lost = False
+        self._atomic = transaction.atomic(using, durable=True)
+        try:
+            self._atomic.__enter__()
+        except (OperationalError, InterfaceError) as error:
+            self.connection.close()
+            raise Unreachable from error
+
+    def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        return _rows(self.connection, statement, parameters)
+
+    def commit(self) -> None:
+        self._over = True
+        try:
+            self._atomic.__exit__(None, None, None)
+        except DatabaseError:
+            self._find_lost()
+            raise
+
+    def rollback(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._find_lost()
+        try:
+            transaction.set_rollback(True, self.using)
+            self._atomic.__exit__(None, None, None)
+        except DatabaseError:
+            self.connection.close()
+
+    def _find_lost(self) -> None:
+        raw = self.connection.connection
+        self._lost = raw is None or bool(raw.closed)
+
+    @property
+    def lost(self) -> bool:
+        if not self._over:
+            self._find_lost()
+        return self._lost
+
+
+class DjangoPrivate:
+    def __init__(self, using: str) -> None:
+        self.connection = connections.create_connection(using)
+        try:
+            self.connection.ensure_connection()
+        except (OperationalError, InterfaceError) as error:
+            raise Unreachable from error
+
+    def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        return _rows(self.connection, statement, parameters)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class DjangoDriver:
+    """Of a database of settings.DATABASES: `Idempotent(DjangoDriver())` is the client on it, for code that is no view."""
+
+    def __init__(self, using: str = "default") -> None:
+        self.using = using
+
+    def begin(self, timeout: float | None = None) -> Transaction:
+        found: Transaction = DjangoTransaction(self.using)
+        return found
+
+    def join(self, connection: Any) -> Transaction:
+        raise TypeError("Django's connection is the thread's: use once() outside of atomic()")
+
+    def private(self) -> DjangoPrivate:
+        return DjangoPrivate(self.using)
+
+    def mend(self) -> None:
+        connections[self.using].close()
+
+
+def idempotent(
+    *, operation: str, scope: str | Callable[[Any], Any] | None, required: bool = False, using: str = "default", mode: str = "transaction",
+    lease: timedelta = timedelta(seconds=30), wait: timedelta = timedelta(seconds=2), store: Store | None = None,
+    methods: tuple[str, ...] = METHODS, release_on_error: bool = False, retry: Retry | None = None,
+) -> Callable[[View], View]:  # fmt: skip
+    """Answers a repeated request with the first one's answer. The view runs in a transaction of this decorator (mode `transaction`), which
+    is committed before the answer is sent, or without one and under a lease (mode `lease`). `request.idempotency` is the attempt."""
+    if mode not in ("transaction", "lease"):
+        raise ValueError(f"mode must be 'transaction' or 'lease', not {mode!r}")
+    client = Idempotent(DjangoDriver(using), wait=wait, retry=retry)
+    seconds = lease.total_seconds() if mode == "lease" else None
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def once(request: Any, *args: Any, **kwargs: Any) -> Any:
+            header = request.headers.get("Idempotency-Key")
+            header = header if header and header.strip(" \t") else None
+            if request.method not in methods or (header is None and not required):
+                return view(request, *args, **kwargs)
+            whose = scope(request) if callable(scope) else scope
+            asked = Request(operation, header, request.method, request.get_full_path(), request.META.get("CONTENT_TYPE") or None,
+                            request.body, str(whose or ""))  # fmt: skip
+            return _serve(client, asked, seconds, store, release_on_error, request, lambda: view(request, *args, **kwargs))
+
+        view_without_transaction: View = transaction.non_atomic_requests(using=using)(once)
+        return view_without_transaction
+
+    return decorate
+
+
+def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store | None, release_on_error: bool, request: Any,
+           call: Callable[[], Any]) -> Any:  # fmt: skip
+    budget, polls = client.retry.start(), Polls(client.wait)
+    while True:
+        open_transaction: Transaction | None = None
+        claim: HttpClaim | None = None
+        try:
+            open_transaction = client.driver.begin(budget.left())
+            began = time.monotonic()
+            claim = HttpClaim(*open_transaction.rows(HTTP_CLAIM, asked.parameters(lease))[0])
+            if not claim.run or lease is not None:
+                open_transaction.commit()
+            pause = polls.next() if claim.outcome == "in_progress" else None
+            if pause is None:
+                telemetry.record(asked.operation, claim.outcome or "", "transaction" if lease is None else "lease", None)
+            elif not claim.run:
+                _give_back(open_transaction.connection)
+                time.sleep(pause)
+                continue
+            if not claim.run:
+                return _of(Response.of(claim))
+            if lease is None:
+                return _work(client, asked, claim, store, request, call, open_transaction)
+            return _work_with_lease(client, asked, claim, store, release_on_error, request, call, lease, began)
+        except Failure:
+            raise
+        except IdempotencyError as error:
+            return _of(Response.of_error(error))
+        except Exception as error:
+            lost = open_transaction is not None and open_transaction.lost
+            if open_transaction is not None:
+                open_transaction.rollback()
+            if lease is not None and claim is not None and claim.run:
+                raise
+            try:
+                client._again(budget, error, lost, asked.operation, None, asked.scope)
+            except IdempotencyError as unavailable:
+                return _of(Response.of_error(unavailable))
+        finally:
+            if open_transaction is not None:
+                open_transaction.rollback()
+
+
+def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | None, request: Any, call: Callable[[], Any],
+          held: Transaction) -> Any:  # fmt: skip
+    request.idempotency = Attempt(held, asked.operation, claim.key, asked.scope, None, outcome_of(claim), client.codec)
+    answer = _rendered(call())
+    response = _response(answer)
+    try:
+        if _stored(held, asked, claim, store, answer, response):
+            held.commit()
+    except DatabaseError as error:
+        if answer_of_failed_transaction(error, response) is None:
+            raise
+    return answer
+
+
+def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | None, release_on_error: bool, request: Any,
+                     call: Callable[[], Any], lease: float, began: float) -> Any:  # fmt: skip
+    assert claim.key is not None
+    assert claim.fence is not None
+    it = request.idempotency = LeaseAttempt(client, asked.operation, claim.key, asked.scope, None, outcome_of(claim), client.codec)
+    it.lost.held = held = Held(asked.operation, asked.scope, claim.key, claim.fence, lease, began, it.lost.set)
+    client.heart.hold(held)
+    try:
+        try:
+            answer = _rendered(call())
+        except Exception:
+            if release_on_error:
+                it.release()
+            raise
+        if it.lost.is_set():
+            raise LostLease(asked.operation, claim.key, asked.scope)
+        response = _response(answer)
+        client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)])
+        return answer
+    finally:
+        client.heart.let_go(held)
+
+
+def _stored(opened: Transaction, asked: Request, claim: HttpClaim, store: Store | None, answer: Any, response: Response) -> bool:
+    parameters = completion(asked, claim, response, UNKEPT_BYTES)
+    if store is not None and not store(response.status, response.headers):
+        if claim.fence is not None:
+            opened.rows(RELEASE, parameters)
+        return False
+    kept = not answer.streaming
+    stored = bool(opened.rows(HTTP_COMPLETE if kept else HTTP_COMPLETE_UNKEPT, parameters)[0][0])
+    if stored and not kept and not opened.rows(EVICTED, parameters)[0][0]:
+        raise RuntimeError("a streamed answer needs max_response_bytes of at most 1 MiB")
+    return stored
+
+
+def _rendered(answer: Any) -> Any:
+    return answer.render() if hasattr(answer, "render") and not answer.is_rendered else answer
+
+
+def _response(answer: Any) -> Response:
+    return Response(answer.status_code, list(answer.items()), b"" if answer.streaming else bytes(answer.content))
+
+
+def _of(response: Response) -> Any:
+    answer = HttpResponse(response.body, status=response.status)
+    del answer["Content-Type"]
+    for name, value in response.headers:
+        answer[name] = value
+    return answer
+
+
+def _give_back(connection: Any) -> None:
+    """A connection of Django's pool; without one it is the thread's own."""
+    if connection.settings_dict.get("OPTIONS", {}).get("pool"):
+        connection.close()

@@ -1,0 +1,194 @@
+"""psycopg 3 and psycopg_pool, with and without asyncio."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from ..errors import Unreachable
+from ..sql import Statement
+from . import Row
+
+
+class PsycopgTransaction:
+    def __init__(self, connection: psycopg.Connection[Any], pool: ConnectionPool[Any] | None) -> None:
+        self.connection = connection
+        self._pool = pool
+        self._over = False
+        self._lost = False
+
+    def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        with self.connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(cast(Any, statement.pyformat), parameters)
+            return list(cursor.fetchall())
+
+    def commit(self) -> None:
+        try:
+            if self._pool is not None:
+                self.connection.commit()
+        finally:
+            self._give_back()
+
+    def rollback(self) -> None:
+        if self._over or self._pool is None:
+            return
+        try:
+            self.connection.rollback()
+        except psycopg.Error:
+            self.connection.close()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self._over, self._lost = True, self.connection.closed
+        if self._pool is not None:
+            self._pool.putconn(self.connection)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost if self._over else self.connection.closed
+
+
+class PsycopgPrivate:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        with self.connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(cast(Any, statement.pyformat), parameters)
+            return list(cursor.fetchall())
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def _beside(kwargs: Any) -> dict[str, Any]:
+    return {**(kwargs or {}), "autocommit": True, "application_name": "pg_idempotent heartbeat"}
+
+
+def _called(value: Any) -> Any:
+    return value() if callable(value) else value
+
+
+async def _given(value: Any) -> Any:
+    """What a pool was given: a value, or a function that makes it for each connection."""
+    value = _called(value)
+    return await value if inspect.isawaitable(value) else value
+
+
+class PsycopgDriver:
+    def __init__(self, pool: ConnectionPool[Any]) -> None:
+        self.pool = pool
+
+    def begin(self, timeout: float | None = None) -> PsycopgTransaction:
+        try:
+            connection = self.pool.getconn(timeout)
+            # Without autocommit psycopg begins by itself.
+            if connection.autocommit:
+                try:
+                    connection.execute("BEGIN")
+                except BaseException:
+                    self.pool.putconn(connection)
+                    raise
+        except psycopg.OperationalError as error:
+            raise Unreachable from error
+        return PsycopgTransaction(connection, self.pool)
+
+    def join(self, connection: psycopg.Connection[Any]) -> PsycopgTransaction:
+        return PsycopgTransaction(connection, None)
+
+    def private(self) -> PsycopgPrivate:
+        try:
+            return PsycopgPrivate(psycopg.connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs))))
+        except psycopg.OperationalError as error:
+            raise Unreachable from error
+
+    def mend(self) -> None:
+        self.pool.check()
+
+
+class AsyncPsycopgTransaction:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], pool: AsyncConnectionPool[Any] | None) -> None:
+        self.connection = connection
+        self._pool = pool
+        self._over = False
+        self._lost = False
+
+    async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        async with self.connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(cast(Any, statement.pyformat), parameters)
+            return list(await cursor.fetchall())
+
+    async def commit(self) -> None:
+        try:
+            if self._pool is not None:
+                await self.connection.commit()
+        finally:
+            await self._give_back()
+
+    async def rollback(self) -> None:
+        if self._over or self._pool is None:
+            return
+        try:
+            await self.connection.rollback()
+        except psycopg.Error:
+            await self.connection.close()
+        finally:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        self._over, self._lost = True, self.connection.closed
+        if self._pool is not None:
+            await self._pool.putconn(self.connection)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost if self._over else self.connection.closed
+
+
+class AsyncPsycopgPrivate:
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        async with self.connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(cast(Any, statement.pyformat), parameters)
+            return list(await cursor.fetchall())
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+
+class AsyncPsycopgDriver:
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self.pool = pool
+
+    async def begin(self, timeout: float | None = None) -> AsyncPsycopgTransaction:
+        try:
+            connection = await self.pool.getconn(timeout)
+            if connection.autocommit:
+                try:
+                    await connection.execute("BEGIN")
+                except BaseException:
+                    await self.pool.putconn(connection)
+                    raise
+        except psycopg.OperationalError as error:
+            raise Unreachable from error
+        return AsyncPsycopgTransaction(connection, self.pool)
+
+    def join(self, connection: psycopg.AsyncConnection[Any]) -> AsyncPsycopgTransaction:
+        return AsyncPsycopgTransaction(connection, None)
+
+    async def private(self) -> AsyncPsycopgPrivate:
+        try:
+            conninfo, kwargs = await _given(self.pool.conninfo), await _given(self.pool.kwargs)
+            return AsyncPsycopgPrivate(await psycopg.AsyncConnection.connect(conninfo, **_beside(kwargs)))
+        except psycopg.OperationalError as error:
+            raise Unreachable from error
+
+    async def mend(self) -> None:
+        await self.pool.check()

@@ -1,0 +1,108 @@
+"""Servers that tests start: an ASGI application in a process of its own, started again when it ends by itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Served:
+    """`with Served("module:app", directory, DSN=...) as base:`"""
+
+    def __init__(self, app: str, directory: Path, **env: str) -> None:
+        self.port = free_port()
+        where = ["--app-dir", str(directory), "--port", str(self.port), "--log-level", "critical"]
+        self.command = [sys.executable, "-m", "uvicorn", app, *where]
+        self.env = {**os.environ, **env}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.is_wanted = True
+        self.starts = 0
+
+    def __enter__(self) -> str:
+        self.keeper = threading.Thread(target=self._keep, daemon=True)
+        self.keeper.start()
+        base = f"http://127.0.0.1:{self.port}"
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"{base}/", timeout=5)
+                return base
+            except urllib.error.HTTPError:
+                return base
+            except OSError:
+                time.sleep(0.05)
+        raise TimeoutError(f"{self.command} does not answer")
+
+    def _keep(self) -> None:
+        while self.is_wanted:
+            self.starts += 1
+            self.process = subprocess.Popen(self.command, env=self.env)
+            self.process.wait()
+
+    def kill(self) -> None:
+        """As a crash does; it is started again."""
+        if self.process is not None:
+            self.process.kill()
+
+    def __exit__(self, *exception: object) -> None:
+        self.is_wanted = False
+        if self.process is not None:
+            self.process.terminate()
+        self.keeper.join(20)
+
+
+class Pooler:
+    """A PgBouncer in transaction mode, run by the user of the server; its value is where to connect. PGBOUNCER names the program."""
+
+    def __init__(self, dsn: str, prepared: int, directory: Path) -> None:
+        self.parts = dict(part.split("=") for part in dsn.split())
+        self.port, self.directory = free_port(), directory / "pgbouncer"
+        self.directory.mkdir()
+        (self.directory / "pgbouncer.ini").write_text(f"""[databases]
+* = host={self.parts["host"]} port={self.parts["port"]} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+admin_users = postgres
+pool_mode = transaction
+default_pool_size = 10
+max_prepared_statements = {prepared}
+""")
+
+    def __enter__(self) -> str:
+        owner = os.stat(self.parts["host"])
+        user = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        # The file is read by a user who cannot enter the directories of pytest.
+        with open(self.directory / "pgbouncer.ini") as settings, open(self.directory / "log", "w") as log:
+            command, streams = [os.environ["PGBOUNCER"], "-q", "/dev/stdin"], {"stdin": settings, "stdout": log, "stderr": log}
+            self.process = subprocess.Popen(command, cwd="/", **streams, **user)  # type: ignore[call-overload]
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return f"host=127.0.0.1 port={self.port} user=postgres dbname={self.parts['dbname']}"
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)

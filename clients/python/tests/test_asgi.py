@@ -1,0 +1,209 @@
+"""What the scenarios over HTTP cannot see of the middleware: a COMMIT that fails, a session of the application, a lease that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy
+from fastapi import Depends, FastAPI, Request
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from starlette.responses import JSONResponse, StreamingResponse
+from test_drivers import url
+
+from pg_idempotent import AsyncIdempotent, Retry
+from pg_idempotent.asgi import IdempotencyMiddleware, attempt_of, current, transaction
+from pg_idempotent.drivers.sqlalchemy import async_joining
+
+pytestmark = pytest.mark.anyio
+INSERT = "INSERT INTO payment (tenant) VALUES (%s)"
+
+
+def client(app: Any, pool: Any, tenant: str, **settings: Any) -> httpx.AsyncClient:
+    served = IdempotencyMiddleware(app, pool=pool, operation="asgi", scope=lambda request: tenant, **settings)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(served, raise_app_exceptions=False), base_url="http://test")
+
+
+def keyed(key: str = "k") -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+async def test_a_commit_that_fails_is_no_201(async_pool, admin, tenant, payments):
+    """The first byte waits for COMMIT, which here fails: a constraint is deferred."""
+    admin.execute("CREATE TABLE IF NOT EXISTS deferred (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)")
+    app = FastAPI()
+
+    @app.post("/pay", status_code=201)
+    async def pay(request: Request) -> int:
+        await attempt_of(request).connection.execute("INSERT INTO deferred VALUES (1), (1)")
+        return 1
+
+    async with client(app, async_pool, tenant) as http:
+        assert (await http.post("/pay", headers=keyed())).status_code == 500
+    assert admin.execute("SELECT count(*) FROM deferred").fetchone() == (0,)
+
+
+async def test_a_session_of_the_application_joins(dsn, tenant, payments):
+    """FastAPI's own recipe: a dependency that commits when the endpoint is over."""
+    engine = create_async_engine(url(dsn, "asyncpg"))
+    factory, app = async_sessionmaker(engine, class_=AsyncSession), FastAPI()
+
+    async def session(request: Request):
+        async with async_joining(factory, attempt_of(request).connection) as session:
+            yield session
+            await session.commit()
+
+    @app.post("/pay", status_code=201)
+    async def pay(fails: bool, session: AsyncSession = Depends(session)) -> int:  # noqa: B008
+        await session.execute(sqlalchemy.text(f"INSERT INTO payment (tenant) VALUES ('{tenant}')"))
+        await session.commit()
+        await session.execute(sqlalchemy.text(f"INSERT INTO payment (tenant) VALUES ('{tenant}')"))
+        if fails:
+            raise ZeroDivisionError
+        return 1
+
+    async with client(app, engine, tenant) as http:
+        assert (await http.post("/pay?fails=true", headers=keyed("a"))).status_code == 500
+        assert len(payments) == 0
+        found = [await http.post("/pay?fails=false", headers=keyed("b")) for _ in range(2)]
+    assert [answer.status_code for answer in found] == [201, 201]
+    assert found[1].headers["idempotent-replayed"] == "true"
+    assert len(payments) == 2
+    await engine.dispose()
+
+
+async def test_a_pool_without_asyncio_serves_too(pool, tenant, payments):
+    app = FastAPI()
+
+    @app.post("/pay")
+    def pay(request: Request) -> int:
+        assert current() is attempt_of(request)
+        attempt_of(request).connection.execute(INSERT, (tenant,))
+        return 1
+
+    async with client(app, pool, tenant, wait=timedelta(seconds=20)) as http:
+        found = await asyncio.gather(*(http.post("/pay", headers=keyed()) for _ in range(12)))
+    assert {answer.status_code for answer in found} == {200}
+    assert len(payments) == 1
+
+
+async def test_forty_duplicates_over_a_pool_of_two(dsn, tenant, payments):
+    async with AsyncConnectionPool(dsn, min_size=2, max_size=2, open=False) as pool:
+        app = FastAPI()
+
+        @app.post("/pay")
+        async def pay(request: Request) -> int:
+            async with pool.connection() as second:
+                await second.execute("SELECT 1")
+            await attempt_of(request).connection.execute(INSERT, (tenant,))
+            return 1
+
+        async with client(app, pool, tenant, wait=timedelta(seconds=20)) as http:
+            found = await asyncio.gather(*(http.post("/pay", headers=keyed()) for _ in range(40)))
+    assert {answer.status_code for answer in found} == {200}
+    assert len(payments) == 1
+
+
+async def test_requests_that_are_refused(async_pool, tenant):
+    async def app(scope, receive, send):
+        await JSONResponse({})(scope, receive, send)
+
+    async with client(app, async_pool, tenant, max_request_bytes=10) as http:
+        assert (await http.post("/", headers=keyed(), content=b"x" * 11)).status_code == 413
+        two = await http.post("/", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
+        assert two.status_code == 400
+        assert two.json()["type"].endswith("key-malformed")
+    nowhere = AsyncConnectionPool("host=/nonexistent", min_size=0, max_size=1, open=False)
+    await nowhere.open()
+    async with client(app, nowhere, tenant, retry=Retry(deadline=timedelta(seconds=0.3))) as http:
+        down = await http.post("/", headers=keyed())
+        assert down.status_code == 503
+        assert down.headers["retry-after"] == "1"
+    await nowhere.close()
+
+
+async def test_the_predicate_refuses_to_keep(async_pool, tenant, payments):
+    async def app(scope, receive, send):
+        await scope["pg_idempotent"].connection.execute(INSERT, (tenant,))
+        await JSONResponse({"status": "pending"}, 202)(scope, receive, send)
+
+    async with client(app, async_pool, tenant, store=lambda status, headers: status != 202) as http:
+        for _ in range(2):
+            answer = await http.post("/", headers=keyed())
+            assert answer.status_code == 202
+            assert "idempotent-replayed" not in answer.headers
+    assert len(payments) == 0
+
+
+async def test_a_large_stream_is_sent_after_commit(async_pool, tenant, payments):
+    seen = []
+
+    async def chunks():
+        for _ in range(3):
+            seen.append(len(payments))
+            yield b"x" * 1_000_000
+
+    async def app(scope, receive, send):
+        await scope["pg_idempotent"].connection.execute(INSERT, (tenant,))
+        await StreamingResponse(chunks(), headers={"ETag": '"1"'})(scope, receive, send)
+
+    async with client(app, async_pool, tenant) as http:
+        first, again = [await http.post("/", headers=keyed()) for _ in range(2)]
+    assert len(first.content) == 3_000_000
+    assert seen == [0, 0, 1]
+    assert (again.content, again.headers["etag"], again.headers["idempotent-evicted"]) == (b"", '"1"', "true")
+
+
+async def test_a_refusal_after_a_database_error_is_sent_and_a_success_is_not(async_pool, tenant):
+    async def app(scope, receive, send):
+        try:
+            await scope["pg_idempotent"].connection.execute("SELECT 1 / 0")
+        except Exception:
+            await JSONResponse({}, 422 if b"bad" in scope["query_string"] else 201)(scope, receive, send)
+
+    async with client(app, async_pool, tenant) as http:
+        assert (await http.post("/?bad", headers=keyed("a"))).status_code == 422
+        assert (await http.post("/", headers=keyed("b"))).status_code == 500
+
+
+async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant):
+    idem = AsyncIdempotent(async_pool)
+
+    async def app(scope, receive, send):
+        assert await scope["pg_idempotent"].lost.wait()
+        await JSONResponse({})(scope, receive, send)
+
+    async def deaf():
+        raise ConnectionError
+
+    idem.driver.private = deaf
+    async with client(app, idem, tenant, mode="lease", lease=timedelta(seconds=0.3)) as http:
+        assert (await http.post("/", headers=keyed())).status_code == 503
+    idem.heart.task.cancel()
+
+
+async def test_an_exception_leaves_the_lease(async_pool, tenant):
+    async def app(scope, receive, send):
+        raise ZeroDivisionError
+
+    async with client(app, async_pool, tenant, mode="lease", wait=timedelta(0)) as http:
+        assert [(await http.post("/", headers=keyed())).status_code for _ in range(2)] == [500, 409]
+
+
+async def test_a_request_without_a_key_has_a_transaction_of_its_own(async_pool, tenant, payments):
+    app = FastAPI()
+
+    @app.post("/pay")
+    async def pay(request: Request) -> int:
+        async with transaction(request, async_pool) as connection:
+            await connection.execute(INSERT, (tenant,))
+        return 1
+
+    async with client(app, async_pool, tenant) as http:
+        for headers in ({}, {}, keyed(), keyed()):
+            assert (await http.post("/pay", headers=headers)).status_code == 200
+    assert len(payments) == 3

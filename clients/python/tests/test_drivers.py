@@ -1,0 +1,281 @@
+"""The same promises over every driver: with asyncio psycopg, asyncpg, SQLAlchemy and threads; without it SQLAlchemy on two drivers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+import sqlalchemy
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from pg_idempotent import AsyncIdempotent, Failure, Idempotent, InProgress, LostLease, Mismatch, NotCompleted, Retry, Unavailable
+from pg_idempotent.drivers.sqlalchemy import async_joining, joining
+
+pytestmark = pytest.mark.anyio
+QUICK = timedelta(milliseconds=50)
+
+
+def url(dsn: str, driver: str) -> sqlalchemy.URL:
+    parts = dict(part.split("=") for part in dsn.split())
+    query = {"host": parts["host"], "port": parts["port"]}
+    return sqlalchemy.URL.create(f"postgresql+{driver}", username="postgres", database=parts["dbname"], query=query)
+
+
+@asynccontextmanager
+async def opened(kind: str, dsn: str) -> AsyncIterator[Any]:
+    if kind == "psycopg":
+        async with AsyncConnectionPool(dsn, min_size=1, max_size=4, open=False) as pool:
+            yield pool
+    elif kind == "asyncpg":
+        parts = dict(part.split("=") for part in dsn.split())
+        pool = await asyncpg.create_pool(host=parts["host"], port=int(parts["port"]), user="postgres", database=parts["dbname"],
+                                         min_size=1, max_size=4)  # fmt: skip
+        yield pool
+        await pool.close()
+    elif kind.startswith("sqlalchemy"):
+        engine = create_async_engine(url(dsn, kind.partition("+")[2]))
+        yield engine
+        await engine.dispose()
+    else:
+        with ConnectionPool(dsn, min_size=1, max_size=4, open=True) as threads:
+            yield threads
+
+
+KINDS = ["psycopg", "asyncpg", "sqlalchemy+psycopg", "sqlalchemy+asyncpg", "threads"]
+
+
+@pytest.fixture(params=KINDS)
+async def idem(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[AsyncIdempotent]:
+    async with opened(request.param, dsn) as pool:
+        found = AsyncIdempotent(pool)
+        yield found
+        if found.heart.task is not None:
+            found.heart.task.cancel()
+            await asyncio.gather(found.heart.task, return_exceptions=True)
+
+
+async def insert(connection: Any, tenant: str) -> None:
+    statement = f"INSERT INTO payment (tenant, order_id, amount) VALUES ('{tenant}', '1', 1)"
+    if hasattr(connection, "exec_driver_sql"):
+        await connection.exec_driver_sql(statement)
+    else:
+        done = connection.execute(statement)
+        if asyncio.iscoroutine(done):
+            await done
+
+
+async def backend(connection: Any) -> int:
+    statement = "SELECT pg_backend_pid()"
+    if hasattr(connection, "exec_driver_sql"):
+        return int((await connection.exec_driver_sql(statement)).scalar_one())
+    if hasattr(connection, "fetchval"):
+        return int(await connection.fetchval(statement))
+    return int(connection.info.backend_pid)
+
+
+async def test_a_decorated_function_happens_once(idem, tenant, payments):
+    @idem(operation="charge", key_func=lambda order: order["id"], scope=lambda order: tenant, ttl=timedelta(days=2))
+    async def charge(tx, order):
+        await insert(tx, tenant)
+        return {"order": order, "big": 2**70, "half": 0.5}
+
+    first = await charge({"id": "1"})
+    assert first == await charge({"id": "1"}) == {"order": {"id": "1"}, "big": 2**70, "half": 0.5}
+    assert len(payments) == 1
+    with pytest.raises(Mismatch):
+        await charge({"id": "1", "more": None})
+
+
+async def test_once_lease_and_what_goes_wrong(idem, tenant, payments):
+    with pytest.raises(NotCompleted):
+        async with idem.once("charge", "k", scope=tenant) as it:
+            await insert(it.connection, tenant)
+    async with idem.once("charge", "k", {"a": [1]}, scope=tenant) as it:
+        key = await it.derive("network")
+        with pytest.raises(InProgress):
+            await idem.run("charge", "k", {"a": [1]}, None, scope=tenant, wait=QUICK)
+        await it.fail({"error": "é"}, status=402, headers=[("A", "b")], body=b"\0\xff")
+    async with idem.once("charge", "k", {"a": [1]}, scope=tenant) as it:
+        assert it.replayed
+        assert it.failed
+        assert (it.answer, it.status, it.outcome.headers, it.outcome.body) == ({"error": "é"}, 402, [["A", "b"]], b"\0\xff")
+    async with idem.lease("charge", "l", scope=tenant, ttl=timedelta(hours=1)) as it:
+        assert await it.derive("network") != key
+        await it.save_checkpoint([1])
+        await it.complete("done", record=lambda connection: insert(connection, tenant))
+    assert (await idem.replay("charge", "l", scope=tenant)).response == "done"
+    assert len(payments) == 1
+
+
+async def test_a_failure_is_stored_without_the_writes(idem, tenant, payments):
+    async def decline(it):
+        await insert(it.connection, tenant)
+        raise Failure({"error": "declined"}, 402)
+
+    for work in (decline, None):
+        with pytest.raises(Failure) as caught:
+            await idem.run("charge", "k", None, work, scope=tenant)
+        assert (caught.value.response, caught.value.status) == ({"error": "declined"}, 402)
+    assert len(payments) == 0
+
+
+async def test_a_lost_connection_runs_the_handler_again(idem, admin, tenant, payments):
+    tries = []
+
+    async def work(it):
+        tries.append(1)
+        await insert(it.connection, tenant)
+        if len(tries) == 1:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (await backend(it.connection),))
+            await insert(it.connection, tenant)
+
+    await idem.run("charge", "k", None, work, scope=tenant)
+    assert len(tries) == 2
+    assert len(payments) == 1
+
+
+async def test_40001_and_40p01_run_the_handler_again(idem, tenant, payments):
+    tries = []
+
+    async def work(it):
+        tries.append(1)
+        await insert(it.connection, tenant)
+        if len(tries) < 3:
+            statement = f"DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '{('40001', '40P01')[len(tries) - 1]}'; END $$"
+            done = getattr(it.connection, "exec_driver_sql", it.connection.execute)(statement)
+            if asyncio.iscoroutine(done):
+                await done
+
+    await idem.run("charge", "k", None, work, scope=tenant)
+    assert len(tries) == 3
+    assert len(payments) == 1
+
+
+async def test_duplicates_at_once_have_one_effect(idem, tenant, payments):
+    async def work(it):
+        await insert(it.connection, tenant)
+        return len(payments)
+
+    found = await asyncio.gather(*(idem.run("charge", "k", None, work, scope=tenant, wait=timedelta(seconds=20)) for _ in range(20)))
+    assert set(found) == {0}
+    assert len(payments) == 1
+
+
+async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, tenant):
+    async with idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
+        before = (await idem.replay("card", "k", scope=tenant)).expires_at
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            await asyncio.sleep(0.1)
+            assert not it.lost.is_set()
+        assert (await idem.replay("card", "k", scope=tenant)).expires_at > before
+        await it.complete(1)
+
+    async def deaf():
+        raise ConnectionError
+
+    idem.heart.task.cancel()
+    await asyncio.gather(idem.heart.task, return_exceptions=True)
+    idem.driver.private = deaf
+    with pytest.raises(LostLease):
+        async with idem.lease("card", "l", scope=tenant, seconds=0.3, cancel=True):
+            await asyncio.sleep(30)
+
+
+async def test_a_cancelled_caller_leaves_nothing(idem, tenant, payments):
+    entered = asyncio.Event()
+
+    async def work(it):
+        await insert(it.connection, tenant)
+        entered.set()
+        await asyncio.sleep(30)
+
+    task = asyncio.ensure_future(idem.run("charge", "k", None, work, scope=tenant))
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(payments) == 0
+    assert (await idem.replay("charge", "k", scope=tenant)).outcome == "absent"
+
+
+@pytest.mark.parametrize("kind", ["psycopg", "asyncpg", "sqlalchemy+asyncpg"])
+async def test_without_a_server_it_is_unavailable(kind, dsn, tenant):
+    nowhere = dsn.replace("host=/", "host=/nonexistent/")
+    if kind == "psycopg":
+        pool: Any = AsyncConnectionPool(nowhere, min_size=0, max_size=1, open=False)
+        await pool.open()
+    elif kind == "asyncpg":
+        pool = asyncpg.create_pool(host="/nonexistent", user="postgres", min_size=0)
+        await pool
+    else:
+        pool = create_async_engine(url(nowhere, "asyncpg"))
+    with pytest.raises(Unavailable):
+        await AsyncIdempotent(pool, retry=Retry(deadline=timedelta(seconds=0.3))).run("charge", "k", None, None, scope=tenant)
+
+
+async def test_an_async_session_joins_the_transaction(dsn, tenant, payments):
+    async with opened("sqlalchemy+asyncpg", dsn) as engine:
+        idem, factory = AsyncIdempotent(engine), async_sessionmaker(engine, class_=AsyncSession)
+
+        async def work(it, fails):
+            async with async_joining(factory, it.connection) as session:
+                await session.execute(sqlalchemy.text(f"INSERT INTO payment (tenant) VALUES ('{tenant}')"))
+                await session.commit()
+            if fails:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await idem.run("charge", "k", None, lambda it: work(it, True), scope=tenant)
+        assert len(payments) == 0
+        await idem.run("charge", "k", None, lambda it: work(it, False), scope=tenant)
+    assert len(payments) == 1
+
+
+def test_an_engine_and_a_session_without_asyncio(dsn, tenant, payments):
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg"))
+    idem, factory = Idempotent.from_engine(engine), sessionmaker(engine, class_=Session)
+
+    def work(it, fails):
+        with joining(factory, it.connection) as session:
+            session.execute(sqlalchemy.text(f"INSERT INTO payment (tenant) VALUES ('{tenant}')"))
+            session.commit()
+        if fails:
+            raise ZeroDivisionError
+        return 7
+
+    with pytest.raises(ZeroDivisionError):
+        idem.run("charge", "k", None, lambda it: work(it, True), scope=tenant)
+    assert len(payments) == 0
+    assert idem.run("charge", "k", None, lambda it: work(it, False), scope=tenant) == 7
+    assert idem.run("charge", "k", None, lambda it: work(it, False), scope=tenant) == 7
+    assert len(payments) == 1
+    with idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
+        assert not it.lost.wait(1.5)
+        it.complete(1)
+    engine.dispose()
+
+
+def test_an_engine_whose_connection_breaks(dsn, admin, tenant, payments):
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg"))
+    tries = []
+
+    def work(it):
+        tries.append(1)
+        if len(tries) == 1:
+            pid = it.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        it.connection.exec_driver_sql(f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+
+    Idempotent(engine).run("charge", "k", None, work, scope=tenant)
+    assert len(tries) == 2
+    assert len(payments) == 1
+    engine.dispose()

@@ -1,0 +1,196 @@
+"""Django's views, AWS Powertools, OpenTelemetry, and the pytest plugin."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg_pool import ConnectionPool
+
+from pg_idempotent import Idempotent
+
+pytest_plugins = ["pytester"]
+INSERT = "INSERT INTO payment (tenant) VALUES (%s) RETURNING id"
+
+
+@pytest.fixture(scope="module")
+def django(dsn: str) -> Any:
+    import django
+    from django.conf import settings
+
+    parts = dict(part.split("=") for part in dsn.split())
+    database = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": parts["host"],
+        "PORT": parts["port"],
+        "USER": "postgres",
+        "NAME": parts["dbname"],
+    }
+    settings.configure(DATABASES={"default": database}, ALLOWED_HOSTS=["*"], ATOMIC_REQUESTS=True, USE_TZ=True)
+    django.setup()
+    yield django
+    from django.db import connections
+
+    connections.close_all()
+
+
+class Calls:
+    """A view, and how to call it."""
+
+    def __init__(self, tenant: str, **settings: Any) -> None:
+        from django.db import connection
+        from django.http import JsonResponse
+        from django.test import RequestFactory
+
+        from pg_idempotent.django import idempotent
+
+        self.calls = 0
+        self.status, self.error, self.requests = 201, None, RequestFactory()
+
+        @idempotent(operation="django", scope=lambda request: tenant, **settings)
+        def view(request: Any) -> Any:
+            self.calls += 1
+            with connection.cursor() as cursor:
+                cursor.execute(INSERT, (tenant,))
+                number = cursor.fetchone()[0]
+            if self.error is not None and self.calls == 1:
+                raise self.error
+            return JsonResponse({"payment": number}, status=self.status)
+
+        self.view = view
+
+    def __call__(self, key: Any, amount: int = 1) -> Any:
+        headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
+        return self.view(self.requests.post("/pay?a=1", json.dumps({"amount": amount}), content_type="application/json", **headers))
+
+
+def test_a_django_view_happens_once(django, tenant, payments):
+    view = Calls(tenant, required=True)
+    first, again = view("k"), view('"k"')
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.content == again.content
+    assert again["Idempotent-Replayed"] == "true"
+    assert len(payments) == 1
+    assert view("k", amount=2).status_code == 422
+    assert view(None).status_code == 400
+
+
+@pytest.mark.parametrize("status", [503, 409])
+def test_an_answer_that_is_not_stored_takes_its_writes_along(django, tenant, payments, status):
+    view = Calls(tenant)
+    view.status = status
+    assert [view("k").status_code, view("k").status_code] == [status, status]
+    assert (view.calls, len(payments)) == (2, 0)
+
+
+def test_a_django_view_runs_again_after_40001(django, tenant, payments):
+    from django.db import OperationalError
+
+    view = Calls(tenant)
+    view.error = OperationalError()
+    view.error.__cause__ = psycopg.errors.SerializationFailure()
+    assert view("k").status_code == 201
+    assert (view.calls, len(payments)) == (2, 1)
+
+
+def test_an_exception_of_a_django_view_rolls_back(django, tenant, payments):
+    view = Calls(tenant)
+    view.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        view("k")
+    assert len(payments) == 0
+    assert view("k").status_code == 201
+
+
+def test_a_django_view_under_a_lease(django, tenant, payments):
+    view = Calls(tenant, mode="lease")
+    assert view("k").content == view("k").content
+    assert (view.calls, len(payments)) == (1, 1)
+
+
+def test_powertools_runs_a_function_once(pool: ConnectionPool[Any], tenant: str) -> None:
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+    from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError
+
+    from pg_idempotent.powertools import PostgresPersistenceLayer
+
+    calls = []
+    layer = PostgresPersistenceLayer(Idempotent(pool), operation="lambda", scope=tenant)
+    config = IdempotencyConfig(event_key_jmespath="id", payload_validation_jmespath="amount")
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer, config=config)
+    def charge(order: dict[str, Any]) -> dict[str, Any]:
+        calls.append(1)
+        if order["id"] == "bad" and len(calls) == 1:
+            raise ZeroDivisionError
+        return {"charged": order["amount"]}
+
+    with pytest.raises(ZeroDivisionError):
+        charge(order={"id": "bad", "amount": 1})
+    assert charge(order={"id": "bad", "amount": 1}) == charge(order={"id": "bad", "amount": 1}) == {"charged": 1}
+    assert len(calls) == 2
+    with pytest.raises(IdempotencyValidationError):
+        charge(order={"id": "bad", "amount": 2})
+
+
+def test_powertools_refuses_a_call_in_progress(pool, tenant):
+    from aws_lambda_powertools.utilities.idempotency import idempotent_function
+    from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+
+    from pg_idempotent.powertools import PostgresPersistenceLayer
+
+    layer = PostgresPersistenceLayer(Idempotent(pool), operation="lambda", scope=tenant)
+
+    @idempotent_function(data_keyword_argument="order", persistence_store=layer)
+    def charge(order):
+        if order == 1:
+            with pytest.raises(IdempotencyAlreadyInProgressError):
+                charge(order=1)
+        return order
+
+    assert charge(order=1) == 1
+
+
+def test_telemetry_has_neither_key_nor_scope(pool, tenant):
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    key = uuid.uuid4().hex
+    with trace.use_span(provider.get_tracer("test").start_span("pay"), end_on_exit=True):
+        Idempotent(pool).run("charge", key, None, lambda it: 1, scope=tenant)
+    (span,) = exporter.get_finished_spans()
+    assert dict(span.attributes) == {"idempotency.operation": "charge", "idempotency.outcome": "claimed", "idempotency.mode": "transaction",
+                                     "idempotency.attempt": 1, "idempotency.replayed": False}  # fmt: skip
+    assert key not in span.to_json()
+    assert tenant not in span.to_json()
+
+
+def test_the_plugin_gives_a_scope_and_duplicates(idempotency, idempotent_scope, pool):
+    idem, calls = Idempotent(pool), []
+    one, two = idempotency.duplicate(
+        lambda: idem.run("charge", "k", None, lambda it: calls.append(threading.get_ident()) or 7, scope=idempotent_scope)
+    )
+    assert (one, two, len(calls)) == (7, 7, 1)
+
+
+def test_the_plugin_finds_a_claim_without_an_answer(pytester, dsn, monkeypatch):
+    # As the entry point would load it, installed or not.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(f"""
+        import psycopg
+        def test_it(idempotency):
+            connection = idempotency.watch(psycopg.connect({dsn!r}))
+            connection.execute("SELECT outcome FROM idempotent_claim('charge', 'k', scope => %s)", (idempotency.scope,))
+    """)
+    found = pytester.runpytest_subprocess("-p", "pg_idempotent.testing")
+    found.assert_outcomes(passed=1, errors=1)
+    found.stdout.fnmatch_lines(["*neither completed nor released*"])

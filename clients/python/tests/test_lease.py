@@ -1,0 +1,150 @@
+"""Leases without asyncio: the heartbeat, the loss of a lease, and what is never given back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from psycopg_pool import ConnectionPool
+
+from pg_idempotent import Idempotent, InProgress, LostLease, NotCompleted
+
+INSERT = "INSERT INTO payment (tenant, order_id, amount) VALUES (%s, '1', 1)"
+
+
+@pytest.fixture
+def idem(pool: ConnectionPool[Any]) -> Idempotent:
+    return Idempotent(pool)
+
+
+def test_a_lease_holds_no_connection_and_its_answer_is_replayed(dsn, tenant, payments):
+    with ConnectionPool(dsn, min_size=1, max_size=1, open=True) as pool:
+        idem = Idempotent(pool)
+        with idem.lease("card", "k", {"amount": 3}, scope=tenant) as it:
+            with pool.connection(timeout=5) as connection:
+                connection.execute("SELECT 1")
+            key = it.derive("network")
+            it.save_checkpoint({"step": 1})
+            it.complete({"charge": 7}, status=201, record=lambda tx: tx.execute(INSERT, (tenant,)))
+        with idem.lease("card", "k", {"amount": 3}, scope=tenant) as again:
+            assert again.replayed
+            assert again.answer == {"charge": 7}
+    assert len(payments) == 1
+    assert key.version == 8
+
+
+def test_the_heartbeat_keeps_many_leases_with_one_connection(idem, admin, tenant):
+    """The holders work for three times the length of their leases."""
+    threads = threading.active_count()
+    with idem.lease("card", "a", scope=tenant, seconds=1) as a, idem.lease("card", "b", scope=tenant, seconds=1) as b:
+        first = {key: idem.replay("card", key, scope=tenant).expires_at for key in "ab"}
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert not a.lost.wait(0.2)
+            assert not b.lost.is_set()
+        assert all(idem.replay("card", key, scope=tenant).expires_at > first[key] for key in "ab")
+        beating = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_idempotent heartbeat'").fetchone()
+        assert beating == (1,)
+        assert sum(thread.name == "pg_idempotent heartbeat" for thread in threading.enumerate()) >= 1
+        assert threading.active_count() <= threads + 1
+        assert a.complete(1) == 1
+        assert b.complete(2) == 2
+
+
+def test_a_lost_lease_is_signalled_and_not_completed(dsn, idem, admin, tenant):
+    """The server has given the key to another attempt while the handler runs."""
+    heart = idem.heart
+    with pytest.raises(LostLease) as caught, idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
+        # This process is deaf for longer than the lease.
+        with heart.changed:
+            time.sleep(0.7)
+            with Idempotent(ConnectionPool(dsn, min_size=1, open=True)).lease("card", "k", scope=tenant, seconds=30) as other:
+                assert other.number == 2
+                other.complete("of the other")
+        assert it.lost.wait(10)
+        it.complete("mine")
+    assert caught.value.http_status == 503
+    assert idem.replay("card", "k", scope=tenant).response == "of the other"
+
+
+def test_a_stale_fence_is_refused_by_the_server(idem, dsn, tenant):
+    """Even where nothing told the holder."""
+    with pytest.raises(LostLease), idem.lease("card", "k", scope=tenant, seconds=0.3) as it:
+        idem.heart.let_go(it.lost.held)
+        time.sleep(0.4)
+        it.lost.held = None
+        with idem.lease("card", "k", scope=tenant, seconds=30) as other:
+            it.complete("mine")
+    assert other.number == 2
+
+
+def test_a_lease_is_lost_in_time_where_the_server_cannot_be_asked(idem, tenant, monkeypatch):
+    def unreachable():
+        raise ConnectionError
+
+    monkeypatch.setattr(idem.driver, "private", unreachable)
+    with pytest.raises(LostLease), idem.lease("card", "k", scope=tenant, seconds=0.5) as it:
+        assert it.lost.wait(10)
+        it.complete(1)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, None])
+def test_nothing_is_given_back_behind_the_work(idem, tenant, error):
+    with pytest.raises(error or NotCompleted), idem.lease("card", "k", scope=tenant):
+        if error:
+            raise error
+    with pytest.raises(InProgress), idem.lease("card", "k", scope=tenant, wait=idem.wait * 0):
+        pass
+
+
+def test_what_was_not_begun_is_given_back(idem, tenant):
+    with idem.lease("card", "k", scope=tenant) as it:
+        it.release()
+    with idem.lease("card", "k", scope=tenant) as it:
+        it.complete(1)
+    assert it.number == 1
+
+
+def test_the_attempt_that_takes_over_gets_the_checkpoint(idem, tenant):
+    with pytest.raises(ZeroDivisionError), idem.lease("card", "k", scope=tenant, seconds=0.2) as it:
+        it.save_checkpoint({"step": 2})
+        raise ZeroDivisionError
+    with idem.lease("card", "k", scope=tenant) as it:
+        assert (it.number, it.checkpoint) == (2, {"step": 2})
+        it.complete(1)
+
+
+def lose(idem: Idempotent, admin: Any, monkeypatch: Any, statement: str) -> None:
+    """Loses the connection behind the first COMMIT of a transaction with a statement."""
+    begin = idem.driver.begin
+
+    def losing(timeout=None):
+        transaction = begin(timeout)
+        rows = transaction.rows
+
+        def watch(asked, parameters):
+            if statement in asked.pyformat:
+                transaction.commit = lost
+            return rows(asked, parameters)
+
+        def lost():
+            transaction.connection.commit()
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (transaction.connection.info.backend_pid,))
+            monkeypatch.setattr(idem.driver, "begin", begin)
+            transaction.connection.execute("SELECT 1")
+
+        transaction.rows = watch
+        return transaction
+
+    monkeypatch.setattr(idem.driver, "begin", losing)
+
+
+@pytest.mark.parametrize("statement", ["idempotent_claim", "idempotent_complete"])
+def test_a_commit_without_an_answer_is_settled(idem, admin, tenant, monkeypatch, statement):
+    lose(idem, admin, monkeypatch, statement)
+    with idem.lease("card", "k", scope=tenant) as it:
+        assert it.complete({"a": 1}) == {"a": 1}
+    assert it.number == 1
+    assert idem.replay("card", "k", scope=tenant).response == {"a": 1}
