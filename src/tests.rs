@@ -254,7 +254,7 @@ mod tests {
             // SAFETY: a text made just now, in the memory context of the test.
             let name = unsafe { Text::from_datum(make::text(name)) };
             let operation =
-                operations::get(&name).unwrap_or_else(|error| panic!("{}", error.message));
+                operations::get(&name).map_err(|error| error.message).expect("settings");
             assert_eq!(*operation.policy, Policy::default());
         }
     }

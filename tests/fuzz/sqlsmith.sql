@@ -83,6 +83,15 @@ CREATE VIEW smith.given_back AS SELECT t.payload, idempotent_outbox_release('mai
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
 CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
     idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.check_saga_name(n.key)::text AS saga, idempotent.check_saga_step(n.key, a.fence, '{P0001}')::text AS step FROM smith.named AS n, smith.argument AS a;
+-- What is behind the doors of the outbox.
+CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint,
+    idempotent.outbox_check_date('mail', gen_random_uuid())::text AS dated, idempotent.outbox_expires('mail', gen_random_uuid())::text AS expires,
+    idempotent.outbox_count('mail', 'claimed', 1)::text AS counted, idempotent.outbox_wait('mail', 1, true)::text AS waited,
+    idempotent.outbox_is_new('mail', gen_random_uuid(), n.key, a.request)::text AS is_new,
+    idempotent.outbox_put('mail', a.request, n.key, gen_random_uuid())::text AS put FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.emptied AS SELECT n.key, idempotent.outbox_bury('mail', '{}')::text AS buried, idempotent.outbox_ack('mail', '{}', 1) AS gone,
+    idempotent.outbox_release('mail', '{}', 1, '0') AS free, idempotent.outbox_redrive('mail', '{}') AS again, idempotent_outbox_redrive('mail', '{}') AS sent_again
+    FROM smith.named AS n;
 CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler;
 
 CREATE VIEW smith.pg_proc AS

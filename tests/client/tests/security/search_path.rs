@@ -83,7 +83,8 @@ fn the_extension_can_be_made_among_the_traps() {
     admin.run("CREATE EXTENSION pg_idempotent SCHEMA evil");
     // The temporary tables go with their session.
     let mut admin = scratch.wire();
-    let ours = "SELECT count(*), count(*) FILTER (WHERE p.probin = '$libdir/pg_idempotent' OR p.prosrc LIKE '%pg_catalog.%')
+    let ours = "SELECT count(*), count(*) FILTER (WHERE p.probin = '$libdir/pg_idempotent' OR p.prosrc LIKE '%pg_catalog.%'
+            OR 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig))
         FROM pg_proc AS p JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
         JOIN pg_extension AS e ON e.oid = d.refobjid WHERE e.extname = 'pg_idempotent'";
     let row = admin.run(ours).row().to_vec();

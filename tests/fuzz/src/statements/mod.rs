@@ -44,6 +44,8 @@ const KNOWN: &[&str] = &[
     // Arguments that Postgres refuses before we see them, and functions that are no handlers.
     "22001", "22008", "22007", "22015", "22P02", "42883", "42804", "0A000", "54000", "54001",
     "2202E", "22003",
+    // What a column refuses: a function behind a door, called past the door that checks its arguments.
+    "23502",
     // Places where a call must not stand, a function of a set in CASE and the like.
     "42P13", "21000",
 ];
