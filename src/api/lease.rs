@@ -104,7 +104,7 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
         }
     }
     let lost = keys.into_iter().zip(lost).filter(|(_, lost)| *lost);
-    args.return_rows(lost.filter_map(|(key, _)| key).map(|key| key.datum))
+    args.return_rows(lost.filter_map(|(key, _)| key).map(|key| [key.datum]))
 }
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {

@@ -98,7 +98,7 @@ FAULTS = [
                   "    dates.age(now, &rules::dating::Kept { retention: Timestamp::MAX, ..kept(&call.policy, Timestamp::MIN) })\n"),
           "regress/saga_keys"),
     fault("saga-answer-kept-too-shortly", "A saga's answer is kept until the date of its key alone refuses it",
-          ("go_on", "answer_expires(&call.policy, failed, None, dates, at, skew)", "answer_expires(&call.policy, failed, Some(call.policy.retention), dates, at, skew)"),
+          ("write", "answer_expires(&call.policy, failed, None, dates, at, skew)", "answer_expires(&call.policy, failed, Some(call.policy.retention), dates, at, skew)"),
           "regress/saga_keys"),
     fault("saga-lock-within-reach", "No pg_advisory_lock of an application's holds up a saga",
           ("SAGA", "const SAGA: u16 = 480;", "const SAGA: u16 = 1;"),

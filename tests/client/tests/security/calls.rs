@@ -29,6 +29,10 @@ const CALLS: &[Call] = &[
     call("idempotent_run", &[("operation", "{op}"), ("key", "'new'"), ("request", r#"'{"n": 1}'"#), ("handler", "'public.handle(pg_catalog.jsonb)'")]),
     call("idempotent_first", &[("consumer", "{op}"), ("message_id", "'new'")]),
     call("idempotent_first_of", &[("consumer", "{op}"), ("message_ids", "'{new,done}'")]),
+    call("idempotent_first_skip_held", &[("consumer", "{op}"), ("message_ids", "'{new,done}'")]),
+    call("idempotent_forget_message", &[("consumer", "{op}"), ("message_id", "'new'")]),
+    call("idempotent_rewind", &[("consumer", "{op}"), ("partition", "'new'"), (r#""offset""#, "1")]),
+    call("idempotent_forget_offset", &[("consumer", "{op}"), ("partition", "'new'")]),
     call("idempotent_advance", &[("consumer", "{op}"), ("partition", "'new'"), (r#""offset""#, "7")]),
     call("idempotent_lock", &[("resource", "'report'"), ("key", "'new'"), ("ttl", "'1 hour'")]),
     call("idempotent_unlock", &[("resource", "'report'"), ("key", "'new'"), ("fence", "1")]),
@@ -37,6 +41,9 @@ const CALLS: &[Call] = &[
     call("idempotent_resolve", &[("operation", "{op}"), ("key", "'lapsed'"), ("verdict", "'completed'"), ("response", "'1'")]),
     call("idempotent_forget", &[("operation", "{op}"), ("key", "'done'")]),
     call("idempotent_forget_all", &[("operation", "{op}")]),
+    call("idempotent_forget_scope", &[("scope", "'tenant'")]),
+    call("idempotent_export_scope", &[("scope", "'tenant'")]),
+    call("export_scope", &[("scope", "'tenant'")]),
     call("idempotent_operation", &[("name", "{op}"), ("retention", "'1 day'"), ("durability", "'logged'")]),
     call("idempotent_derive_key", &[("operation", "{op}"), ("key", "'done'"), ("label", "'card'")]),
     call("idempotent_shard", &[("operation", "{op}"), ("key", "'done'"), ("shards", "7")]),
@@ -88,8 +95,14 @@ const CALLS: &[Call] = &[
     call("saga_handler", &[("named", "'public.handle(pg_catalog.jsonb)'"), ("number", "1")]),
     call("saga_steps", &[("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
     call("idempotent_saga", &[("name", "'saga'"), ("steps", r#"'[{"name": "a", "handler": "public.handle(jsonb)"}]'"#)]),
-    // Refused in the transaction that everything is tried in. A role that may not call the step hears so before that.
+    call("saga_explain", &[("name", "'saga'"), ("key", "'k'"), ("scope", "''")]),
+    call("idempotent_saga_explain", &[("name", "{op}"), ("key", "'stands'")]),
+    call("idempotent_saga_resume", &[("name", "{op}"), ("key", "'stands'")]),
+    call("idempotent_saga_abandon", &[("name", "{op}"), ("key", "'stands'")]),
+    call("idempotent_saga_settle", &[("name", "{op}"), ("key", "'stands'"), ("step", "'b'"), ("verdict", "'completed'")]),
+    call("idempotent_saga_forget", &[("name", "{op}"), ("key", "'stands'"), ("unfinished", "true")]),
     call("idempotent_saga_step", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'")]),
+    // Refused in the transaction that everything is tried in.
     call("idempotent_saga_run", &[("name", "{op}"), ("key", "'k'"), ("request", "'1'")]),
 ];
 
