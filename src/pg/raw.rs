@@ -154,6 +154,31 @@ unsafe extern "C-unwind" {
         failure: *mut TM_FailureData,
         changing_partition: bool,
     ) -> TM_Result::Type;
+    #[cfg(feature = "pg15")]
+    #[link_name = "heap_update"]
+    fn update_heap_tuple(
+        relation: Relation,
+        tid: ItemPointer,
+        tuple: HeapTuple,
+        command: CommandId,
+        crosscheck: Snapshot,
+        wait: bool,
+        failure: *mut TM_FailureData,
+        mode: *mut LockTupleMode::Type,
+    ) -> TM_Result::Type;
+    #[cfg(not(feature = "pg15"))]
+    #[link_name = "heap_update"]
+    fn update_heap_tuple(
+        relation: Relation,
+        tid: ItemPointer,
+        tuple: HeapTuple,
+        command: CommandId,
+        crosscheck: Snapshot,
+        wait: bool,
+        failure: *mut TM_FailureData,
+        mode: *mut LockTupleMode::Type,
+        indexes: *mut c_int,
+    ) -> TM_Result::Type;
     pub fn heap_lock_tuple(
         relation: Relation,
         tuple: HeapTuple,
@@ -235,6 +260,38 @@ pub unsafe fn index_beginscan(
         return begin_index_scan(table, index, snapshot, keys, 0);
         #[cfg(feature = "pg18")]
         return begin_index_scan(table, index, snapshot, std::ptr::null_mut(), keys, 0);
+    }
+}
+
+/// `heap_update` (access/heapam.h); since 16 it also says which indexes want an entry, which the tuple says as well.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn heap_update(
+    table: Relation,
+    tid: ItemPointer,
+    tuple: HeapTuple,
+    wait: bool,
+) -> TM_Result::Type {
+    // SAFETY: declared as in the header of each major. All-zero is a value of TM_FailureData, and 0 one of both
+    // enums; they are filled in.
+    unsafe {
+        let mut failure: TM_FailureData = std::mem::zeroed();
+        let mut mode: LockTupleMode::Type = 0;
+        #[cfg(not(feature = "pg15"))]
+        let mut indexes: c_int = 0;
+        update_heap_tuple(
+            table,
+            tid,
+            tuple,
+            GetCurrentCommandId(true),
+            std::ptr::null_mut(),
+            wait,
+            &mut failure,
+            &mut mode,
+            #[cfg(not(feature = "pg15"))]
+            &mut indexes,
+        )
     }
 }
 
