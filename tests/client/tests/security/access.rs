@@ -139,5 +139,5 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             }
         }
     }
-    assert_eq!(tried, 30 * ROLES.len() * 2, "functions about keys");
+    assert_eq!(tried, 33 * ROLES.len() * 2, "functions about keys");
 }
