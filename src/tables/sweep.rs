@@ -196,7 +196,7 @@ impl Walk<'_> {
     fn is_enough(self, entries: u32, until: Timestamp) -> bool {
         // SAFETY: `sweep` gave the walk the only pointer to `swept`, which outlives it.
         let rows = unsafe { (*self.swept).rows() };
-        let is_time_to_look = entries % ENTRIES_PER_LOOK == 0;
+        let is_time_to_look = entries.is_multiple_of(ENTRIES_PER_LOOK);
         rows >= self.portion.rows || is_time_to_look && clock::now() >= until
     }
 

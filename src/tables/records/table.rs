@@ -138,7 +138,7 @@ impl Records {
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
         // SAFETY: a table that was opened to be written had its indexes checked; a `Row` has values by
         // `column`, each of the type declared there.
-        unsafe { self.table.insert(&row.0) }.or_else(|error| Err(lost_race(owner, error)))
+        unsafe { self.table.insert(&row.0) }.map_err(|error| lost_race(owner, error))
     }
 
     /// Puts another version in the place of a record that was found; `false` if another session was faster.
