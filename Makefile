@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -16,8 +16,11 @@ help:
 	@echo 'make faults     puts faults into a copy of the source, and shows that a test notices each (ONLY="no-lock")'
 	@echo 'make fuzz       random requests, names and statements, and sqlsmith (MINUTES=20)'
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
-	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
+	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config); make all only builds them'
+	@echo 'make packages   Debian packages, tarballs and the source for PGXN, into target/packages (MAJORS="17 18")'
+	@echo 'make release-check  whether a version can be released (docs/releasing.md)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
+	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
@@ -44,17 +47,33 @@ faults: python
 fuzz: python
 	@MINUTES="$(or $(MINUTES),20)" SEED="$(SEED)" ONLY="domain/fuzz fuzz" MAJORS=17 $(PYTEST)
 
+# What clients of PGXN call before `make install`.
+all: python
+	@$(PYTHON) tools/package.py all "$(PG_CONFIG)"
+
 install: python
 	@$(PYTHON) tools/package.py install "$(PG_CONFIG)" "$(DESTDIR)"
 
 package: python
 	@$(PYTHON) tools/package.py package "$(PG_CONFIG)"
 
+packages: python
+	@$(PYTHON) tools/pack.py $(MAJORS)
+
+release-check: python
+	@$(PYTHON) tools/release.py
+
 start: python
 	@$(PYTHON) tools/play.py start
 
 stop: python
 	@$(PYTHON) tools/play.py stop
+
+checkout: python
+	@PORT="$(PORT)" $(PYTHON) tools/shop.py open
+
+checkout-picture: python
+	@$(PYTHON) tools/shop.py picture
 
 bench: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py

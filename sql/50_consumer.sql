@@ -26,20 +26,47 @@ CREATE FUNCTION idempotent_first(
     consumer   text,
     message_id text,
     scope      text = '',
-    retention  interval = NULL
+    retention  interval = NULL,
+    wait       interval = NULL
 ) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_first';
-COMMENT ON FUNCTION idempotent_first(text, text, text, interval) IS
+COMMENT ON FUNCTION idempotent_first(text, text, text, interval, interval) IS
 'whether a consumer sees the message for the first time; from then on it has, if the transaction commits';
 
 CREATE FUNCTION idempotent_first_of(
     consumer    text,
     message_ids text[],
     scope       text = '',
-    retention   interval = NULL
+    retention   interval = NULL,
+    wait        interval = NULL
 ) RETURNS SETOF text
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'idempotent_first_of';
-COMMENT ON FUNCTION idempotent_first_of(text, text[], text, interval) IS
+COMMENT ON FUNCTION idempotent_first_of(text, text[], text, interval, interval) IS
 'those of the messages that a consumer sees for the first time, in the order given';
 
-REVOKE ALL ON FUNCTION idempotent_first(text, text, text, interval), idempotent_first_of(text, text[], text, interval) FROM PUBLIC;
+CREATE FUNCTION idempotent_first_skip_held(
+    consumer    text,
+    message_ids text[],
+    scope       text = '',
+    retention   interval = NULL,
+    wait        interval = '0'
+) RETURNS TABLE (message_id text, held boolean)
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 AS 'MODULE_PATHNAME', 'idempotent_first_skip_held';
+COMMENT ON FUNCTION idempotent_first_skip_held(text, text[], text, interval, interval) IS
+'those of the messages that a consumer sees for the first time, and those that other transactions hold, which are not marked';
+
+CREATE FUNCTION idempotent_forget_message(
+    consumer   text,
+    message_id text,
+    scope      text = ''
+) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_forget_message';
+COMMENT ON FUNCTION idempotent_forget_message(text, text, text) IS
+'let a consumer see a message for the first time again; false if it has not seen it';
+
+REVOKE ALL ON FUNCTION
+    idempotent_first(text, text, text, interval, interval),
+    idempotent_first_of(text, text[], text, interval, interval),
+    idempotent_first_skip_held(text, text[], text, interval, interval),
+    idempotent_forget_message(text, text, text)
+FROM PUBLIC;

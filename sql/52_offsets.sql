@@ -29,5 +29,28 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MO
 COMMENT ON FUNCTION idempotent_advance(text, text, bigint, text) IS
 'whether the offset lies beyond the stored one, which then moves to it with the caller''s transaction';
 
-REVOKE ALL ON FUNCTION idempotent_advance(text, text, bigint, text) FROM PUBLIC;
+CREATE FUNCTION idempotent_rewind(
+    consumer  text,
+    partition text,
+    "offset"  bigint,
+    scope     text = ''
+) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'idempotent_rewind';
+COMMENT ON FUNCTION idempotent_rewind(text, text, bigint, text) IS
+'set a stored offset back, so that what lies beyond it is processed again; returns the one that was stored';
+
+CREATE FUNCTION idempotent_forget_offset(
+    consumer  text,
+    partition text,
+    scope     text = ''
+) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'idempotent_forget_offset';
+COMMENT ON FUNCTION idempotent_forget_offset(text, text, text) IS
+'remove a stored offset; returns it, or null if there is none';
+
+REVOKE ALL ON FUNCTION
+    idempotent_advance(text, text, bigint, text),
+    idempotent_rewind(text, text, bigint, text),
+    idempotent_forget_offset(text, text, text)
+FROM PUBLIC;
 GRANT SELECT ON idempotent.offsets TO pg_monitor;

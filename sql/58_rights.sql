@@ -46,6 +46,8 @@ SELECT CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'public
             WHEN g.is_public AND g.name OPERATOR(pg_catalog.=) ANY (l.callers_functions::pg_catalog.name[]) THEN 'caller'
             WHEN g.is_public AND g.kind OPERATOR(pg_catalog.=) 'type' THEN 'caller'
             WHEN g.is_public AND g.name OPERATOR(pg_catalog.=) ANY ('{idempotent_outbox_take,idempotent_outbox_ack,idempotent_outbox_release}'::pg_catalog.name[]) THEN 'relay'
+            WHEN g.is_public AND g.name OPERATOR(pg_catalog.=) 'idempotent_doctor'::pg_catalog.name
+                 AND pg_catalog.pg_get_userbyid(g.grantee) OPERATOR(pg_catalog.=) 'pg_monitor'::pg_catalog.name THEN 'monitor'
             WHEN g.is_public THEN 'administrator'
             WHEN pg_catalog.pg_get_userbyid(g.grantee) OPERATOR(pg_catalog.<>) 'pg_monitor'::pg_catalog.name THEN NULL
             WHEN g.kind OPERATOR(pg_catalog.=) 'schema' AND g.privilege OPERATOR(pg_catalog.=) 'USAGE' THEN 'monitor'

@@ -36,38 +36,42 @@ CREATE TRIGGER record_changed
 COMMENT ON TRIGGER record_changed ON idempotent.record IS 'sessions remember that the table has lost nothing';
 COMMENT ON TRIGGER record_changed ON idempotent.record_logged IS 'sessions remember that the table has lost nothing';
 
-CREATE FUNCTION idempotent.additions() RETURNS text[]
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotent.additions(
+    OUT kind     text,
+    OUT name     name,
+    OUT relation regclass,
+    OUT what     text
+) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
     WITH ours AS (
         SELECT c.oid, c.relname, c.relrowsecurity FROM pg_class AS c
          WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'
            AND EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ),
-    known (name) AS (VALUES
-        ('record_pkey'), ('record_sweep_at_idx'), ('record_logged_pkey'), ('record_logged_sweep_at_idx'),
-        ('messages_expires_at_idx'), ('locks_expires_at_idx'), ('audit_expires_at_idx'), ('asked_expires_at_idx'),
-        ('operation_durability'), ('operation_on_lapse'), ('operation_after_reset'), ('operation_mode'), ('operation_key_dates'),
-        ('operation_max_response_bytes'), ('operation_max_attempts'),
-        ('operation_changed'), ('operation_checked'), ('operation_truncated'), ('operation_row_changed'), ('operation_audited'),
-        ('retention_ended'), ('earlier_retention_changed'), ('exclusion_kept'), ('exclusion_changed'), ('record_deleted'), ('record_changed'),
-        ('go_on'), ('forget_message'), ('forget_dead')),
-    added (what) AS (
-        SELECT format('index %I on %I', i.relname, o.relname) FROM ours AS o JOIN pg_index AS x ON x.indrelid = o.oid JOIN pg_class AS i ON i.oid = x.indexrelid
-         WHERE i.relname NOT IN (SELECT k.name FROM known AS k) AND NOT x.indisprimary
-           AND o.relname IN ('record', 'record_logged', 'messages', 'locks', 'audit', 'asked')
+    -- Beside the primary keys, of which a table has one. (Triggers are told by their functions.)
+    known (name) AS (SELECT unnest('{record_sweep_at_idx,record_logged_sweep_at_idx,messages_expires_at_idx,locks_expires_at_idx,audit_expires_at_idx,
+        asked_expires_at_idx,outbox_message_position,outbox_message_key_idx,outbox_message_ready_at_idx,outbox_id_expires_at_idx,saga_run_expires_at_idx,
+        operation_durability,operation_on_lapse,operation_after_reset,operation_mode,operation_key_dates,operation_max_response_bytes,
+        operation_max_attempts,saga_run_state}'::name[])),
+    added (kind, name, oid, relname) AS (
+        SELECT 'index', i.relname, o.oid, o.relname
+          FROM ours AS o JOIN pg_index AS x ON x.indrelid = o.oid JOIN pg_class AS i ON i.oid = x.indexrelid
+         WHERE NOT x.indisprimary AND i.relname NOT IN (SELECT k.name FROM known AS k)
         UNION ALL
-        SELECT format('constraint %I on %I', n.conname, o.relname) FROM ours AS o JOIN pg_constraint AS n ON n.conrelid = o.oid
+        SELECT 'constraint', n.conname, r.oid, r.relname
+          FROM ours AS o JOIN pg_constraint AS n ON n.conrelid = o.oid OR n.confrelid = o.oid JOIN pg_class AS r ON r.oid = n.conrelid
          WHERE n.contype IN ('c', 'f', 'x', 'u') AND n.conname NOT IN (SELECT k.name FROM known AS k)
-           AND o.relname IN ('record', 'record_logged', 'messages', 'locks', 'audit', 'asked', 'operation')
         UNION ALL
-        SELECT format('trigger %I on %I', t.tgname, o.relname) FROM ours AS o JOIN pg_trigger AS t ON t.tgrelid = o.oid
-         WHERE NOT t.tgisinternal AND t.tgname NOT IN (SELECT k.name FROM known AS k)
+        SELECT 'trigger', t.tgname, o.oid, o.relname FROM ours AS o JOIN pg_trigger AS t ON t.tgrelid = o.oid
+         WHERE NOT t.tgisinternal
+           AND NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+                            WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e' AND e.extname = 'pg_idempotent')
         UNION ALL
-        SELECT format('rule %I on %I', w.rulename, o.relname) FROM ours AS o JOIN pg_rewrite AS w ON w.ev_class = o.oid
+        SELECT 'rule', w.rulename, o.oid, o.relname FROM ours AS o JOIN pg_rewrite AS w ON w.ev_class = o.oid
         UNION ALL
-        SELECT format('row level security on %I', o.relname) FROM ours AS o WHERE o.relrowsecurity
+        SELECT 'row security', NULL, o.oid, o.relname FROM ours AS o WHERE o.relrowsecurity
     )
-    SELECT array_agg(a.what ORDER BY a.what COLLATE "C") FROM added AS a
+    SELECT DISTINCT a.kind, a.name, a.oid::regclass, concat_ws(' ', a.kind, quote_ident(a.name), 'on', quote_ident(a.relname)) FROM added AS a
 $$;
 COMMENT ON FUNCTION idempotent.additions() IS 'what others have added to the tables of the extension, and its writes go past';
 

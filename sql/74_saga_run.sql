@@ -53,11 +53,13 @@ CREATE FUNCTION idempotent_saga_step(
     OUT outcome text,
     OUT failed  boolean,
     OUT answers jsonb,
-    OUT failure jsonb
+    OUT failure jsonb,
+    OUT state   text,
+    OUT next_step text
 ) RETURNS record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_saga_step';
 COMMENT ON FUNCTION idempotent_saga_step(text, text, jsonb, text, interval) IS
-'run the next step of a saga, in this transaction; more: another is next';
+'run the next step of a saga, or the next compensation, in this transaction; more: another is next, which next_step names';
 
 -- The caller's rights and search_path are the handlers'. A procedure that commits cannot pin a search_path of its own, so every
 -- name and operator here is qualified, and the schema of the functions is looked up.

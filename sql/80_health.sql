@@ -64,7 +64,7 @@ SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.s
           FROM (SELECT s.role FROM idempotent.operation AS s UNION SELECT s.take_role FROM idempotent.operation AS s) AS o
          WHERE o.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
              WHERE r.rolname OPERATOR(pg_catalog.=) o.role::pg_catalog.name)) AS missing_roles,
-       idempotent.additions() AS additions
+       (SELECT pg_catalog.array_agg(a.what ORDER BY a.what COLLATE "C") FROM idempotent.additions() AS a) AS additions
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
      (SELECT pg_catalog.sum(s.live) FILTER (WHERE s.what OPERATOR(pg_catalog.=) 'records')::bigint AS records,

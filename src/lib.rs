@@ -38,8 +38,11 @@ extension_sql_file!("../sql/62_by_hand.sql", name = "by_hand", requires = ["sett
 extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["by_hand"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
-extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["saga_run"]);
-extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires = ["health"]);
+extension_sql_file!("../sql/76_saga_settle.sql", name = "saga_settle", requires = ["saga_run"]);
+extension_sql_file!("../sql/78_scope.sql", name = "scope", requires = ["saga_settle"]);
+extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["scope"]);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["health"]);
+extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires = ["doctor"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.
 #[allow(non_snake_case)]

@@ -11,6 +11,8 @@ mod tests {
     use crate::session::claims;
     use crate::session::claims::Status;
     use crate::tables::operations;
+    use crate::tables::sweep::{Portion, sweep};
+    use crate::tables::sweepable::Sweepable;
     use pgrx::prelude::*;
     use rules::identity::Identity;
     use rules::identity::RecordId;
@@ -281,5 +283,45 @@ mod tests {
                 declared.types.iter().map(|oid| u32::from(*oid).to_string()).collect();
             assert_eq!(of("a.type::text"), types.join(","), "{function}");
         }
+    }
+
+    /// Messages that have expired, all of them at the same time.
+    fn expired_at_once(messages: usize) {
+        run(&format!(
+            "INSERT INTO idempotent.messages (expires_at, seen_at, consumer, scope, message_id) \
+             SELECT now() - interval '1 hour', now() - interval '2 hours', 'swept', '', n::text \
+             FROM generate_series(1, {messages}) AS n"
+        ));
+    }
+
+    /// Sweeps the messages portion by portion: the number of portions, and of rows that went.
+    fn sweep_by_portions(rows: u64, time: i64) -> (u64, u64) {
+        let (mut from, mut portions, mut deleted) = (None, 0, 0);
+        loop {
+            let portion = Portion { what: Sweepable::Messages, from, rows, time };
+            let swept = sweep(&portion).expect("it sweeps").expect("the table is free");
+            (portions, deleted) = (portions + 1, deleted + swept.rows());
+            assert!(from.is_none() || swept.resume.is_none() || swept.resume > from, "it goes on");
+            from = swept.resume;
+            if from.is_none() {
+                return (portions, deleted);
+            }
+        }
+    }
+
+    #[pg_test]
+    fn a_sweep_goes_on_at_the_very_entry_among_rows_of_one_time() {
+        expired_at_once(100);
+        assert_eq!(sweep_by_portions(10, i64::MAX), (11, 100), "the last one finds the end");
+    }
+
+    /// As beside an old snapshot: nothing leaves the index. (Here it is this transaction that may yet roll back.)
+    #[pg_test]
+    fn a_sweep_looks_at_the_clock_among_dead_entries_and_never_returns_to_them() {
+        expired_at_once(320);
+        run("DELETE FROM idempotent.messages");
+        assert_eq!(sweep_by_portions(1000, 0), (11, 0), "32 entries each, and the end");
+        expired_at_once(1);
+        assert_eq!(sweep_by_portions(1000, i64::MAX), (1, 1), "what is behind them is found");
     }
 }

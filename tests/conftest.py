@@ -19,11 +19,13 @@ from server import Server
 from suites import Regress
 
 # In the order in which they run.
-LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "http", "python", "node", "demo",
-          "speed")
+LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "upgrade", "isolation", "client", "history", "fuzz", "docs", "packages", "http", "python", "node",
+          "rust_client", "drivers", "checkout", "demo", "speed")
 # Where Postgres checks itself (`make test-cassert`): what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 ON_ALL_MAJORS = ("pg_test", "regress", "upgrade")
+# On which the others run, where that is not the main one alone.
+ON_SOME_MAJORS = {"packages": (MAIN_MAJOR, "15")}
 # The last of each file, in this order (afterwards.py).
 AFTERWARDS = ("test_tables_and_indexes_are_intact", "test_server_logs_hold_nothing_harmful")
 ORDER = [MAIN_MAJOR] if ASSERTING else [MAIN_MAJOR, "16", "15", "18"]
@@ -34,10 +36,17 @@ def chosen(variable, known):
     found = {}
     for word in os.environ.get(variable, "").replace(",", " ").split():
         name, _, part = word.partition("/")
+        name = name.replace("-", "_")
         if name not in known:
             raise pytest.UsageError(f"{variable}={word}: known are {' '.join(known)}")
         found.setdefault(name, []).append(part)
     return {name: [] if "" in found[name] else found[name] for name in known if name in found} if found else {name: [] for name in known}
+
+
+def majors_of(layer):
+    """On which a layer runs, MAJORS aside. ALL_MAJORS names one that is to run on all of them."""
+    on_all = layer in ON_ALL_MAJORS or layer == os.environ.get("ALL_MAJORS")
+    return ORDER if on_all else ON_SOME_MAJORS.get(layer, (MAIN_MAJOR,))
 
 
 def layer_of(item):
@@ -57,6 +66,7 @@ def pytest_configure(config):
     unwind_on_signals()
     config.only = chosen("ONLY", ASSERTING_LAYERS if ASSERTING else LAYERS)
     config.majors = list(chosen("MAJORS", ORDER))
+    config.majors_of = lambda layer: [major for major in config.majors if major in majors_of(layer)]
     config.servers = []
     config.addinivalue_line("markers", "reports: a function that reports tests of its own through the fixture `report`")
     if not config.option.collectonly:
@@ -74,8 +84,7 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_generate_tests(metafunc):
     if "major" in metafunc.fixturenames:
         layer = metafunc.definition.path.stem.replace("test_", "", 1)
-        majors = [major for major in metafunc.config.majors if layer in ON_ALL_MAJORS or major == MAIN_MAJOR]
-        metafunc.parametrize("major", majors, scope="module")
+        metafunc.parametrize("major", metafunc.config.majors_of(layer), scope="module")
 
 
 def is_wanted(item, wanted):

@@ -1,6 +1,8 @@
 """What Debian has and a machine may lack: programs and sources, fetched into the cache with apt's own checks, root or not."""
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,9 +16,11 @@ SYSTEM_SOURCES = Path("/etc/apt")
 # With the loader that belongs to the C library beside it: the system's own may be older.
 SCRIPT = """#!/bin/sh
 here=$(dirname "$0")
-lib=$here/usr/lib/x86_64-linux-gnu
-exec "$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$here/{path}" "$@"
+lib=$here/usr/lib/{triplet}
+exec "$lib/{loader}" --library-path "$lib" "$here/{path}" "$@"
 """
+TRIPLET = f"{platform.machine()}-linux-gnu"
+LOADER = {"x86_64": "ld-linux-x86-64.so.2"}.get(platform.machine(), f"ld-linux-{platform.machine()}.so.1")
 
 
 class Apt:
@@ -70,6 +74,17 @@ class Apt:
             raise Failure(f"Debian's source package {package} has no original tarball")
         return found[0]
 
+    def closure(self, package):
+        """The package and all that it depends on."""
+        plan = self.run(["apt-get", "-q", "-s", "--no-install-recommends", "install", package])
+        return re.findall(r"^Inst (\S+) ", plan, re.M)
+
+    def stanzas(self, packages):
+        """What dpkg would note of packages that are installed."""
+        found = self.run(["apt-cache", "show", "--no-all-versions", *packages])
+        found = re.sub(r"^(?:Filename|Size|MD5sum|SHA\d+|Description-md5|Tag): .*\n(?:[ \t].*\n)*", "", found, flags=re.M).strip().split("\n\n")
+        return "\n\n".join(re.sub(r"\A(Package: .*\n)", r"\1Status: install ok installed\n", stanza) for stanza in found) + "\n"
+
     def programs(self, packages, into):
         """Unpacks packages below a directory, without installing them."""
         scratch = self.home / "download"
@@ -109,9 +124,72 @@ def fetch(home, release, path, packages, otherwise):
         script = unpacked / Path(path).name
         try:
             Apt(suite=release).programs(packages, unpacked)
-            script.write_text(SCRIPT.format(path=path))
+            script.write_text(SCRIPT.format(path=path, triplet=TRIPLET, loader=LOADER))
             script.chmod(0o755)
             output_of([script, "--version"])
         except Failure as failure:
             raise Failure(f"{failure}\n{otherwise}") from failure
         unpacked.rename(home)  # complete or absent, never half
+
+
+def unpacked(name, title, megabytes, fill):
+    """A directory of the cache that fill(directory) fills, once."""
+    home = cache_dir() / name
+    if not home.is_dir():
+        with locked(cache_dir()):
+            if not home.is_dir():
+                with step(f"downloading {title} (about {megabytes} MB)"), \
+                        tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
+                    fresh = Path(scratch) / name
+                    fresh.mkdir()
+                    fill(fresh)
+                    fresh.rename(home)  # complete or absent, never half
+    return home
+
+
+# The C library is the system's: programs of one and libraries of another do not go together. LLVM serves the JIT alone, and the rest is
+# for the scripts that set up clusters.
+NOT_NEEDED = re.compile(r"libc6$|libllvm|libz3|libperl5|libc-|perl|locales|postgresql-common|postgresql-client-common|(?!lib|postgresql-)")
+
+
+def postgres_root(release, major):
+    """A root with what a release of Debian has of a Postgres, and dpkg's note that it is installed with all that it depends on."""
+    package = f"postgresql-{major}"
+
+    def fill(root):
+        apt = Apt(suite=release)
+        names = apt.closure(package)
+        apt.programs([name for name in names if not NOT_NEEDED.match(name)], root)
+        for left in ("usr/share/doc", "usr/share/man", "usr/share/locale"):
+            shutil.rmtree(str(root / left), ignore_errors=True)
+        write_database(root, apt.stanzas(names))
+    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 45, fill)
+
+
+def write_database(root, stanzas):
+    """dpkg's own, with these packages in it and none of their files."""
+    (root / "var/lib/dpkg/info").mkdir(parents=True)
+    (root / "var/lib/dpkg/updates").mkdir()
+    (root / "var/lib/dpkg/status").write_text(stanzas)
+
+
+def libraries(root):
+    """Where the loader is to look for the libraries of a root."""
+    return os.pathsep.join(str(root / directory / TRIPLET) for directory in ("usr/lib", "lib"))
+
+
+def lintian(packages):
+    """The errors and warnings that lintian finds in packages, but for what they override; "" for none. It is the system's release's, as is the Perl that runs it."""
+    def fill(root):
+        apt = Apt()
+        apt.programs([name for name in apt.closure("lintian") if not re.match(r"libc6$|perl$|perl-|libperl5|debconf|gcc-", name)], root)
+    root = unpacked("lintian", "Debian's lintian", 45, fill)
+    modules = [root / "usr/share/perl5", *root.glob(f"usr/lib/{TRIPLET}/perl5/*"), root / "usr/lib" / TRIPLET / "perl-base"]
+    env = {**os.environ, "PERL5LIB": os.pathsep.join(str(path) for path in modules), "LC_ALL": "C.UTF-8", "LD_LIBRARY_PATH": libraries(root),
+           "PATH": f"{root / 'usr/bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    options = ["--no-cfg", "--fail-on", "none"] + (["--allow-root"] if os.geteuid() == 0 else [])
+    done = subprocess.run([str(root / "usr/bin/lintian"), *options, *map(str, packages)], env=env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    if done.returncode != 0:
+        raise Failure(f"lintian does not work:\n{done.stdout}")
+    return done.stdout.strip()

@@ -20,8 +20,8 @@ CLANG = "clang_tidy/data/lib/clang/18/include/"
 
 
 def check_platform():
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        raise Failure(f"the pinned Postgres builds are for Linux on x86_64, this is {platform.system()} on {platform.machine()}.\n"
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
+        raise Failure(f"the pinned Postgres builds are for Linux on x86_64 and aarch64, this is {platform.system()} on {platform.machine()}.\n"
                       "Build against a Postgres of your own instead: make install PG_CONFIG=/path/to/pg_config")
     if platform.libc_ver()[0] != "glibc":
         raise Failure("the pinned Postgres builds need glibc (Debian, Ubuntu, Fedora, ...), which this system does not use")

@@ -1,4 +1,5 @@
-"""`make lint`: rustfmt, clippy on every major, pgspot for the SQL scripts, cargo-deny for the crates; any warning is an error.
+"""`make lint`: rustfmt, clippy on every major, pgspot for the SQL scripts, cargo-deny for the crates, hadolint for the
+Containerfile; any warning is an error.
 
 It runs with the packages of requirements/lint.txt.
 """
@@ -10,21 +11,26 @@ import sys
 import tempfile
 from pathlib import Path
 
+import rust_client
 from build import build_env, install_script
-from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, run, run_main, say, step
+from common import EXTENSION, MAIN_MAJOR, MAJORS, ROOT, Failure, run, run_main, say, step, target_dir
 from postgres import main_prefix
 
 EXCEPTIONS = ROOT / "tools" / "pgspot.exceptions"
 # What pgspot calls a finding: "PS017: Unqualified object reference: text in ... at line 5".
 FINDING = re.compile(r"^PS\d+: .*")
 PLACE = re.compile(r"( in .*)? at line \d+$")
+# A workspace of its own: what it is linked with is in no one's database.
+DRIVERS = ROOT / "tests" / "drivers" / "rust"
 ADVISORIES_TIMEOUT = 180  # seconds to fetch the database
 PROGRAMS = ("rules", "domain", "client", "history", "fuzz", "rivals")
 
 
 def rustfmt():
-    if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(ROOT)).returncode != 0:
-        raise Failure("not formatted as rustfmt does: cargo fmt --all")
+    for workspace in (ROOT, DRIVERS):
+        if subprocess.run(["cargo", "fmt", "--all", "--check"], cwd=str(workspace)).returncode != 0:
+            raise Failure(f"not formatted as rustfmt does: cd {workspace} && cargo fmt --all")
+    rust_client.rustfmt()
 
 
 def clippy(major, *arguments):
@@ -80,14 +86,25 @@ def advisories():
     return True
 
 
+def hadolint():
+    run([Path(sys.executable).with_name("hadolint"), "--no-color", "packaging/Containerfile"])
+
+
 def checks():
     yield "pgspot: the SQL scripts", pgspot
+    yield "hadolint: the Containerfile", hadolint
     yield "cargo-deny: licences, sources and versions of crates", lambda: cargo_deny("check", "licenses", "bans", "sources")
     yield "cargo-deny: advisories", advisories
     for major in MAJORS:
         yield f"clippy: Postgres {major}", lambda: clippy(major, "--no-default-features", "--features", f"pg{major}", "--lib")
     yield "clippy: test functions", lambda: clippy(MAIN_MAJOR, "--no-default-features", "--features", f"pg{MAIN_MAJOR} pg_test", "--lib")
+    yield "cargo-deny: licences, sources and versions of the crates of the client for Rust", lambda: cargo_deny(
+        *rust_client.MANIFEST, "check", "--allow", "license-not-encountered", "--allow", "license-exception-not-encountered", "licenses", "bans", "sources")
+    yield "clippy: the client for Rust", rust_client.clippy
+    yield "rustdoc: the client for Rust", rust_client.rustdoc
     yield "clippy: the rules and the client programs", lambda: clippy(MAIN_MAJOR, *(word for name in PROGRAMS for word in ("-p", name)), "--all-targets")
+    yield "clippy: the programs for the drivers", lambda: run(["cargo", "clippy", "--locked", "--target-dir", target_dir() / "drivers", "--all-targets",
+                                                               "--", "-D", "warnings"], cwd=str(DRIVERS))
 
 
 def main():

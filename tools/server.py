@@ -58,8 +58,10 @@ def client_env(prefix, base, port, database="postgres"):
 class Server:
     """`with Server(prefix) as server:` or start() and stop()."""
 
-    def __init__(self, prefix, settings=None, fast=True, keep_log=None, backtrace=False):
+    def __init__(self, prefix, settings=None, fast=True, keep_log=None, backtrace=False, libraries=None):
         self.prefix = prefix
+        # Where the loader looks first, for a Postgres that brings its libraries along.
+        self.loader = {"LD_LIBRARY_PATH": libraries} if libraries else {}
         self.backtrace = "1" if backtrace else "0"
         self.settings = {**SETTINGS, **(FAST if fast else {}), **(settings or {})}
         self.keep_log = keep_log
@@ -77,7 +79,7 @@ class Server:
     def run(self, program, *arguments, check=True):
         """Runs one of Postgres' programs as the server's user."""
         env = {k: v for k, v in os.environ.items() if not re.fullmatch(r"PG[A-Z]+", k) and not k.startswith("LC_")}
-        env.update(HOME=str(self.base), LANG="C", LC_ALL="C", RUST_BACKTRACE=self.backtrace)
+        env.update(HOME=str(self.base), LANG="C", LC_ALL="C", RUST_BACKTRACE=self.backtrace, **self.loader)
         # Not a pipe: the postmaster inherits it, and we would wait for its end.
         with tempfile.TemporaryFile("w+") as out:
             code = subprocess.run([str(self.prefix / "bin" / program), *map(str, arguments)], cwd=str(self.base), env=env,
@@ -153,7 +155,7 @@ class Server:
         self.stop()
 
     def env(self, database="postgres"):
-        return client_env(self.prefix, self.base, self.port, database)
+        return {**client_env(self.prefix, self.base, self.port, database), **self.loader}
 
     def flaws(self):
         """What amcheck finds wrong in all databases, indexes against their tables included; "" when nothing is."""

@@ -1,14 +1,17 @@
-//! `idempotent_first` and `idempotent_first_of`: whether a consumer sees a message for the first time.
+//! `idempotent_first`, `idempotent_first_of` and `idempotent_first_skip_held`: whether a consumer sees a message
+//! for the first time.
 
 use crate::keys::call::{check_may, kept};
+use crate::keys::request::wait;
+use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
-use crate::pg::declaration::arguments;
+use crate::pg::declaration::{Argument, Texts, arguments};
 use crate::pg::{clock, memory, snapshot};
 use crate::session::counts;
 use crate::settings;
 use crate::stats::{Counter, Tally};
-use crate::tables::messages::{Arriving, Batch, mark};
+use crate::tables::messages::{Arriving, Batch, Marked, mark};
 use crate::tables::operations::{self, Operation};
 use pgrx::pg_sys::Datum;
 use rules::dating::{Age, Dates, Kept};
@@ -20,10 +23,13 @@ use std::rc::Rc;
 
 arguments! {
     FIRST: First = "idempotent_first" {
-        consumer: Text, message_id: Text, scope: Text, retention: Interval,
+        consumer: Text, message_id: Text, scope: Text, retention: Interval, wait: Interval,
     }
     FIRST_OF: FirstOf = "idempotent_first_of" {
-        consumer: Text, message_ids: Texts, scope: Text, retention: Interval,
+        consumer: Text, message_ids: Texts, scope: Text, retention: Interval, wait: Interval,
+    }
+    SKIP_HELD: SkipHeld = "idempotent_first_skip_held" {
+        consumer: Text, message_ids: Texts, scope: Text, retention: Interval, wait: Interval,
     }
 }
 
@@ -71,32 +77,77 @@ pub fn idempotent_first(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first()");
     let consumer = Consumer::new(args.get(FIRST.consumer), args.get(FIRST.scope))?;
     let message = checked(&MESSAGE, args.get(FIRST.message_id))?;
-    let first = first(&consumer, &[message], args.duration(FIRST.retention, 1)?)?;
-    Ok(Some(Datum::from(first == [true])))
+    let retention = args.duration(FIRST.retention, 1)?;
+    let wait = wait(args.duration(FIRST.wait, 0)?, &consumer.policy);
+    let first = new_to(&consumer, &[message], retention, wait)?;
+    Ok(Some(Datum::from(first == [Marked::First])))
 }
 
 pub fn idempotent_first_of(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first_of()");
     let consumer = Consumer::new(args.get(FIRST_OF.consumer), args.get(FIRST_OF.scope))?;
     let retention = args.duration(FIRST_OF.retention, 1)?;
-    let Some(messages) = args.texts(FIRST_OF.message_ids)? else {
+    let wait = wait(args.duration(FIRST_OF.wait, 0)?, &consumer.policy);
+    let messages = messages(args, FIRST_OF.message_ids)?;
+    let marked = new_to(&consumer, &messages, retention, wait)?;
+    let new = messages.iter().zip(marked).filter(|(_, marked)| *marked == Marked::First);
+    args.return_rows(new.map(|(message, _)| [message.datum]))
+}
+
+pub fn idempotent_first_skip_held(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_first_skip_held()");
+    let consumer = Consumer::new(args.get(SKIP_HELD.consumer), args.get(SKIP_HELD.scope))?;
+    let retention = args.duration(SKIP_HELD.retention, 1)?;
+    let wait = args.duration(SKIP_HELD.wait, 0)?.unwrap_or(0);
+    let messages = messages(args, SKIP_HELD.message_ids)?;
+    let marked = mark_all(&consumer, &messages, retention, wait)?;
+    let told = messages.iter().zip(marked).filter(|(_, marked)| *marked != Marked::Seen);
+    args.return_rows(
+        told.map(|(message, marked)| [message.datum, Datum::from(marked == Marked::Held)]),
+    )
+}
+
+fn messages<'a>(args: &'a Args, argument: Argument<Texts>) -> Result<Vec<Text<'a>>> {
+    let Some(messages) = args.texts(argument)? else {
         return Err(Error::new(Code::BadKey, "message_ids must not be null")
             .detail("It is an array of ids, which may be empty.")
             .hint("Pass an array of ids: SELECT * FROM idempotent_first_of('billing', ARRAY['m1', 'm2'])."));
     };
-    let messages: Vec<Text<'_>> =
-        messages.into_iter().map(|message| checked(&MESSAGE, message)).collect::<Result<_>>()?;
-    let first = first(&consumer, &messages, retention)?;
-    let new = messages.iter().zip(first).filter(|(_, first)| *first);
-    args.return_rows(new.map(|(message, _)| message.datum))
+    messages.into_iter().map(|message| checked(&MESSAGE, message)).collect()
 }
 
-/// Which of the messages are new, in the order given; of equal ones the first alone can be.
-fn first(
+/// As `mark_all`, for a caller that is told of all messages or of none.
+///
+/// # Errors
+/// ID001 if another transaction is still at one of them when the wait is over.
+fn new_to(
     consumer: &Consumer<'_>,
     messages: &[Text<'_>],
     retention: Option<Micros>,
-) -> Result<Vec<bool>> {
+    wait: Micros,
+) -> Result<Vec<Marked>> {
+    let marked = mark_all(consumer, messages, retention, wait)?;
+    if !marked.contains(&Marked::Held) {
+        return Ok(marked);
+    }
+    consumer.tally.add(Counter::InProgress, 1);
+    let name = |text: &Text<'_>| String::from_utf8_lossy(text.utf8).into_owned();
+    Err(Error::new(Code::InProgress, "another transaction has the message")
+        .detail(format!(
+            "A message of consumer \"{}\", scope \"{}\" was marked by a transaction that may yet roll back.",
+            name(&consumer.name),
+            name(&consumer.scope)
+        ))
+        .hint("Retry the transaction, or wait longer: pass wait. To go on without such messages, call idempotent_first_skip_held()."))
+}
+
+/// What each of the messages is, in the order given; of equal ones the first alone can be new.
+fn mark_all(
+    consumer: &Consumer<'_>,
+    messages: &[Text<'_>],
+    retention: Option<Micros>,
+    wait: Micros,
+) -> Result<Vec<Marked>> {
     if let Some(retention) = retention {
         consumer.policy.check_retention(consumer.name.utf8, retention)?;
     }
@@ -124,13 +175,15 @@ fn first(
             expires_at: dates(index).kept_until(now, retention, skew),
         })
         .collect();
-    let marked =
-        mark(&Batch { consumer: consumer.name, scope: consumer.scope, messages: &arriving, now })?;
-    let mut first = vec![false; messages.len()];
-    for (index, is_first) in order.into_iter().zip(marked) {
-        first[index] = is_first;
+    let waiting = Waiting::for_up_to(wait, &consumer.tally);
+    let (name, scope) = (consumer.name, consumer.scope);
+    let found = mark(&Batch { consumer: name, scope, messages: &arriving, now }, &waiting)?;
+    let mut marked = vec![Marked::Seen; messages.len()];
+    for (index, what) in order.into_iter().zip(found) {
+        marked[index] = what;
     }
-    let new = first.iter().filter(|first| **first).count();
-    consumer.count(new, first.len() - new - expired, expired);
-    Ok(first)
+    let number = |what| marked.iter().filter(|marked| **marked == what).count();
+    let (new, held) = (number(Marked::First), number(Marked::Held));
+    consumer.count(new, marked.len() - new - held - expired, expired);
+    Ok(marked)
 }

@@ -12,7 +12,7 @@ use crate::tables::records::row::{Row, column};
 use pgrx::pg_sys::Datum;
 use rules::dating::Dates;
 use rules::error::{Code, Error, Result};
-use rules::retention::extended_lease_expires;
+use rules::retention::{extended_lease_due, extended_lease_expires};
 use rules::{Micros, Timestamp};
 use std::rc::Rc;
 
@@ -62,9 +62,10 @@ fn extend(call: &mut Call<'_>, fence: Option<i64>, lease: Micros) -> Result<Time
         let dates = Dates::of(time(column::FIRST_SENT), key, policy.key_dates);
         let granted = time(column::EXPIRES_AT).unwrap_or(Timestamp::MAX);
         let expires_at = extended_lease_expires(granted, &policy, lease_until, dates, skew);
+        let before = time(column::SWEEP_AT).unwrap_or(Timestamp::MIN);
         row.set_time(column::LEASE_UNTIL, lease_until);
         row.set_time(column::EXPIRES_AT, expires_at);
-        row.set_time(column::SWEEP_AT, expires_at);
+        row.set_time(column::SWEEP_AT, extended_lease_due(before, expires_at, clock::now()));
         lease_until
     };
     mode::change(call, fence, extend, || from_now(lease))
@@ -104,7 +105,7 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
         }
     }
     let lost = keys.into_iter().zip(lost).filter(|(_, lost)| *lost);
-    args.return_rows(lost.filter_map(|(key, _)| key).map(|key| key.datum))
+    args.return_rows(lost.filter_map(|(key, _)| key).map(|key| [key.datum]))
 }
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {

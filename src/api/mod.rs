@@ -4,6 +4,7 @@ mod check;
 mod claim;
 mod consumer;
 mod finish;
+mod forget;
 mod forget_all;
 mod grants;
 mod http;
@@ -16,6 +17,8 @@ mod outbox;
 mod replay;
 mod run;
 mod saga;
+mod saga_settle;
+mod scope;
 mod settle;
 mod statistics;
 mod sweep;
@@ -26,6 +29,7 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     claim::Claim::DECLARED,
     consumer::First::DECLARED,
     consumer::FirstOf::DECLARED,
+    consumer::SkipHeld::DECLARED,
     finish::Finish::DECLARED,
     finish::Release::DECLARED,
     http::HttpClaim::DECLARED,
@@ -40,6 +44,9 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     named_lock::Lock::DECLARED,
     named_lock::Unlock::DECLARED,
     offsets::Advance::DECLARED,
+    forget::ForgetMessage::DECLARED,
+    forget::Rewind::DECLARED,
+    forget::ForgetOffset::DECLARED,
     replay::Replay::DECLARED,
     replay::Explain::DECLARED,
     run::Run::DECLARED,
@@ -47,6 +54,8 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     settle::Resolve::DECLARED,
     settle::Forget::DECLARED,
     forget_all::ForgetAll::DECLARED,
+    scope::ForgetScope::DECLARED,
+    scope::ExportScope::DECLARED,
     sweep::Sweep::DECLARED,
     grants::Grant::DECLARED,
     grants::Revoke::DECLARED,
@@ -64,6 +73,11 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     outbox::Expires::DECLARED,
     outbox::Count::DECLARED,
     saga::Step::DECLARED,
+    saga_settle::Explain::DECLARED,
+    saga_settle::Resume::DECLARED,
+    saga_settle::Abandon::DECLARED,
+    saga_settle::Settle::DECLARED,
+    saga_settle::Forget::DECLARED,
     saga::CheckName::DECLARED,
     saga::CheckStep::DECLARED,
 ];
@@ -83,7 +97,11 @@ crate::pg::function::sql_functions! {
     idempotent_run => run::idempotent_run,
     idempotent_first => consumer::idempotent_first,
     idempotent_first_of => consumer::idempotent_first_of,
+    idempotent_first_skip_held => consumer::idempotent_first_skip_held,
     idempotent_advance => offsets::idempotent_advance,
+    idempotent_forget_message => forget::idempotent_forget_message,
+    idempotent_rewind => forget::idempotent_rewind,
+    idempotent_forget_offset => forget::idempotent_forget_offset,
     idempotent_lock => named_lock::idempotent_lock,
     idempotent_unlock => named_lock::idempotent_unlock,
     idempotent_explain => replay::idempotent_explain,
@@ -100,6 +118,8 @@ crate::pg::function::sql_functions! {
     idempotent_resolve => settle::idempotent_resolve,
     idempotent_forget => settle::idempotent_forget,
     idempotent_forget_all => forget_all::idempotent_forget_all,
+    idempotent_forget_scope => scope::idempotent_forget_scope,
+    idempotent_export_scope => scope::idempotent_export_scope,
     idempotent_sweep => sweep::idempotent_sweep,
     idempotent_grant => grants::idempotent_grant,
     idempotent_revoke => grants::idempotent_revoke,
@@ -118,6 +138,11 @@ crate::pg::function::sql_functions! {
     idempotent_outbox_expires => outbox::outbox_expires,
     idempotent_outbox_count => outbox::outbox_count,
     idempotent_saga_step => saga::idempotent_saga_step,
+    idempotent_saga_explain => saga_settle::idempotent_saga_explain,
+    idempotent_saga_resume => saga_settle::idempotent_saga_resume,
+    idempotent_saga_abandon => saga_settle::idempotent_saga_abandon,
+    idempotent_saga_settle => saga_settle::idempotent_saga_settle,
+    idempotent_saga_forget => saga_settle::idempotent_saga_forget,
     idempotent_check_saga_name => saga::check_saga_name,
     idempotent_check_saga_step => saga::check_saga_step,
 }

@@ -5,7 +5,8 @@ use crate::keys::handler::Handler;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
 use crate::keys::request::{Document, Request, fingerprint, wait};
-use crate::keys::run::{Running, call_handler, execute, executed};
+use crate::keys::run::{call_handler, execute, executed};
+use crate::keys::running::{For, Running};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
@@ -38,7 +39,8 @@ pub fn idempotent_run(args: &Args) -> Returned {
             return executed(&stored, &keyless.claimed(None)?).into_datum(args.function());
         }
     };
-    let running = Running::enter(&call)?;
+    let refused = mode::is_binding(&call.policy);
+    let running = Running::enter(For::Key, call.owner.id, &call.owner.identity, refused)?;
     let records = call.open_to_write()?;
     let asked = Request {
         fingerprint: fingerprint(request, &call.policy),

@@ -2,17 +2,19 @@
 
 use crate::keys::call::Call;
 use crate::keys::request;
-use crate::keys::saga::step;
+use crate::keys::saga::{Stepped, step};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make::text;
+use crate::pg::datum::text::Text as TextValue;
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use crate::session::counts;
 use crate::stats::Counter;
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error, Result};
+use rules::error::Result;
 use rules::names;
 use rules::outcome::Outcome;
+use rules::saga::State;
 use rules::store_failures::StoreFailures;
 
 arguments! {
@@ -23,11 +25,27 @@ arguments! {
 
 pub fn idempotent_saga_step(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_step()");
-    names::check(&names::SAGA, args.get(STEP.name).map(|name| name.utf8))?;
-    let call = Call::new(args.get(STEP.name), args.get(STEP.key), args.get(STEP.scope))?;
-    refuse_transaction_block()?;
+    let call = call(args.get(STEP.name), args.get(STEP.key), args.get(STEP.scope))?;
     let wait = request::wait(args.duration(STEP.wait, 0)?, &call.policy);
     let stepped = step(&call, args.get(STEP.request), wait)?;
+    returned(args, &call, &stepped)
+}
+
+/// A call on a saga.
+///
+/// # Errors
+/// Those of `Call::new`, with the name called that of a saga.
+pub fn call<'a>(
+    name: Option<TextValue<'a>>,
+    key: Option<TextValue<'a>>,
+    scope: Option<TextValue<'a>>,
+) -> Result<Call<'a>> {
+    names::check(&names::SAGA, name.map(|name| name.utf8))?;
+    Call::new(name, key, scope)
+}
+
+/// The row of a call that does a step.
+pub fn returned(args: &Args, call: &Call<'_>, stepped: &Stepped) -> Returned {
     match stepped.outcome {
         Some(Outcome::Executed) => counts::count(&call.tally, Counter::Executed, 1),
         Some(outcome) => call.count_answer(outcome),
@@ -39,20 +57,9 @@ pub fn idempotent_saga_step(args: &Args) -> Returned {
         stepped.failed.map(Datum::from),
         stepped.answers,
         stepped.failure,
+        stepped.state.map(State::name).map(text),
+        stepped.next_step,
     ])
-}
-
-/// A step is to commit by itself. Inside a handler, too, which runs in a subtransaction.
-fn refuse_transaction_block() -> Result<()> {
-    if !snapshot::in_transaction_block() {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::InvalidTransactionTermination,
-        "a saga cannot run inside a transaction block",
-    )
-    .detail("Each of its steps commits by itself.")
-    .hint("CALL idempotent_saga_run() outside BEGIN, with the driver's autocommit on."))
 }
 
 pub fn check_saga_name(args: &Args) -> Returned {

@@ -40,7 +40,7 @@ fn sweep_all(limit: u64) -> Result<u64> {
         if rows == 0 {
             break;
         }
-        let portion = Portion { what, from: i64::MIN, rows, time: Micros::MAX };
+        let portion = Portion { what, from: None, rows, time: Micros::MAX };
         if let Some(mut swept) = sweep(&portion)? {
             swept.report();
             done += swept.rows();

@@ -8,7 +8,7 @@ use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::stats::Counter;
 use crate::tables::hold::{self, AsLongAsItTakes, hold};
-use crate::tables::records::row::{Found, column};
+use crate::tables::records::row::{Found, Row, column};
 use crate::tables::records::table::Records;
 use pgrx::pg_sys::Datum;
 use rules::dating::Age;
@@ -43,7 +43,7 @@ pub fn store(
         counts::count(&call.tally, stored.counter(), 1);
         return Ok(kept);
     }
-    let kept = match take(call, records, fence)? {
+    let kept = match take(call, records, fence, &nothing)? {
         Taken::Leased(found, _lock) => {
             let (mut row, kept) = answer_row(call, stored, found.first_sent());
             for column in [
@@ -83,7 +83,7 @@ pub fn release(call: &Call<'_>, records: &Records, fence: Option<i64>, take: Tak
         counts::count(&call.tally, Counter::Released, 1);
         return Ok(true);
     }
-    Ok(match take(call, records, fence)? {
+    Ok(match take(call, records, fence, &nothing)? {
         Taken::Leased(..) => {
             keep_settlement(call, records, true)?;
             counts::count(&call.tally, Counter::Released, 1);
@@ -156,7 +156,7 @@ fn delete_absent(call: &Call<'_>, records: &Records) -> Result<()> {
 
 /// What a caller holds that is not the transaction that claimed.
 pub enum Taken {
-    /// A lease that lasts, by its fence. Its row is deleted, for the one that takes its place.
+    /// A lease that lasts, by its fence. Its row is deleted, or its successor is in its place.
     ///
     /// With it comes the key's lock, needed until that row is written: from then on others see the
     /// record being written, and a transaction may finish any number of leases.
@@ -165,14 +165,27 @@ pub enum Taken {
     Finished(Box<Found>),
 }
 
+/// What takes the place of a leased row; `None`: it is deleted.
+pub type Successor<'a> = dyn Fn(&Found) -> Option<Row> + 'a;
+
 /// How the row of a lease is taken, by its fence.
-pub type Take = fn(&Call<'_>, &Records, Option<i64>) -> Result<Taken>;
+pub type Take = fn(&Call<'_>, &Records, Option<i64>, &Successor<'_>) -> Result<Taken>;
+
+/// The successor of a row that another one is inserted for, or none.
+pub fn nothing(_: &Found) -> Option<Row> {
+    None
+}
 
 /// Checks the fence under the record's lock, and takes the leased row.
 ///
 /// # Errors
 /// ID003 for a fence that is missing, stale, lapsed or lost; ID007 without a claim.
-pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
+pub fn take_by_fence(
+    call: &Call<'_>,
+    records: &Records,
+    fence: Option<i64>,
+    successor: &Successor<'_>,
+) -> Result<Taken> {
     loop {
         let (lock, found) = if fence.is_none() {
             // Without a fence nothing of another transaction's can be held, so there is nothing
@@ -185,7 +198,11 @@ pub fn take_by_fence(call: &Call<'_>, records: &Records, fence: Option<i64>) -> 
         let record = found.as_ref().map(|found| &found.record);
         match (check_fence(record, fence, clock::now()), found, lock) {
             (FenceVerdict::Valid, Some(found), Some(lock)) => {
-                if !records.delete(&found) {
+                let is_taken = match successor(&found) {
+                    Some(row) => records.replace(&call.owner, &found, &row, true)?,
+                    None => records.delete(&found),
+                };
+                if !is_taken {
                     // Deleted meanwhile by a session without the lock: what is there now decides.
                     continue;
                 }

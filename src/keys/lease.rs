@@ -3,11 +3,12 @@
 use crate::keys::call::Call;
 use crate::keys::finish::{Take, Taken};
 use crate::session::claims;
-use crate::tables::records::row::Row;
+use crate::tables::records::row::{Found, Row};
 use crate::tables::records::table::Records;
 use rules::error::{Code, Error, Result};
+use std::cell::Cell;
 
-/// Writes the leased record anew, with the change.
+/// Writes the leased record anew, with the change, in its place.
 ///
 /// # Errors
 /// As those of `take`; ID007 if the transaction holds the key, or the key is finished.
@@ -16,21 +17,23 @@ pub fn change<T>(
     records: &Records,
     fence: Option<i64>,
     take: Take,
-    change: impl FnOnce(&mut Row) -> T,
+    change: impl Fn(&mut Row) -> T,
 ) -> Result<T> {
     if claims::get(call.owner.id).is_some_and(|claim| claim.status == claims::Status::Open) {
         return Err(Error::new(Code::NoClaim, "the key is not claimed with a lease")
             .detail("The transaction holds it, until it ends.")
             .hint("Only a lease is extended and has a checkpoint. For a claim that outlives the transaction, claim with lease => '30 seconds'."));
     }
-    match take(call, records, fence)? {
-        Taken::Leased(found, _lock) => {
-            let mut row = found.row.clone();
-            let changed = change(&mut row);
-            records.insert(&call.owner, &row)?;
-            Ok(changed)
-        }
-        Taken::Finished(_) => Err(Error::new(Code::NoClaim, "the key is finished already")
+    let changed = Cell::new(None);
+    let successor = |found: &Found| {
+        let mut row = found.row.clone();
+        changed.set(Some(change(&mut row)));
+        Some(row)
+    };
+    let taken = take(call, records, fence, &successor)?;
+    match (taken, changed.into_inner()) {
+        (Taken::Leased(..), Some(changed)) => Ok(changed),
+        _ => Err(Error::new(Code::NoClaim, "the key is finished already")
             .detail(format!("An answer is stored for {}.", call.owner.identity.describe()))
             .hint(format!("Read it: {}.", call.owner.identity.call("idempotent_replay", "")))),
     }

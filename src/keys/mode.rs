@@ -58,7 +58,7 @@ pub fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
 pub fn change<T>(
     call: &mut Call<'_>,
     fence: Option<i64>,
-    change: impl FnOnce(&mut Row) -> T,
+    change: impl Fn(&mut Row) -> T,
     as_if: impl FnOnce() -> T,
 ) -> Result<T> {
     if !is_binding(&call.policy) {

@@ -11,7 +11,7 @@ use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
 use crate::keys::decision::Decision;
-use crate::keys::finish::{self, Taken, refusal};
+use crate::keys::finish::{self, Successor, Taken, refusal};
 use crate::keys::held_by::NoRoom;
 use crate::keys::lease;
 use crate::keys::request::Request;
@@ -185,7 +185,7 @@ pub fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
 pub fn change<T>(
     call: &mut Call<'_>,
     fence: Option<i64>,
-    change: impl FnOnce(&mut Row) -> T,
+    change: impl Fn(&mut Row) -> T,
     as_if: impl FnOnce() -> T,
 ) -> Result<T> {
     let records = call.open_to_write()?;
@@ -253,7 +253,12 @@ fn is_free(records: &Records, found: Option<&Found>) -> bool {
 ///
 /// # Errors
 /// As `take_by_fence`; a stale fence also where another session is at the key.
-fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<Taken> {
+fn take_at_once(
+    call: &Call<'_>,
+    records: &Records,
+    fence: Option<i64>,
+    successor: &Successor<'_>,
+) -> Result<Taken> {
     let judge = |found: Option<&Found>| {
         let record = found.map(|found| &found.record);
         match check_fence(record, fence, clock::now()) {
@@ -274,7 +279,10 @@ fn take_at_once(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Resul
     let held = newest(hold(lock::tag(call.owner.id), &InAMoment, look).map(Some))?.flatten();
     if let Some(hold::Held { lock, row: Some(found) }) = held
         && judge(Some(&found)) == FenceVerdict::Valid
-        && records.delete_within(&found, 0) == Some(true)
+        && match successor(&found) {
+            Some(row) => records.replace(&call.owner, &found, &row, false)?,
+            None => records.delete_within(&found, 0) == Some(true),
+        }
     {
         return Ok(Taken::Leased(found, lock));
     }

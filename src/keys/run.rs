@@ -14,12 +14,10 @@ use crate::pg::memory;
 use crate::session::counts;
 use crate::stats::Counter;
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error, Result};
-use rules::identity::RecordId;
+use rules::error::Result;
 use rules::outcome::Outcome;
 use rules::policy::Policy;
 use serde::Serialize;
-use std::cell::RefCell;
 use std::ffi::CStr;
 
 /// Calls the handler, and stores its answer.
@@ -93,34 +91,4 @@ pub fn failure(error: &Kept) -> Result<Option<Datum>> {
     memory::expect(message.len().saturating_mul(16))?;
     let message = String::from_utf8_lossy(message);
     jsonb::of(&Failure { sqlstate: &error.sqlstate(), message: &message })
-}
-
-thread_local! {
-    /// Keys whose handlers are running in this backend, innermost last.
-    static RUNNING: RefCell<Vec<RecordId>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A handler that runs its own key would wait for itself, or do the work twice.
-pub struct Running;
-
-impl Running {
-    pub fn enter(call: &Call<'_>) -> Result<Self> {
-        let id = call.owner.id;
-        if mode::is_binding(&call.policy) && RUNNING.with_borrow(|running| running.contains(&id)) {
-            return Err(Error::new(Code::ObjectInUse, "the key's handler is running")
-                .detail(format!(
-                    "A handler called idempotent_run for its own key: {}.",
-                    call.owner.identity.describe()
-                ))
-                .hint("Do the work in the handler itself, or run another key."));
-        }
-        RUNNING.with_borrow_mut(|running| running.push(id));
-        Ok(Self)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        RUNNING.with_borrow_mut(Vec::pop);
-    }
 }

@@ -5,13 +5,15 @@ use crate::keys::call::{Call, kept};
 use crate::keys::handler::Handler;
 use crate::keys::request::{Document, fingerprint, to_compare};
 use crate::keys::run::failure;
+use crate::keys::running::{For, Running};
 use crate::keys::waiting::Waiting;
+use crate::pg::clock;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{clock, lock};
+use crate::pg::lock::{self, KeyLock};
 use crate::settings;
 use crate::tables::hold::Patience;
-use crate::tables::sagas::{Done, SagaRow, Sagas};
+use crate::tables::sagas::{Done, SagaRow, Sagas, Written};
 use pgrx::pg_sys::Datum;
 use rules::dating::Age;
 use rules::error::{Code, Error, Result};
@@ -29,11 +31,26 @@ pub struct Stepped {
     pub failed: Option<bool>,
     pub answers: Option<Datum>,
     pub failure: Option<Datum>,
+    /// Where the saga stands now; `None` where the call has not looked.
+    pub state: Option<State>,
+    /// The name of the step that is next, to be run or to be compensated.
+    pub next_step: Option<Datum>,
 }
 
 impl Stepped {
     fn of(outcome: Outcome) -> Self {
         Self { outcome: Some(outcome), ..Self::default() }
+    }
+
+    fn replay(found: &SagaRow) -> Self {
+        let state = found.known.state;
+        Self {
+            failed: Some(state == State::Compensated),
+            answers: found.answers,
+            failure: found.failure,
+            state: Some(state),
+            ..Self::of(Outcome::Replay)
+        }
     }
 }
 
@@ -52,19 +69,16 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
         return Ok(Stepped::of(Outcome::Mismatch));
     }
     let waiting = Waiting::for_up_to(wait, &call.tally);
-    let Some(held) = waiting.lock(lock::saga_tag(call.owner.id)) else {
+    if !hold(call, &waiting) {
         return Ok(Stepped::of(Outcome::InProgress));
-    };
-    held.keep();
+    }
     let found = sagas.find_locked(&call.owner)?;
     match (verdict(found.as_ref()), found) {
         (Verdict::GoOn, Some(found)) => go_on(call, &sagas, &found),
-        (Verdict::Replay { failed }, Some(SagaRow { answers, failure, .. })) => {
-            Ok(Stepped { failed: Some(failed), answers, failure, ..Stepped::of(Outcome::Replay) })
-        }
+        (Verdict::Replay, Some(found)) => Ok(Stepped::replay(&found)),
         (Verdict::Mismatch, _) => Ok(Stepped::of(Outcome::Mismatch)),
         (Verdict::Expired, _) => Ok(Stepped::of(Outcome::Expired)),
-        (Verdict::Start | Verdict::GoOn | Verdict::Replay { .. }, expired) => {
+        (Verdict::Start | Verdict::GoOn | Verdict::Replay, expired) => {
             if expired.is_some() {
                 sagas.delete(&call.owner)?;
             }
@@ -75,6 +89,41 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
             go_on(call, &sagas, &started)
         }
     }
+}
+
+/// Does the next step of a saga that was started, with the request that it was started with; and the row
+/// as it was before, if there was a step to do.
+///
+/// # Errors
+/// 42704 if nothing is known of the key.
+pub fn resume(call: &Call<'_>, wait: Micros) -> Result<(Stepped, Option<SagaRow>)> {
+    let sagas = Sagas::open()?;
+    if !hold(call, &Waiting::for_up_to(wait, &call.tally)) {
+        return Ok((Stepped::of(Outcome::InProgress), None));
+    }
+    let found = started(call, &sagas)?;
+    if found.at.state.is_final() {
+        return Ok((Stepped::replay(&found), None));
+    }
+    Ok((go_on(call, &sagas, &found)?, Some(found)))
+}
+
+/// Holds the saga until the transaction ends; whether that was to be had in time.
+pub fn hold(call: &Call<'_>, waiting: &Waiting<'_>) -> bool {
+    waiting.lock(lock::saga_tag(call.owner.id)).map(KeyLock::keep).is_some()
+}
+
+/// The row of a saga that the transaction holds.
+///
+/// # Errors
+/// 42704 if nothing is known of the key.
+pub fn started(call: &Call<'_>, sagas: &Sagas) -> Result<SagaRow> {
+    let found = sagas.find_locked(&call.owner)?.filter(|it| !it.known.expired(clock::now()));
+    found.ok_or_else(|| {
+        Error::new(Code::UndefinedObject, "there is no such saga")
+            .detail(format!("Nothing is known of {}.", call.owner.identity.describe()))
+            .hint("See which there are: SELECT * FROM idempotent.sagas.")
+    })
 }
 
 /// How old the key says it is. Where a saga stands is logged, so that nothing of it is ever lost.
@@ -88,23 +137,49 @@ fn go_on(call: &Call<'_>, sagas: &Sagas, found: &SagaRow) -> Result<Stepped> {
     // of the call.
     let named = found.handler.map(|name| unsafe { Text::from_datum(name) });
     let handler = Handler::find(named)?;
+    let running = Running::enter(For::Step, call.owner.id, &call.owner.identity, true)?;
     let (did, answer, failure) = match handler.call_judging_constraints(found.argument)? {
         Ok(answer) => (Did::Answered, answer, None),
         Err(error) if is_final(call, found, &error)? => (Did::Failed, None, failure(&error)?),
         Err(error) => error.resume(),
     };
-    let (from, to) = (found.at, done(found.at, did, &found.can_undo));
+    drop(running);
+    write(call, sagas, found, &Came { did, answer, failure })
+}
+
+/// What came of the step that was next.
+pub struct Came {
+    pub did: Did,
+    /// `None`: it answered null, or not at all.
+    pub answer: Option<Datum>,
+    /// What it failed with for good.
+    pub failure: Option<Datum>,
+}
+
+/// Writes down what came of the step that was next.
+pub fn write(call: &Call<'_>, sagas: &Sagas, found: &SagaRow, came: &Came) -> Result<Stepped> {
+    let (from, to) = (found.at, done(found.at, came.did, &found.can_undo));
     let at = clock::now();
     let failed = to.state == State::Compensated;
     let (dates, skew) = (call.dates(None), settings::clock_skew());
     let expires = answer_expires(&call.policy, failed, None, dates, at, skew);
-    let expires_at = to.state.is_final().then_some(expires);
-    let done = Done { from, to, step: found.step, answer, failure, at, expires_at };
-    let (answers, failure) = sagas.write(&call.owner, &done)?;
+    let done = Done {
+        from,
+        to,
+        step: found.step,
+        answer: came.answer,
+        failure: came.failure,
+        is_given_up: from.state == State::Compensating && came.did == Did::Failed,
+        at,
+        expires_at: to.state.is_final().then_some(expires),
+    };
+    let Written { answers, failure, next_step } = sagas.write(&call.owner, &done)?;
+    let stepped = Stepped { state: Some(to.state), next_step, ..Stepped::default() };
     if !to.state.is_final() {
-        return Ok(Stepped::default());
+        return Ok(stepped);
     }
-    Ok(Stepped { failed: Some(failed), answers, failure, ..Stepped::of(Outcome::Executed) })
+    let outcome = Some(Outcome::Executed);
+    Ok(Stepped { outcome, failed: Some(failed), answers, failure, ..stepped })
 }
 
 /// Whether a step that failed so is not tried again. A compensation always is.

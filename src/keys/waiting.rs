@@ -2,8 +2,9 @@
 
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
+use crate::pg::table::relation::Relation;
 use crate::stats::{Counter, Tally};
-use crate::tables::hold::{AtOnce, Patience, hold};
+use crate::tables::hold::{AtOnce, Patience, RowPatience, hold};
 use crate::tables::records::row::{Found, Owner};
 use crate::tables::records::table::Records;
 use pgrx::pg_sys;
@@ -112,6 +113,19 @@ impl Patience for Waiting<'_> {
         }
         self.begin();
         lock::transaction_ends_within(xid, remaining)
+    }
+}
+
+impl RowPatience for Waiting<'_> {
+    unsafe fn lock_row(&self, table: &Relation, tid: pg_sys::ItemPointerData) -> Option<bool> {
+        let remaining = self.remaining();
+        if remaining == 0 {
+            return None;
+        }
+        self.begin();
+        // SAFETY: the tuple is there, which this function demands; `held_within` catches the error, and the
+        // closure is Copy.
+        lock::held_within(remaining, || unsafe { table.lock_row_raw(tid) })
     }
 }
 

@@ -81,18 +81,27 @@ impl Args {
         self.get(argument).map(micros).transpose()
     }
 
-    /// Returns rows of one column, for a function that is declared to return a set.
-    pub fn return_rows(&self, values: impl Iterator<Item = Datum>) -> Returned {
+    /// Returns rows, for a function that is declared to return a set.
+    ///
+    /// # Errors
+    /// 55000 if it is declared with other columns than this library knows.
+    pub fn return_rows<const N: usize>(
+        &self,
+        values: impl Iterator<Item = [Datum; N]>,
+    ) -> Returned {
         // SAFETY: `of` demands the fcinfo of a call in progress. InitMaterializedSRF raises an error if
         // the caller takes no rows (funcapi.c), so `resultinfo` is a ReturnSetInfo with a store and a
-        // descriptor. The descriptor has one column, as the SQL declaration has, and so have `row` and
-        // `nulls`; tuplestore_putvalues copies them.
+        // descriptor. `fits` has compared that with the number of values, as many as `row` and `nulls` have;
+        // tuplestore_putvalues copies them.
         unsafe {
             pg_sys::InitMaterializedSRF(self.0, pg_sys::MAT_SRF_USE_EXPECTED_DESC);
             let rows = (*self.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            if !row::fits((*rows).setDesc, N) {
+                return Err(row::do_not_fit());
+            }
             for value in values {
                 // The pointers are to const since 17, to mut before.
-                let (mut row, mut nulls) = ([value], [false]);
+                let (mut row, mut nulls) = (value, [false; N]);
                 pg_sys::tuplestore_putvalues(
                     (*rows).setResult,
                     (*rows).setDesc,

@@ -12,11 +12,11 @@
 
 use pgrx::pg_sys::{
     Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
-    IndexInfo, IndexUniqueCheck, ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken,
-    JsonbValue, LOCKMODE, LOCKTAG, List, LockAcquireResult, LockTupleMode, LockWaitPolicy,
-    MemoryContext, Oid, RegProcedure, Relation, ScanDirection, ScanKey, Snapshot, StrategyNumber,
-    SubTransactionId, SysScanDesc, TM_FailureData, TM_Result, TimestampTz, TransactionId,
-    TupleDesc, XLTW_Oper, varlena,
+    IndexInfo, IndexScanDesc, IndexTuple, IndexUniqueCheck, ItemPointer, JsonbContainer,
+    JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG, List, LockAcquireResult,
+    LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure, Relation, ScanDirection,
+    ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
+    TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper, varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -86,6 +86,50 @@ unsafe extern "C-unwind" {
     ) -> bool;
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     pub fn index_insert_cleanup(index: Relation, info: *mut IndexInfo);
+    #[cfg(not(feature = "pg18"))]
+    #[link_name = "index_beginscan"]
+    fn begin_index_scan(
+        table: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        keys: c_int,
+        orderings: c_int,
+    ) -> IndexScanDesc;
+    #[cfg(feature = "pg18")]
+    #[link_name = "index_beginscan"]
+    fn begin_index_scan(
+        table: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        instrument: *mut c_void,
+        keys: c_int,
+        orderings: c_int,
+    ) -> IndexScanDesc;
+    pub fn index_rescan(
+        scan: IndexScanDesc,
+        keys: ScanKey,
+        number: c_int,
+        orderings: ScanKey,
+        orderings_number: c_int,
+    );
+    pub fn index_getnext_tid(scan: IndexScanDesc, direction: ScanDirection::Type) -> ItemPointer;
+    pub fn index_fetch_heap(scan: IndexScanDesc, slot: *mut TupleTableSlot) -> bool;
+    pub fn index_endscan(scan: IndexScanDesc);
+    // access/itup.h
+    pub fn index_deform_tuple(
+        tuple: IndexTuple,
+        descriptor: TupleDesc,
+        values: *mut Datum,
+        nulls: *mut bool,
+    );
+    // access/tableam.h, executor/tuptable.h
+    pub fn table_slot_create(table: Relation, list: *mut *mut List) -> *mut TupleTableSlot;
+    pub fn ExecFetchSlotHeapTuple(
+        slot: *mut TupleTableSlot,
+        materialize: bool,
+        is_copy: *mut bool,
+    ) -> HeapTuple;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
     // catalog/index.h
     pub fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
     // catalog/indexing.h
@@ -109,6 +153,31 @@ unsafe extern "C-unwind" {
         wait: bool,
         failure: *mut TM_FailureData,
         changing_partition: bool,
+    ) -> TM_Result::Type;
+    #[cfg(feature = "pg15")]
+    #[link_name = "heap_update"]
+    fn update_heap_tuple(
+        relation: Relation,
+        tid: ItemPointer,
+        tuple: HeapTuple,
+        command: CommandId,
+        crosscheck: Snapshot,
+        wait: bool,
+        failure: *mut TM_FailureData,
+        mode: *mut LockTupleMode::Type,
+    ) -> TM_Result::Type;
+    #[cfg(not(feature = "pg15"))]
+    #[link_name = "heap_update"]
+    fn update_heap_tuple(
+        relation: Relation,
+        tid: ItemPointer,
+        tuple: HeapTuple,
+        command: CommandId,
+        crosscheck: Snapshot,
+        wait: bool,
+        failure: *mut TM_FailureData,
+        mode: *mut LockTupleMode::Type,
+        indexes: *mut c_int,
     ) -> TM_Result::Type;
     pub fn heap_lock_tuple(
         relation: Relation,
@@ -173,6 +242,57 @@ unsafe extern "C-unwind" {
     pub fn lookup_rowtype_tupdesc(row_type: Oid, typmod: i32) -> TupleDesc;
     pub fn DecrTupleDescRefCount(descriptor: TupleDesc);
     pub fn HeapTupleHeaderGetDatum(tuple: pgrx::pg_sys::HeapTupleHeader) -> Datum;
+}
+
+/// `index_beginscan` (access/genam.h), without orderings; since 18 it takes an argument more, for EXPLAIN.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn index_beginscan(
+    table: Relation,
+    index: Relation,
+    snapshot: Snapshot,
+    keys: c_int,
+) -> IndexScanDesc {
+    // SAFETY: declared as in the header of each major; no instrument is wanted.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return begin_index_scan(table, index, snapshot, keys, 0);
+        #[cfg(feature = "pg18")]
+        return begin_index_scan(table, index, snapshot, std::ptr::null_mut(), keys, 0);
+    }
+}
+
+/// `heap_update` (access/heapam.h); since 16 it also says which indexes want an entry, which the tuple says as well.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn heap_update(
+    table: Relation,
+    tid: ItemPointer,
+    tuple: HeapTuple,
+    wait: bool,
+) -> TM_Result::Type {
+    // SAFETY: declared as in the header of each major. All-zero is a value of TM_FailureData, and 0 one of both
+    // enums; they are filled in.
+    unsafe {
+        let mut failure: TM_FailureData = std::mem::zeroed();
+        let mut mode: LockTupleMode::Type = 0;
+        #[cfg(not(feature = "pg15"))]
+        let mut indexes: c_int = 0;
+        update_heap_tuple(
+            table,
+            tid,
+            tuple,
+            GetCurrentCommandId(true),
+            std::ptr::null_mut(),
+            wait,
+            &mut failure,
+            &mut mode,
+            #[cfg(not(feature = "pg15"))]
+            &mut indexes,
+        )
+    }
 }
 
 /// `InvokeFunctionExecuteHook` (catalog/objectaccess.h): tells an auditor or a label provider that a

@@ -45,12 +45,6 @@ pub fn refuse_read_only(function: &std::ffi::CStr) {
     }
 }
 
-/// Whether the caller has begun a transaction that is not the statement's own.
-pub fn in_transaction_block() -> bool {
-    // SAFETY: IsTransactionBlock reads this backend's transaction state and cannot raise an error.
-    unsafe { pg_sys::IsTransactionBlock() }
-}
-
 /// Whether this server is a standby (or still recovering).
 pub fn in_recovery() -> bool {
     // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to.

@@ -14,6 +14,7 @@ mod tests {
     use crate::stats::table::OTHER;
     use crate::stats::table::ROWS_PER_DATABASE;
     use crate::stats::table::Table;
+    use crate::stats::visits::{CAPACITY, Report, Visit, Visits};
     use pgrx::prelude::*;
     use rules::observe::Observed;
     use std::rc::Rc;
@@ -263,5 +264,45 @@ mod tests {
                 }
             }
         });
+    }
+
+    fn database(number: usize) -> pg_sys::Oid {
+        pg_sys::Oid::from(u32::try_from(number + 1).expect("a small number"))
+    }
+
+    #[pg_test]
+    fn databases_beyond_the_last_visit_share_one() {
+        let visits: Box<Visits> = zeroed();
+        for number in 0..CAPACITY {
+            assert!(visits.of(database(number)).is_some(), "{number}");
+        }
+        let (first, second) = (database(CAPACITY), database(CAPACITY + 1));
+        assert!(visits.of(first).is_none() && visits.of(second).is_none());
+
+        let shared = visits.share(first).expect("it is free");
+        shared.begin();
+        // The sweeper finds it by its database, and nobody else gets it meanwhile.
+        assert!(visits.of(first).is_some_and(|found| std::ptr::eq(found, shared)));
+        assert!(visits.share(second).is_none() && visits.of(second).is_none());
+        shared.end(Report::Failed);
+        visits.close(shared);
+        assert!(visits.of(first).is_none());
+        assert_eq!(
+            visits.share(second).map(Visit::failures),
+            Some(0),
+            "of the first nothing is left"
+        );
+    }
+
+    #[pg_test]
+    fn a_visit_that_is_not_shared_stays_with_its_database() {
+        let visits: Box<Visits> = zeroed();
+        let mine = visits.of(database(0)).expect("room");
+        mine.begin();
+        mine.end(Report::Failed);
+        visits.close(mine);
+        assert_eq!(visits.of(database(0)).map(Visit::failures), Some(1));
+        visits.keep_only(|there| there != database(0));
+        assert_eq!(visits.of(database(0)).map(Visit::failures), Some(0));
     }
 }

@@ -15,14 +15,19 @@ use rules::retention::back_off;
 use rules::{Micros, Timestamp};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
-/// More databases than these are swept by hand.
-const CAPACITY: usize = 512;
+/// Databases beyond these share one visit, each for as long as its sweeper is there: nothing is remembered of
+/// them but when that was, by the launcher.
+pub const CAPACITY: usize = 512;
 
 const WITHOUT_EXTENSION: Micros = 60 * 1_000_000;
 
 pub static VISITS: Region<Visits> = Region::new(c"pg_idempotent visits");
 
-pub struct Visits([Visit; CAPACITY]);
+pub struct Visits {
+    visits: [Visit; CAPACITY],
+    /// Of a database for which there is no other.
+    shared: Visit,
+}
 
 // SAFETY: every field is an atomic, none is a pointer, and with zeros every visit is free.
 unsafe impl Shareable for Visits {}
@@ -76,9 +81,9 @@ impl Visits {
     /// The visit of a database, taken for it if it has none; `None` if all are taken.
     pub fn of(&self, database: pg_sys::Oid) -> Option<&Visit> {
         let database = u32::from(database);
-        let taken = || self.0.iter().find(|visit| visit.database.load(Relaxed) == database);
-        taken().or_else(|| {
-            self.0.iter().find(|visit| {
+        let mut all = self.visits.iter().chain([&self.shared]);
+        all.find(|visit| visit.database.load(Relaxed) == database).or_else(|| {
+            self.visits.iter().find(|visit| {
                 let before = visit.database.compare_exchange(0, database, Relaxed, Relaxed);
                 before.is_ok() || before == Err(database)
             })
@@ -87,22 +92,45 @@ impl Visits {
 
     /// Frees the visits of databases that are gone.
     pub fn keep_only(&self, exists: impl Fn(pg_sys::Oid) -> bool) {
-        for visit in &self.0 {
+        for visit in &self.visits {
             let database = visit.database.load(Relaxed);
             if database != 0 && !exists(pg_sys::Oid::from(database)) {
-                for number in [&visit.report, &visit.failures, &visit.explained, &visit.used] {
-                    number.store(0, Relaxed);
-                }
-                for time in [&visit.last_success, &visit.ended] {
-                    time.store(0, Relaxed);
-                }
-                visit.database.store(0, Relaxed);
+                visit.free();
             }
+        }
+    }
+
+    /// The visit of a database for which `of` has none; `None` while another database has it.
+    pub fn share(&self, database: pg_sys::Oid) -> Option<&Visit> {
+        let taken = self.shared.database.compare_exchange(0, u32::from(database), Relaxed, Relaxed);
+        taken.is_ok().then_some(&self.shared)
+    }
+
+    /// Ends a visit, which is then given back.
+    pub fn close(&self, visit: &Visit) {
+        visit.close();
+        self.give_back(visit);
+    }
+
+    /// Lets another database have the visit if it is shared.
+    pub fn give_back(&self, visit: &Visit) {
+        if std::ptr::eq(visit, &raw const self.shared) {
+            visit.free();
         }
     }
 }
 
 impl Visit {
+    fn free(&self) {
+        for number in [&self.report, &self.failures, &self.explained, &self.used] {
+            number.store(0, Relaxed);
+        }
+        for time in [&self.last_success, &self.ended] {
+            time.store(0, Relaxed);
+        }
+        self.database.store(0, Relaxed);
+    }
+
     /// Whether it is time for the next visit, by the interval that is set now.
     pub fn is_due(&self, now: Timestamp, interval: Micros) -> bool {
         let pause = match Report::from(self.report.load(Relaxed)) {
@@ -130,7 +158,7 @@ impl Visit {
     }
 
     /// The visit is over; the launcher's answer to the sweeper's last word.
-    pub fn close(&self) {
+    fn close(&self) {
         let failures = match Report::from(self.report.load(Relaxed)) {
             Report::Failed | Report::Nothing => self.failures().saturating_add(1),
             Report::Done | Report::More | Report::NoExtension => 0,

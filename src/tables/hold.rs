@@ -5,7 +5,8 @@
 //! The lock goes first, so that no two sessions wait for each other's lock and row at once.
 
 use crate::pg::lock::{self, KeyLock};
-use pgrx::pg_sys::{LOCKTAG, TransactionId};
+use crate::pg::table::relation::Relation;
+use pgrx::pg_sys::{ItemPointerData, LOCKTAG, TransactionId};
 use rules::error::Result;
 
 /// What is there of a row while its lock is held.
@@ -25,6 +26,16 @@ pub trait Patience {
 
     /// Waits for the end of a transaction; whether it came in time.
     fn transaction_ends(&self, xid: TransactionId) -> bool;
+}
+
+/// How long a call waits for a row that another transaction has locked, too.
+pub trait RowPatience: Patience {
+    /// Waits for a transaction that has locked a row, and locks it: see `Relation::lock_row`. `None` if that
+    /// took too long.
+    ///
+    /// # Safety
+    /// The tuple must be there, if only as another transaction's delete.
+    unsafe fn lock_row(&self, table: &Relation, tid: ItemPointerData) -> Option<bool>;
 }
 
 /// Waits for nothing.

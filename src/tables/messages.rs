@@ -3,13 +3,15 @@
 //! Every writer of a row holds the message's lock, for the moment of looking and inserting: from
 //! then on the row stands for it, seen by others as being inserted. A batch goes through its messages in
 //! the order of their bytes and holds no lock while it waits, so two batches wait for each other in
-//! one direction only; and it never holds more than one lock, however many messages there are.
+//! one direction only; and it never holds more than one lock, however many messages there are. It waits as
+//! long as its caller's patience lasts, for all of them together.
 
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::table::lookup::{Key, Look, RowState, Seen};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
+use crate::tables::hold::RowPatience;
 use crate::tables::open;
 use crate::tables::records::row::inserter;
 use pgrx::pg_sys::Datum;
@@ -45,12 +47,22 @@ pub struct Batch<'a> {
     pub now: Timestamp,
 }
 
-/// Marks the messages as seen; whether each is seen for the first time.
+/// What a caller is told of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// It is new, and from now on it is seen.
+    First,
+    Seen,
+    /// Another transaction is at it, and the patience was not enough to see what comes of it.
+    Held,
+}
+
+/// Marks the messages as seen; what each was.
 ///
 /// # Errors
 /// 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
 /// transaction's snapshot: the transaction does not see what came of it.
-pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
+pub fn mark(batch: &Batch<'_>, patience: &impl RowPatience) -> Result<Vec<Marked>> {
     let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
     open::check_indexes(&table)?;
     let mut answers = vec![Mark::Seen { by: None }; batch.messages.len()];
@@ -63,23 +75,41 @@ pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
         memory: memory.value(),
         answers: answers.as_mut_ptr(),
     };
-    // SAFETY: `Walk` is Copy, and what it points to outlives this frame. After an error nothing is done but
-    // to raise it, or 40001 in its place.
-    if let Err(error) = unsafe { subtransaction::call_keeping_error(|| walk.run()) } {
-        if error.sqlstate() == UNIQUE_VIOLATION {
+    let mut from = Start { message: 0, is_locked: false };
+    loop {
+        // SAFETY: `Walk` is Copy, and what it points to outlives this frame. After an error nothing is done but
+        // to raise it, or 40001 in its place.
+        let stop = match unsafe { subtransaction::call_keeping_error(|| walk.run(from)) } {
+            Ok(None) => break,
+            Ok(Some(stop)) => stop,
             // Written past the lock: by logical replication, or by an administrator.
-            return Err(too_new(batch, "was written meanwhile"));
-        }
-        error.resume();
+            Err(error) if error.sqlstate() == UNIQUE_VIOLATION => {
+                return Err(too_new(batch, "was written meanwhile"));
+            }
+            Err(error) => error.resume(),
+        };
+        let is_locked = match stop.by {
+            Way::Transaction(xid) => patience.transaction_ends(xid).then_some(false),
+            // SAFETY: a fresh snapshot saw the row in this statement, so it is there, if only as another
+            // transaction's delete.
+            Way::RowLock(tid) => unsafe { patience.lock_row(&table, tid) },
+        };
+        from = match is_locked {
+            Some(is_locked) => Start { message: stop.message, is_locked },
+            None => {
+                answers[stop.message] = Mark::Held;
+                Start { message: stop.message + 1, is_locked: false }
+            }
+        };
     }
     let is_newer = |mark: &Mark| match mark {
-        Mark::First => false,
+        Mark::First | Mark::Held => false,
         Mark::Seen { by } => by.is_some_and(snapshot::is_older_than),
     };
     if snapshot::is_frozen() && answers.iter().any(is_newer) {
         return Err(too_new(batch, "was seen after this transaction's snapshot"));
     }
-    Ok(answers.into_iter().map(|mark| matches!(mark, Mark::First)).collect())
+    Ok(answers.into_iter().map(Mark::told).collect())
 }
 
 const UNIQUE_VIOLATION: &str = "23505";
@@ -106,6 +136,41 @@ enum Mark {
     Seen {
         by: Option<pg_sys::TransactionId>,
     },
+    Held,
+}
+
+impl Mark {
+    fn told(self) -> Marked {
+        match self {
+            Self::First => Marked::First,
+            Self::Seen { .. } => Marked::Seen,
+            Self::Held => Marked::Held,
+        }
+    }
+}
+
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+struct Start {
+    message: usize,
+    /// Whether the transaction has locked the row of that message.
+    is_locked: bool,
+}
+
+/// Where a walk has to wait, and for what; it holds no lock then.
+#[derive(Clone, Copy)]
+struct Stop {
+    message: usize,
+    by: Way,
+}
+
+/// What is in the way.
+#[derive(Clone, Copy)]
+enum Way {
+    /// A transaction is writing the row.
+    Transaction(pg_sys::TransactionId),
+    /// A transaction has locked the row, or began to write it after the look.
+    RowLock(pg_sys::ItemPointerData),
 }
 
 /// Rows between two times that their memory is given back.
@@ -125,7 +190,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(self) {
+    /// To the end of the batch, or to a message that has to be waited for.
+    fn run(self, from: Start) -> Option<Stop> {
         let locks =
             lock::Names::new(&[b"message", self.batch.consumer.server, self.batch.scope.server]);
         // SAFETY: `mark` has opened the table and checked its indexes, which are closed below; after an error
@@ -135,17 +201,27 @@ impl Walk<'_> {
             let indexes = raw::CatalogOpenIndexes(self.table.raw);
             let before = pg_sys::CurrentMemoryContext;
             pg_sys::CurrentMemoryContext = self.memory;
-            for (index, arriving) in self.batch.messages.iter().enumerate() {
+            let mut stop = None;
+            for (index, arriving) in self.batch.messages.iter().enumerate().skip(from.message) {
                 let tag = locks.tag(arriving.message.server);
-                *self.answers.add(index) = self.mark(arriving, &tag, indexes);
+                let is_locked = from.is_locked && index == from.message;
+                match self.mark(arriving, &tag, indexes, is_locked) {
+                    Ok(mark) => *self.answers.add(index) = mark,
+                    Err(by) => {
+                        stop = Some(Stop { message: index, by });
+                        break;
+                    }
+                }
                 if index % ROWS_PER_RESET == ROWS_PER_RESET - 1 {
                     raw::MemoryContextReset(self.memory);
                 }
                 subtransaction::serve_interrupts();
             }
+            raw::MemoryContextReset(self.memory);
             pg_sys::CurrentMemoryContext = before;
             raw::CatalogCloseIndexes(indexes);
             raw::CommandCounterIncrement();
+            stop
         }
     }
 
@@ -156,14 +232,15 @@ impl Walk<'_> {
         arriving: &Arriving<'_>,
         tag: &pg_sys::LOCKTAG,
         indexes: pg_sys::CatalogIndexState,
-    ) -> Mark {
+        is_locked: bool,
+    ) -> std::result::Result<Mark, Way> {
         let key = Key::texts(&[
             (column::MESSAGE_ID, arriving.message.datum),
             (column::CONSUMER, self.batch.consumer.datum),
             (column::SCOPE, self.batch.scope.datum),
         ]);
         let look = Look::new(self.table, key, self.snapshot);
-        let mut is_locked = false;
+        let mut is_locked = is_locked;
         loop {
             // SAFETY: LockAcquire copies the tag. The lock is released below, by the same resource owner, before
             // anything else is waited for.
@@ -175,7 +252,9 @@ impl Walk<'_> {
                 // SAFETY: a row that is settled has a tuple, copied from the table.
                 RowState::Settled => unsafe { self.settled(&seen, is_locked) },
                 // The transaction that is writing it may yet roll back; a deleted row then comes back.
-                RowState::Arriving | RowState::Leaving => Next::WaitFor(seen.writer),
+                RowState::Arriving | RowState::Leaving => {
+                    Next::WaitFor(Way::Transaction(seen.writer))
+                }
             };
             if matches!(next, Next::Insert) {
                 // SAFETY: the indexes are the table's, and open, which this function demands.
@@ -184,22 +263,10 @@ impl Walk<'_> {
             // SAFETY: LockAcquire took it at the head of the loop, for the same resource owner.
             unsafe { raw::LockRelease(tag, lock::MODE, false) };
             match next {
-                Next::Insert => return Mark::First,
-                Next::Answer(mark) => return mark,
+                Next::Insert => return Ok(Mark::First),
+                Next::Answer(mark) => return Ok(mark),
+                Next::WaitFor(by) => return Err(by),
                 Next::LookAgain => is_locked = false,
-                // SAFETY: `settled` got the position of a tuple that a fresh snapshot saw, so it is there, if only
-                // as another transaction's delete.
-                Next::LockRow(tid) => is_locked = unsafe { self.table.lock_row_raw(tid) },
-                // SAFETY: XactLockTableWait takes any valid xid, and a dirty snapshot has named this one; null
-                // for relation and tuple, which only serve the error context.
-                Next::WaitFor(writer) => unsafe {
-                    raw::XactLockTableWait(
-                        writer,
-                        std::ptr::null_mut(),
-                        std::ptr::null_mut(),
-                        pg_sys::XLTW_Oper::XLTW_None,
-                    );
-                },
             }
             // SAFETY: the memory holds the copy in `seen`, which nothing uses after this; the error is caught
             // around the walk, which this function demands.
@@ -227,8 +294,7 @@ impl Walk<'_> {
             let tid = (*seen.tuple).t_self;
             match self.table.delete_raw(tid, is_locked) {
                 pg_sys::TM_Result::TM_Ok => Next::Insert,
-                // Another transaction has locked it, or began to write it after the look.
-                pg_sys::TM_Result::TM_BeingModified => Next::LockRow(tid),
+                pg_sys::TM_Result::TM_BeingModified => Next::WaitFor(Way::RowLock(tid)),
                 // A sweep is at it, or was.
                 _ => Next::LookAgain,
             }
@@ -259,6 +325,5 @@ enum Next {
     Insert,
     Answer(Mark),
     LookAgain,
-    LockRow(pg_sys::ItemPointerData),
-    WaitFor(pg_sys::TransactionId),
+    WaitFor(Way),
 }

@@ -3,6 +3,7 @@
 use crate::pg::datum::text::Text;
 use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
+use crate::pg::spi::{self, Parameter};
 use crate::tables::open;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -23,6 +24,22 @@ WHERE NOT EXISTS (
 ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
 SET \"offset\" = excluded.\"offset\", advanced_at = excluded.advanced_at
 WHERE o.\"offset\" < excluded.\"offset\"";
+
+/// The row is locked, and looked at again as it is then.
+const REWIND: &str = "
+WITH seen AS (
+    SELECT s.\"offset\" FROM idempotent.offsets AS s
+    WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3 AND s.\"offset\" > $4
+    FOR UPDATE OF s
+)
+UPDATE idempotent.offsets AS o SET \"offset\" = $4, advanced_at = pg_catalog.clock_timestamp()
+FROM seen WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
+RETURNING seen.\"offset\"";
+
+const FORGET: &str = "
+DELETE FROM idempotent.offsets AS o
+WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
+RETURNING o.\"offset\"";
 
 thread_local! {
     static STATEMENT: Prepared = const {
@@ -46,4 +63,36 @@ pub fn advance(
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset)];
     Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)
+}
+
+/// Sets a stored offset back; the one that was stored, or `None` if that does not lie beyond it.
+///
+/// # Errors
+/// 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
+pub fn rewind(
+    consumer: &Text<'_>,
+    scope: &Text<'_>,
+    partition: &Text<'_>,
+    offset: i64,
+) -> Result<Option<i64>> {
+    let mut parameters = names(consumer, scope, partition).to_vec();
+    parameters.push((pg_sys::INT8OID, Some(Datum::from(offset))));
+    changed(REWIND, &parameters)
+}
+
+/// Removes a stored offset, and returns it.
+pub fn forget(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<Option<i64>> {
+    changed(FORGET, &names(consumer, scope, partition))
+}
+
+fn names(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> [Parameter; 3] {
+    [consumer, scope, partition].map(|name| (pg_sys::TEXTOID, Some(name.datum)))
+}
+
+fn changed(sql: &str, parameters: &[Parameter]) -> Result<Option<i64>> {
+    let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
+    let _rights = unsafe { OwnerRights::of(table.raw) };
+    let before = spi::row::<1>(sql, parameters)?;
+    Ok(before.and_then(|[offset]| offset).map(|offset| offset.value() as i64))
 }

@@ -41,7 +41,17 @@ pub struct SagaRow {
     pub last: Vec<Vec<u8>>,
 }
 
+impl SagaRow {
+    /// The name of the step that is next.
+    pub fn next(&self) -> Option<Text<'_>> {
+        // SAFETY: the column of the name is a text of FIND, and `spi::row` has copied it into the memory context
+        // of the call, which the row does not outlive.
+        self.step.map(|name| unsafe { Text::from_datum(name) })
+    }
+}
+
 /// What a step did, to be written down.
+#[derive(Clone, Copy)]
 pub struct Done {
     pub from: Position,
     pub to: Position,
@@ -50,12 +60,19 @@ pub struct Done {
     pub answer: Option<Datum>,
     /// What it failed with for good.
     pub failure: Option<Datum>,
+    /// Whether it is a compensation that will not be done.
+    pub is_given_up: bool,
     pub at: Timestamp,
     pub expires_at: Option<Timestamp>,
 }
 
-/// The answers and the failure, as they are written.
-pub type Written = (Option<Datum>, Option<Datum>);
+/// What there is to say of a saga, as it is written.
+pub struct Written {
+    pub answers: Option<Datum>,
+    pub failure: Option<Datum>,
+    /// The name of the step that is next; `None` where nothing is left to do.
+    pub next_step: Option<Datum>,
+}
 
 const FIND: &str = "
 SELECT r.state, r.step, r.fingerprint, r.fingerprint_version, r.expires_at, r.answers, r.failure,
@@ -100,12 +117,18 @@ UPDATE idempotent.saga_run AS r
        answers = CASE WHEN r.state OPERATOR(pg_catalog.=) 'running' AND $10 IS NULL
                       THEN r.answers OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object($8, $9)
                       ELSE r.answers END,
-       failure = CASE WHEN $10 IS NULL THEN r.failure
+       failure = CASE WHEN $13 THEN r.failure OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('uncompensated',
+                                    COALESCE(r.failure OPERATOR(pg_catalog.->) 'uncompensated', '[]')
+                                    OPERATOR(pg_catalog.||) pg_catalog.to_jsonb($8))
+                      WHEN $10 IS NULL THEN r.failure
                       ELSE pg_catalog.jsonb_build_object('step', $8) OPERATOR(pg_catalog.||) $10 END
  WHERE r.saga OPERATOR(pg_catalog.=) $1 AND r.scope OPERATOR(pg_catalog.=) $2
    AND r.key OPERATOR(pg_catalog.=) $3
    AND r.state OPERATOR(pg_catalog.=) $11 AND r.step OPERATOR(pg_catalog.=) $12
-RETURNING r.answers, r.failure";
+RETURNING r.answers, r.failure,
+          CASE WHEN r.expires_at IS NULL
+               THEN r.steps OPERATOR(pg_catalog.->) (r.step OPERATOR(pg_catalog.-) 1)
+                    OPERATOR(pg_catalog.->>) 'name' END";
 
 /// The table, open for writing.
 pub struct Sagas(Relation);
@@ -135,7 +158,7 @@ impl Sagas {
         columns.map(|columns| read(&columns)).transpose()
     }
 
-    /// Deletes the row of a saga that counts as absent.
+    /// Deletes the row.
     pub fn delete(&self, owner: &Owner<'_>) -> Result<()> {
         let _rights = self.rights();
         spi::execute(DELETE, &names(owner)).map(drop)
@@ -185,13 +208,14 @@ impl Sagas {
             (pg_sys::JSONBOID, done.failure),
             (pg_sys::TEXTOID, Some(text(done.from.state.name()))),
             (pg_sys::INT4OID, Some(number(done.from.step))),
+            (pg_sys::BOOLOID, Some(Datum::from(done.is_given_up))),
         ];
-        let [answers, failure] = spi::row(WRITE, &parameters)?.ok_or_else(|| {
+        let [answers, failure, next_step] = spi::row(WRITE, &parameters)?.ok_or_else(|| {
             Error::new(Code::NoClaim, "the saga is not at this step any more")
                 .detail("Its row was changed while the handler ran.")
                 .hint("CALL idempotent_saga_run() again: it does what is next.")
         })?;
-        Ok((answers, failure))
+        Ok(Written { answers, failure, next_step })
     }
 
     fn rights(&self) -> OwnerRights {

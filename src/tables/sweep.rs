@@ -3,12 +3,17 @@
 //! Past the executor, as look-ups and inserts are, and in the order of the index on `sweep_at`. A
 //! row that another transaction is writing, and a table that is locked (DROP EXTENSION, TRUNCATE),
 //! is left for the next time: a sweep waits for no transaction.
+//!
+//! The entries of what was deleted stay in the index for as long as any snapshot may need them. So a walk
+//! counts entries, and not rows alone: it looks at the clock among dead ones, too, and the next one goes on at
+//! the very entry, however many have the same time.
 
 use crate::pg::datum::encoding::to_utf8;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::varlena;
 use crate::pg::table::index::Index;
 use crate::pg::table::relation::Relation;
+use crate::pg::table::walk::{IndexWalk, RowPlace};
 use crate::pg::{clock, raw, snapshot, subtransaction};
 use crate::session::counts;
 use crate::stats::{Counter, Tally};
@@ -24,17 +29,20 @@ use rules::{Micros, Timestamp};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Between looks at the clock, which take a part of the time that a row does.
-const ROWS_PER_LOOK: u32 = 32;
+/// Between looks at the clock, which take a part of the time that an entry does.
+const ENTRIES_PER_LOOK: u32 = 32;
+
+/// Where a walk is: when the row is due, and where it stands, by which the entries of one time are in order.
+pub type Place = (Timestamp, RowPlace);
 
 /// What to sweep, and how much of it at most.
 #[derive(Clone, Copy)]
 pub struct Portion {
     pub what: Sweepable,
-    /// Rows due before then were looked at by the portion before.
-    pub from: Timestamp,
+    /// The portion before has looked at what is up to there.
+    pub from: Option<Place>,
     pub rows: u64,
-    /// Ends the portion early, after at least some rows.
+    /// Ends the portion early, after at least some entries.
     pub time: Micros,
 }
 
@@ -44,7 +52,7 @@ pub struct Swept {
     pub deleted: u64,
     pub evicted: u64,
     /// Where the next portion goes on; `None`: nothing more is due.
-    pub resume: Option<Timestamp>,
+    pub resume: Option<Place>,
     /// What was done by operation, as the server spells it.
     operations: HashMap<Box<[u8]>, RowCounts>,
     /// The operation of the latest row, not yet added to the others: rows that expire together are
@@ -118,7 +126,6 @@ pub fn sweep(portion: &Portion) -> Result<Option<Swept>> {
         index: &index,
         snapshot: &raw mut snapshot,
         now,
-        until: now.saturating_add(portion.time),
         portion,
         memory: memory.value(),
         swept: &raw mut swept,
@@ -144,7 +151,6 @@ struct Walk<'a> {
     index: &'a Index,
     snapshot: pg_sys::Snapshot,
     now: Timestamp,
-    until: Timestamp,
     portion: &'a Portion,
     /// For one row at a time.
     memory: pg_sys::MemoryContext,
@@ -154,77 +160,51 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn run(self) {
-        // SAFETY: `sweep` has opened table and index, and keeps them and the snapshot for as long as the walk;
-        // the scan pins each tuple until the next is asked for, and is ended. `call_keeping_error` is around
-        // the walk, and `swept` is its alone.
+        let first = self.portion.from.map_or(Timestamp::MIN, |(at, _)| at);
+        // SAFETY: `sweep` has opened table and index, which goes by the time at which rows are due, and keeps them
+        // and the snapshot for as long as the walk; each tuple is used while it is pinned, and the walk is ended.
+        // `call_keeping_error` is around the walk, and `swept` is its alone.
         unsafe {
-            let scan = self.begin();
-            let (mut resume, mut visited) = (None, 0_u32);
-            loop {
-                let tuple = raw::systable_getnext_ordered(
-                    scan,
-                    pg_sys::ScanDirection::ForwardScanDirection,
-                );
-                if tuple.is_null() {
-                    resume = None;
-                    break;
-                }
-                if self.is_enough(visited) {
-                    break;
-                }
-                resume = Some(self.visit(tuple));
-                visited += 1;
+            let walk = IndexWalk::begin(self.table, self.index, self.snapshot, (first, self.now));
+            let (mut resume, mut entries, mut until) = (None, 0_u32, None);
+            let mut is_skipping = self.portion.from.is_some();
+            while walk.advance() {
                 subtransaction::serve_interrupts();
+                is_skipping = is_skipping && self.portion.from >= Some(walk.entry());
+                if is_skipping {
+                    continue;
+                }
+                // What was skipped is no part of the time: there would be portions that do nothing else.
+                let until =
+                    *until.get_or_insert_with(|| clock::now().saturating_add(self.portion.time));
+                let tuple = walk.fetch();
+                if !tuple.is_null() {
+                    self.visit(tuple);
+                }
+                entries += 1;
+                if self.is_enough(entries, until) {
+                    resume = Some(walk.entry());
+                    break;
+                }
             }
-            raw::systable_endscan_ordered(scan);
+            walk.end();
             raw::CommandCounterIncrement();
             (*self.swept).resume = resume;
         }
     }
 
-    fn is_enough(self, visited: u32) -> bool {
+    fn is_enough(self, entries: u32, until: Timestamp) -> bool {
         // SAFETY: `sweep` gave the walk the only pointer to `swept`, which outlives it.
         let rows = unsafe { (*self.swept).rows() };
-        let is_time_to_look = visited % ROWS_PER_LOOK == ROWS_PER_LOOK - 1;
-        rows >= self.portion.rows || is_time_to_look && clock::now() >= self.until
+        let is_time_to_look = entries.is_multiple_of(ENTRIES_PER_LOOK);
+        rows >= self.portion.rows || is_time_to_look && clock::now() >= until
     }
 
-    /// # Safety
-    /// It may raise an error past Rust: call it as `pg::raw` says.
-    unsafe fn begin(self) -> pg_sys::SysScanDesc {
-        let attribute = self.portion.what.due().0 as i16 + 1;
-        let bounds = [
-            (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_GE, self.portion.from),
-            (pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, self.now),
-        ];
-        // SAFETY: table and index are open, and the snapshot outlives the scan (see `run`). ScanKeyInit fills
-        // both keys, whose values are timestamptz, as the column is; the scan copies them (genam.c).
-        unsafe {
-            let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
-            for (key, (strategy, compare, bound)) in keys.iter_mut().zip(bounds) {
-                raw::ScanKeyInit(
-                    key,
-                    attribute,
-                    strategy as pg_sys::StrategyNumber,
-                    pg_sys::RegProcedure::from(compare),
-                    Datum::from(bound),
-                );
-            }
-            raw::systable_beginscan_ordered(
-                self.table.raw,
-                self.index.raw,
-                self.snapshot,
-                2,
-                keys.as_mut_ptr(),
-            )
-        }
-    }
-
-    /// Does what is due of a row, unless another transaction is writing it; when it was due.
+    /// Does what is due of a row, unless another transaction is writing it.
     ///
     /// # Safety
     /// The tuple must be of the table, and pinned. It may raise an error past Rust: call it as `pg::raw` says.
-    unsafe fn visit(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+    unsafe fn visit(self, tuple: pg_sys::HeapTuple) {
         // SAFETY: the tuple is of the table and pinned, which this function demands; `what` says of which table.
         unsafe {
             match self.portion.what {
@@ -241,7 +221,7 @@ impl Walk<'_> {
 
     /// # Safety
     /// As for `visit`; the table must be one of records.
-    unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+    unsafe fn visit_record(self, tuple: pg_sys::HeapTuple) {
         // SAFETY: the tuple is a record's and pinned, which this function demands, also while `found` is used.
         unsafe {
             let found = Found::of_raw(tuple, self.table);
@@ -255,7 +235,6 @@ impl Walk<'_> {
                 }),
             };
             self.count(found.row.columns(), done);
-            found.sweep_at()
         }
     }
 
@@ -263,14 +242,12 @@ impl Walk<'_> {
     ///
     /// # Safety
     /// As for `visit`.
-    unsafe fn visit_expired(self, tuple: pg_sys::HeapTuple) -> Timestamp {
+    unsafe fn visit_expired(self, tuple: pg_sys::HeapTuple) {
         // SAFETY: the tuple is of the table and pinned, which this function demands.
         unsafe {
             let row = Columns::of_raw(tuple, self.table.descriptor());
             let done = self.delete(tuple).then_some((1, 0));
             self.count(&row, done);
-            let (due, _) = self.portion.what.due();
-            row.get(due).map_or(Timestamp::MAX, |at| at.value() as i64)
         }
     }
 

@@ -7,7 +7,8 @@ use crate::worker::{LIBRARY, signals};
 use crate::{settings, stats};
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::prelude::*;
-use std::collections::HashSet;
+use rules::Timestamp;
+use std::collections::{HashMap, HashSet};
 
 /// A sweeper that was started, and what it reports to.
 struct Sweeper {
@@ -59,14 +60,15 @@ pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
 }
 
 fn launch_until_told_to_leave(visits: &'static Visits) {
-    let mut running: Vec<Sweeper> = Vec::new();
+    let mut launcher = Launcher { visits, running: Vec::new(), unknown: HashMap::new() };
     let mut has_warned = false;
     while !signals::is_told_to_leave() {
         signals::reload();
-        running.retain(|sweeper| !has_ended(sweeper));
+        launcher.reap();
         if settings::sweeper_enabled() {
-            match launch(visits, &mut running) {
-                Ok(()) => has_warned = false,
+            match launcher.launch() {
+                // Where nothing was due there may be no room all the same.
+                Ok(started) => has_warned = has_warned && started == 0,
                 Err(NoRoom) if has_warned => {}
                 Err(NoRoom) => {
                     has_warned = true;
@@ -79,40 +81,79 @@ fn launch_until_told_to_leave(visits: &'static Visits) {
     }
 }
 
-/// Closes the visit of one that has ended.
-fn has_ended(sweeper: &Sweeper) -> bool {
-    let ended = sweeper.worker.has_stopped();
-    if ended {
-        sweeper.visit.close();
-    }
-    ended
-}
-
 /// The server has no room for another worker.
 struct NoRoom;
 
-fn launch(visits: &'static Visits, running: &mut Vec<Sweeper>) -> Result<(), NoRoom> {
-    let databases = databases::list();
-    let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
-    visits.keep_only(|database| exists.contains(&database));
-    stats::forget(|database| !exists.contains(&database));
-    let interval = settings::sweep_interval();
-    let mut due: Vec<_> = databases
-        .iter()
-        .filter(|database| database.is_open)
-        .filter(|database| running.iter().all(|sweeper| sweeper.database != database.oid))
-        .filter_map(|database| Some((visits.of(database.oid)?, database)))
-        .filter(|(visit, _)| visit.is_due(clock::now(), interval))
-        .collect();
-    // The database that has waited longest comes first, or a few busy databases would take all the turns.
-    due.sort_by_key(|(visit, _)| visit.ended());
-    let room = settings::sweeper_max_workers().saturating_sub(running.len());
-    for (visit, database) in due.into_iter().take(room) {
-        visit.begin();
-        let worker = start(database)?;
-        running.push(Sweeper { worker, visit, database: database.oid });
+struct Launcher {
+    visits: &'static Visits,
+    running: Vec<Sweeper>,
+    /// Databases for which there is no visit, and when they were visited last.
+    unknown: HashMap<pg_sys::Oid, Timestamp>,
+}
+
+impl Launcher {
+    /// Closes the visits of sweepers that have ended.
+    fn reap(&mut self) {
+        let Self { visits, running, unknown } = self;
+        running.retain(|sweeper| {
+            let ended = sweeper.worker.has_stopped();
+            if ended {
+                visits.close(sweeper.visit);
+                if let Some(visited) = unknown.get_mut(&sweeper.database) {
+                    *visited = clock::now();
+                }
+            }
+            !ended
+        });
     }
-    Ok(())
+
+    /// Starts sweepers for what is due; how many.
+    fn launch(&mut self) -> Result<usize, NoRoom> {
+        let databases = databases::list();
+        let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
+        self.visits.keep_only(|database| exists.contains(&database));
+        self.unknown.retain(|database, _| exists.contains(database));
+        stats::forget(|database| !exists.contains(&database));
+        let mut due = self.due(&databases);
+        // The database that has waited longest comes first, or a few busy databases would take all the turns.
+        due.sort_by_key(|(ended, _)| *ended);
+        let room = settings::sweeper_max_workers().saturating_sub(self.running.len());
+        let mut started = 0;
+        for (_, database) in due.into_iter().take(room) {
+            let visit = self.visits.of(database.oid).or_else(|| self.visits.share(database.oid));
+            let Some(visit) = visit else { continue };
+            visit.begin();
+            let worker = start(database).inspect_err(|NoRoom| self.visits.give_back(visit))?;
+            self.running.push(Sweeper { worker, visit, database: database.oid });
+            started += 1;
+        }
+        Ok(started)
+    }
+
+    /// The databases that are to be visited now, and when they were last.
+    fn due<'a>(&mut self, databases: &'a [Database]) -> Vec<(Timestamp, &'a Database)> {
+        let (now, interval) = (clock::now(), settings::sweep_interval());
+        let is_running = |oid| self.running.iter().any(|sweeper| sweeper.database == oid);
+        let idle: Vec<_> = databases
+            .iter()
+            .filter(|database| database.is_open && !is_running(database.oid))
+            .collect();
+        let mut due = Vec::new();
+        for database in idle {
+            if let Some(visit) = self.visits.of(database.oid) {
+                self.unknown.remove(&database.oid);
+                if visit.is_due(now, interval) {
+                    due.push((visit.ended(), database));
+                }
+                continue;
+            }
+            let visited = *self.unknown.entry(database.oid).or_insert(Timestamp::MIN);
+            if visited.saturating_add(interval) <= now {
+                due.push((visited, database));
+            }
+        }
+        due
+    }
 }
 
 fn start(database: &Database) -> Result<Handle, NoRoom> {

@@ -5,12 +5,12 @@ use crate::pg::{clock, error, lock};
 use crate::settings;
 use crate::stats::visits::{self, Report, Visit};
 use crate::tables::catalog;
-use crate::tables::sweep::{Portion, Swept, sweep};
+use crate::tables::sweep::{Place, Portion, Swept, sweep};
 use crate::tables::sweepable::Sweepable;
 use crate::worker::signals;
 use pgrx::prelude::*;
+use rules::Micros;
 use rules::error::Result;
-use rules::{Micros, Timestamp};
 use std::ffi::CString;
 
 /// A transaction of a sweep takes no longer than this: a session that waits for it waits no longer.
@@ -74,34 +74,41 @@ fn configure() {
     }
 }
 
+/// A table, and how far the visit has come with it.
+struct Turn {
+    what: Sweepable,
+    from: Option<Place>,
+    is_done: bool,
+}
+
 /// Sweeps all tables by turns, in short transactions with pauses between them.
 fn visit() -> Result<Report> {
     let until = clock::now().saturating_add(VISIT);
-    let mut tables = Sweepable::ALL.map(|what| (what, Some(Timestamp::MIN)));
-    while tables.iter().any(|(_, resume)| resume.is_some()) {
-        for (what, resume) in &mut tables {
-            let Some(from) = *resume else { continue };
+    let mut tables = Sweepable::ALL.map(|what| Turn { what, from: None, is_done: false });
+    while tables.iter().any(|turn| !turn.is_done) {
+        for turn in tables.iter_mut().filter(|turn| !turn.is_done) {
             let used = clock::processor_time();
-            let Some(swept) = in_transaction(|| step(*what, from))? else {
+            let Some(swept) = in_transaction(|| step(turn.what, turn.from))? else {
                 return Ok(Report::NoExtension);
             };
-            *resume = swept.resume;
-            if swept.resume.is_some() {
-                if is_to_leave()? {
-                    return Ok(Report::Done);
-                }
-                if clock::now() >= until {
-                    return Ok(Report::More);
-                }
-                rest(clock::processor_time().saturating_sub(used));
+            (turn.from, turn.is_done) = (swept.resume, swept.resume.is_none());
+            if turn.is_done {
+                continue;
             }
+            if is_to_leave()? {
+                return Ok(Report::Done);
+            }
+            if clock::now() >= until {
+                return Ok(Report::More);
+            }
+            rest(clock::processor_time().saturating_sub(used));
         }
     }
     Ok(Report::Done)
 }
 
 /// One portion; `None` without the extension, or while a session is creating or dropping it.
-fn step(what: Sweepable, from: Timestamp) -> Result<Option<Swept>> {
+fn step(what: Sweepable, from: Option<Place>) -> Result<Option<Swept>> {
     if !is_installed() {
         return Ok(None);
     }

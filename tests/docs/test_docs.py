@@ -5,7 +5,6 @@ An ```sql block that is followed by a ```text block must print just that. The SQ
 each page, in order; the statements in its ```python blocks are prepared there.
 """
 
-import difflib
 import re
 import subprocess
 
@@ -13,10 +12,12 @@ import pytest
 
 from common import ROOT
 from links import check_links
+from monitoring import check_kit
 from places import PLACES, exists
 from reference import check_functions, check_settings
 from server import PRELOADED
 from source import check_source
+from transcripts import BLOCK, Psql, played
 
 SETTINGS = PRELOADED
 README = ROOT / "README.md"
@@ -25,48 +26,8 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 DATABASE = "idempotent_readme"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-QUOTED = re.compile(r"^> ?", re.M)
-# A statement in Python: one string, with %s where the driver puts a parameter.
-STATEMENT = re.compile(r'"((?:SELECT|INSERT|UPDATE|DELETE)\b[^"]*)"')
 # `client/FILE::FUNCTION`; in the tables of promises a kind that is not known is a test that is not there.
 TEST = re.compile(r"`([a-z_]+)/([a-z0-9_/-]+)(?:::([\w:]+))?`")
-
-
-class Psql:
-    """psql on a server; for documents with nothing but its own settings."""
-
-    def __init__(self, server):
-        self.command, self.env = [str(server.prefix / "bin" / "psql"), "-X", "-P", "pager=off"], server.env()
-
-    def __call__(self, sql, database, *options):
-        done = subprocess.run([*self.command, *options, "-d", database], env=self.env, input=sql, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True)
-        return [re.sub(r"^psql:<stdin>:\d+: ", "", line.rstrip()) for line in done.stdout.strip("\n").splitlines()]
-
-    def query(self, sql, database):
-        """Rows of columns."""
-        return [line.split("|") for line in self(sql, database, "-A", "-t", "-q")]
-
-
-def transcripts(text):
-    """(language, SQL, what it prints or None) of each ```sql and ```python block, also within a quotation."""
-    blocks = [(match.group(1), match.group(2)) for match in BLOCK.finditer(QUOTED.sub("", text))]
-    for (language, body), (following, output) in zip(blocks, blocks[1:] + [("", "")]):
-        if language == "sql":
-            yield language, body, output if following == "text" else None
-        elif language == "python":
-            yield language, prepared(body), None
-
-
-def prepared(program):
-    """The statements of a program, each to be prepared: whether the server understands it."""
-    found = []
-    for number, statement in enumerate(STATEMENT.findall(program)):
-        parts = statement.split("%s")
-        numbered = "".join(part + f"${at}" for at, part in enumerate(parts[:-1], 1)) + parts[-1]
-        found.append(f"PREPARE statement_{number} AS {numbered};\nDEALLOCATE statement_{number};")
-    return "\n".join(found)
 
 
 def check_transcripts(page, psql):
@@ -77,17 +38,7 @@ def check_transcripts(page, psql):
     before = psql.query(roles, "postgres")
     results = []
     try:
-        for language, sql, expected in transcripts(text):
-            printed = psql(sql, DATABASE)
-            if expected is None:
-                good = bool(sql) and not any(line.startswith(("ERROR", "FATAL")) for line in printed)
-                difference = printed
-            else:
-                wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
-                difference = list(difflib.unified_diff(wanted, printed, page.name, "psql", lineterm="", n=1))
-                good = not difference
-            first = sql.strip().splitlines()[0] if sql.strip() else f"a {language} block without a statement"
-            results.append((good, "runs" if expected is None else "prints", f"{page.name}: {first}", difference))
+        results += played(page.name, text, lambda sql: psql(sql, DATABASE))
         if page == REFERENCE:
             results += check_functions(text, lambda sql: psql.query(sql, DATABASE))
             results += check_settings(text, lambda sql: psql.query(sql, DATABASE))
@@ -114,8 +65,10 @@ def check_tests(page):
     return results
 
 
-# What no example is to show: `SELECT *` of ours, a function once per column, an answer that is sent back for nothing.
-UNWISE = re.compile(r"SELECT \*\s+FROM idempotent_\w+\(|\(idempotent_\w+\([^;]*?\)\)\.\*|SELECT idempotent_(?:complete|fail)\(")
+# What no example is to show: `SELECT *` of ours, a function once per column, an answer that is sent back for nothing, an interval that several
+# drivers refuse (docs/drivers.md).
+UNWISE = re.compile(r"SELECT \*\s+FROM idempotent_\w+\(|\(idempotent_\w+\([^;]*?\)\)\.\*|SELECT idempotent_(?:complete|fail)\("
+                    r"|\b(?:lease|wait|ttl|delay|\w*retention)\s*=>\s*(?:%s|\$\d)")
 
 
 def check_examples(page):
@@ -156,6 +109,43 @@ def test_problems_are_explained():
     anchors = set(re.findall(r'\("\w+", \d{3}, "([a-z-]+)"\)', table))
     headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "http.md").read_text(), re.M)
     assert len(anchors) > 5 and anchors <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_health_check(server):
+    """The line for the shell, in a database called shop: all is well, something is wrong, there is no database."""
+    line, = re.findall(r"^found=.*idempotent_doctor.*$", (ROOT / "docs" / "operating.md").read_text(), re.M)
+
+    def check():
+        done = subprocess.run(["sh", "-c", line], env=server.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        return done.returncode, done.stdout.strip().partition("|")[0]
+    server.must("CREATE DATABASE shop")
+    try:
+        server.must("CREATE EXTENSION pg_idempotent", "shop")
+        assert check() == (0, "")
+        server.must("CREATE INDEX ON idempotent.record (key)", "shop")
+        assert check() == (1, "foreign_index")
+    finally:
+        server.must("DROP DATABASE shop WITH (FORCE)")
+    assert check() == (2, "")
+
+
+@pytest.mark.reports
+def test_monitoring_kit(report, server):
+    """Every query, as a member of pg_monitor."""
+    server.must("DROP DATABASE IF EXISTS monitored")
+    server.must("CREATE DATABASE monitored")
+    server.must("CREATE EXTENSION pg_idempotent; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; SELECT idempotent_claim('charge', 'k', lease => '1 minute')", "monitored")
+
+    def ask(sql):
+        code, out, error = server.psql(f"SET SESSION AUTHORIZATION watcher;\n\\pset tuples_only off\n{sql}", "monitored")
+        lines = out.splitlines()
+        return (lines[0].split("|") if code == 0 and len(lines) > 2 else []), error or ("" if len(lines) > 2 else "no row")
+    try:
+        tell(report, check_kit(ROOT, ask))
+    finally:
+        server.must("DROP DATABASE monitored WITH (FORCE)")
+        server.must("DROP ROLE watcher")
 
 
 def test_guarantees_name_tests(major):

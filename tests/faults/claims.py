@@ -49,7 +49,7 @@ FAULTS = [
           ("LockTimeout::drop", "        unsafe { pg_sys::LockTimeout = self.before };\n", ""),
           "isolation/timeouts client/waiting::a_wait_that_succeeded_leaves_lock_timeout_as_it_was"),
     fault("unique-violation-comes-out", "A row written past the lock is a lost race, 40001",
-          ("Records::insert", "if error.sqlstate() != UNIQUE_VIOLATION {", "if error.sqlstate() == UNIQUE_VIOLATION {"),
+          ("lost_race", "if error.sqlstate() != UNIQUE_VIOLATION {", "if error.sqlstate() == UNIQUE_VIOLATION {"),
           "isolation/foreign-writes"),
     fault("read-only-not-refused", "A claim in a read-only transaction is 25006",
           ("refuse_read_only", "        pg_sys::PreventCommandIfReadOnly(function.as_ptr());\n", ""),

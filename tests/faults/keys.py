@@ -55,6 +55,6 @@ FAULTS = [
           ("store", "answer_row(call, stored, found.first_sent());", "answer_row(call, stored, None);"),
           "regress/dated_keys"),
     fault("message-without-a-date", "A message older than the retention is not new",
-          ("first", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
+          ("mark_all", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
           "regress/consumer"),
 ]

@@ -14,7 +14,7 @@ FAULTS = [
           ("take_by_fence", "                if found.record.lapsed(clock::now()) {\n", "                if found.record.lapsed(i64::MIN) {\n"),
           "isolation/takeover isolation/deletes"),
     fault("lost-delete-not-noticed", "No key is finished over a record that somebody else has changed meanwhile",
-          ("take_by_fence", "                if !records.delete(&found) {\n", "                if !records.delete(&found) && fence.is_none() {\n"),
+          ("take_by_fence", "                if !is_taken {\n", "                if !is_taken && fence.is_none() {\n"),
           "isolation/deletes"),
     fault("fence-not-flushed", "A fence is never granted twice, also over a crash",
           ("Sequence::draw", "        self.flush();\n", ""),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import logs
 from common import ROOT, cache_dir, locked, say, step
-from debian import Apt
+from debian import TRIPLET, Apt
 from server import PRELOADED, Server
 from suites import indent
 
@@ -23,14 +23,12 @@ SETTINGS = {**PRELOADED, "log_line_prefix": "'%m [%p] %e '", "log_min_error_stat
 PORTION = 300
 # Seconds: how much longer than asked it may go on, and what a portion gets at least.
 PATIENCE, LEAST = 180, 10
-# Not those that a transaction refuses, which is where sqlsmith is.
 CALLS = """
 SELECT p.proname, coalesce(s.calls, 0) FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid
 LEFT JOIN pg_stat_user_functions AS s ON s.funcid = p.oid
-WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.prokind = 'f'
-  AND p.proname <> ALL ('{idempotent_saga_step}')"""
+WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.prokind = 'f'"""
 
 
 def home():
@@ -53,7 +51,7 @@ def command_and_libraries(prefix):
     if given:
         return given, str(prefix / "lib")
     directory = home()
-    return str(directory / "usr" / "bin" / "sqlsmith"), f"{prefix / 'lib'}:{directory / 'usr' / 'lib' / 'x86_64-linux-gnu'}"
+    return str(directory / "usr" / "bin" / "sqlsmith"), f"{prefix / 'lib'}:{directory / 'usr' / 'lib' / TRIPLET}"
 
 
 def calls_of(server):

@@ -73,10 +73,10 @@ CREATE VIEW smith.received_all AS SELECT n.operation, m.message_id FROM smith.na
 CREATE VIEW smith.extended AS SELECT n.operation, l.lost FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_extend_all(n.operation, a.names, a.fences, a.lease) AS l (lost);
 CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l.expires_at, idempotent_unlock(n.operation, n.key, fence => l.fence) AS unlocked
     FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_lock(n.operation, n.key, a.lease) AS l WHERE l.acquired;
-CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
+CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, (SELECT count(*) FROM idempotent_doctor()) AS findings, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
 -- What is behind the triggers of the settings.
 CREATE VIEW smith.configured AS SELECT n.key, idempotent_operation_drop('never configured') AS dropped, idempotent.audited('configure', n.operation, n.key)::text AS audited,
-    idempotent.has_run(n.operation) AS has_run, idempotent.is_configuring() AS configuring, idempotent.additions() AS additions FROM smith.named AS n;
+    idempotent.has_run(n.operation) AS has_run, idempotent.is_configuring() AS configuring, (SELECT count(*) FROM idempotent.additions()) AS additions FROM smith.named AS n;
 CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;
 SELECT idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]');
 CREATE VIEW smith.sent AS SELECT n.key, idempotent_outbox_put('mail', a.request, n.key) AS message_id FROM smith.named AS n, smith.argument AS a;
@@ -96,6 +96,20 @@ CREATE VIEW smith.emptied AS SELECT n.key, idempotent.outbox_bury('mail', '{}'):
     idempotent.outbox_release('mail', '{}', 1, '0') AS free, idempotent.outbox_redrive('mail', '{}') AS again, idempotent_outbox_redrive('mail', '{}') AS sent_again
     FROM smith.named AS n;
 CREATE VIEW smith.defined AS SELECT (idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]')).defined_at, idempotent.saga_steps('[{"name": "a", "handler": "smith.same(jsonb)"}]') AS steps, idempotent.saga_handler('smith.same(jsonb)', 1) AS handler;
+CREATE VIEW smith.taken_back AS SELECT n.key, idempotent_forget_message(n.operation, n.key) AS message, idempotent_rewind(n.operation, n.key, a.fence - 1) AS rewound,
+    idempotent_forget_offset(n.operation, n.key) AS removed FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.received_free AS SELECT n.operation, m.message_id, m.held FROM smith.named AS n, smith.argument AS a, LATERAL idempotent_first_skip_held(n.operation, a.names || n.key) AS m;
+CREATE VIEW smith.erased AS SELECT n.scope, f.forgotten, f.held FROM smith.named AS n, LATERAL idempotent_forget_scope(n.scope) AS f;
+CREATE VIEW smith.exported AS SELECT n.scope, e.e AS exported, b.e AS behind FROM smith.named AS n, LATERAL idempotent_export_scope(n.scope) AS e (e), LATERAL idempotent.export_scope(n.scope) AS b (e);
+-- A saga that stands, of a name that sqlsmith never finishes; each view rolls back what it does.
+SELECT idempotent_saga('stands', '[{"name": "a", "handler": "smith.same(jsonb)", "compensation": "smith.same(jsonb)"}, {"name": "b", "handler": "smith.same(jsonb)"}]');
+SELECT idempotent_saga_step('stands', 'k', '1');
+CREATE VIEW smith.stepped AS SELECT n.key, s.more, s.outcome, s.state FROM smith.named AS n, LATERAL idempotent_saga_step('stands', n.key, '1') AS s;
+CREATE VIEW smith.seen AS SELECT e.step, e.step_state, e.answer, b.request FROM idempotent_saga_explain('stands', 'k') AS e, LATERAL idempotent.saga_explain('stands', 'k', '') AS b;
+CREATE VIEW smith.resumed AS SELECT s.more, s.state, s.next_step FROM idempotent_saga_resume('stands', 'k', wait => '0') AS s;
+CREATE VIEW smith.given_up AS SELECT s.state, s.next_step FROM idempotent_saga_abandon('stands', 'k') AS s;
+CREATE VIEW smith.decided AS SELECT s.state, s.next_step FROM idempotent_saga_settle('stands', 'k', 'b', 'completed') AS s;
+CREATE VIEW smith.dropped AS SELECT n.key, idempotent_saga_forget('stands', n.key, unfinished => true) AS forgotten FROM smith.named AS n;
 
 CREATE VIEW smith.pg_proc AS
 SELECT p.* FROM pg_catalog.pg_proc AS p

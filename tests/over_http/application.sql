@@ -18,7 +18,11 @@ BEGIN
     RETURN body;
 END $$;
 
--- The two calls around a route: `work` is a function that does it, and sends.
+CREATE FUNCTION http_effect() RETURNS bigint LANGUAGE sql AS $$
+    INSERT INTO conformance_effect ("case") VALUES (coalesce(http_header('X-Case'), '')) RETURNING id
+$$;
+
+-- The two calls around a route: `work` is a function that does it, told its effect, and sends.
 CREATE FUNCTION http_once(work text, body bytea) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
     scope text := coalesce(http_header('X-Tenant'), '');
@@ -31,14 +35,11 @@ BEGIN
     IF NOT told.run THEN
         RETURN http_send(told.status, told.headers, told.body);
     END IF;
-    EXECUTE format('SELECT %s($1)', work) INTO answer USING http_once.body;
+    EXECUTE format('SELECT %s($1, $2)', work) INTO answer USING http_once.body, http_effect();
     PERFORM idempotent_http_complete('conformance', told.key, current_setting('response.status')::integer, current_setting('response.headers'), answer, scope);
     RETURN answer;
 END $$;
 
-CREATE FUNCTION http_effect() RETURNS bigint LANGUAGE sql AS $$
-    INSERT INTO conformance_effect ("case") VALUES (coalesce(http_header('X-Case'), '')) RETURNING id
-$$;
 CREATE FUNCTION http_paid(id bigint) RETURNS bytea LANGUAGE sql AS $$
     SELECT http_send(201, json_build_array(json_build_array('Content-Type', 'application/json'), json_build_array('Location', '/pay/' || id),
                                            json_build_array('ETag', '"' || id || '"'), json_build_array('Set-Cookie', 'session=' || id),
@@ -46,23 +47,20 @@ CREATE FUNCTION http_paid(id bigint) RETURNS bytea LANGUAGE sql AS $$
                      convert_to(json_build_object('payment', id)::text, 'UTF8'))
 $$;
 
-CREATE FUNCTION work_pay(body bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT http_paid(http_effect()) $$;
-CREATE FUNCTION work_echo(body bytea) RETURNS bytea LANGUAGE sql AS $$
+CREATE FUNCTION work_pay(body bytea, id bigint) RETURNS bytea LANGUAGE sql AS $$ SELECT http_paid(id) $$;
+CREATE FUNCTION work_echo(body bytea, id bigint) RETURNS bytea LANGUAGE sql AS $$
     SELECT http_send(200, json_build_array(json_build_array('Content-Type', coalesce(http_header('Content-Type'), 'application/octet-stream')))::text, body)
-      FROM http_effect()
 $$;
-CREATE FUNCTION work_status(body bytea) RETURNS bytea LANGUAGE sql AS $$
+CREATE FUNCTION work_status(body bytea, id bigint) RETURNS bytea LANGUAGE sql AS $$
     SELECT http_send(s.code, CASE WHEN s.code IN (429, 503) THEN '[["Retry-After","1"],' ELSE '[' END || format('["Content-Type","application/json"],["ETag","\"%s\""]]', id),
                      CASE WHEN s.code IN (204, 304) THEN '' ELSE convert_to(json_build_object('effect', id)::text, 'UTF8') END)
-      FROM http_effect() AS id, CAST(http_argument('code') AS integer) AS s (code)
+      FROM CAST(http_argument('code') AS integer) AS s (code)
 $$;
-CREATE FUNCTION work_large(body bytea) RETURNS bytea LANGUAGE sql AS $$
-    SELECT http_send(200, format('[["Content-Type","text/plain"],["ETag","\"%s\""]]', id), convert_to(repeat('x', http_argument('bytes')::integer), 'UTF8')) FROM http_effect() AS id
+CREATE FUNCTION work_large(body bytea, id bigint) RETURNS bytea LANGUAGE sql AS $$
+    SELECT http_send(200, format('[["Content-Type","text/plain"],["ETag","\"%s\""]]', id), convert_to(repeat('x', http_argument('bytes')::integer), 'UTF8'))
 $$;
-CREATE FUNCTION work_raise(body bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN PERFORM http_effect(); RAISE EXCEPTION 'as the suite wants it'; END $$;
-CREATE FUNCTION work_conflict(body bytea) RETURNS bytea LANGUAGE plpgsql AS $$
-DECLARE
-    id bigint := http_effect();
+CREATE FUNCTION work_raise(body bytea, id bigint) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as the suite wants it'; END $$;
+CREATE FUNCTION work_conflict(body bytea, id bigint) RETURNS bytea LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('request.try')::integer <= http_argument('times')::integer THEN
         RAISE EXCEPTION 'as the suite wants it' USING ERRCODE = '40001';
@@ -70,9 +68,7 @@ BEGIN
     RETURN http_paid(id);
 END $$;
 CREATE FUNCTION gate_lock(gate text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT hashtext(gate) $$;
-CREATE FUNCTION work_held(body bytea) RETURNS bytea LANGUAGE plpgsql AS $$
-DECLARE
-    id bigint := http_effect();
+CREATE FUNCTION work_held(body bytea, id bigint) RETURNS bytea LANGUAGE plpgsql AS $$
 BEGIN
     -- A lock is what others see of a transaction that has not committed.
     PERFORM pg_advisory_xact_lock_shared(1, gate_lock(http_argument('gate')));
@@ -86,7 +82,7 @@ END $$;
 CREATE FUNCTION http_api.pay(body bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT http_once('work_pay', body) $$;
 CREATE FUNCTION http_api.refund(body bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT http_once('work_pay', body) $$;
 CREATE FUNCTION http_api.optional(body bytea) RETURNS bytea LANGUAGE sql AS $$
-    SELECT CASE WHEN http_header('Idempotency-Key') IS NULL THEN work_pay(body) ELSE http_once('work_pay', body) END
+    SELECT CASE WHEN http_header('Idempotency-Key') IS NULL THEN work_pay(body, http_effect()) ELSE http_once('work_pay', body) END
 $$;
 CREATE FUNCTION http_api.echo(body bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT http_once('work_echo', body) $$;
 CREATE FUNCTION http_api.status(body bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT http_once('work_status', body) $$;

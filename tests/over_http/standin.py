@@ -1,5 +1,7 @@
 """An HTTP server that knows nothing but SQL, as PostgREST does it: `POST /NAME` calls the function NAME(body bytea) in one transaction,
 which reads the request from settings and leaves status and headers of its answer in others. A server that fails to commit is tried again.
+Where NAME is a procedure, NAME(body bytea, INOUT status, headers, answer), it is called outside of a transaction: it commits as it goes on,
+and what it began is not begun again.
 
     PGDATABASE=shop python3 tests/over_http/standin.py 8000
 """
@@ -16,9 +18,29 @@ TRIES = 5
 CALL = """SELECT f.body, coalesce(nullif(current_setting('response.status', true), ''), '200') AS status,
                  coalesce(nullif(current_setting('response.headers', true), ''), '[]') AS headers
             FROM (SELECT http_api."{}"($1::bytea) AS body OFFSET 0) AS f"""
+CALL_PROCEDURE = """CALL http_api."{}"($1::bytea, NULL, NULL, NULL)"""
 TOLD = ("method", "path", "target", "headers", "try")
-KNOWN = "SELECT p.proname AS name FROM pg_proc AS p WHERE p.pronamespace = 'http_api'::regnamespace"
+KIND = "SELECT p.prokind AS kind FROM pg_proc AS p WHERE p.pronamespace = 'http_api'::regnamespace AND p.proname = $1"
 local = threading.local()
+
+
+def tell(sql, told, is_local):
+    for name, value in told.items():
+        sql("SELECT set_config($1, $2, $3)", f"request.{name}", value, is_local)
+
+
+def in_one_transaction(sql, name, body, told):
+    sql("BEGIN")
+    tell(sql, told, True)
+    row, = sql(CALL.format(name), body)
+    sql("COMMIT")
+    return row["status"], json.loads(row["headers"]), row["body"] or b""
+
+
+def in_its_own(sql, name, body, told):
+    tell(sql, told, False)
+    row, = sql(CALL_PROCEDURE.format(name), body)
+    return row["status"], json.loads(row["headers"]), row["answer"] or b""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,22 +69,23 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         told = dict(zip(TOLD, (self.command, path, self.path, json.dumps({n.lower(): v for n, v in self.headers.items()}), attempt)))
         sql = local.sql = getattr(local, "sql", None) or Connection()
+        again = True
         try:
-            if {"name": path[1:]} not in sql(KNOWN):
+            found = sql(KIND, path[1:])
+            if not found:
                 return 404, [], b""
-            sql("BEGIN")
-            for name, value in told.items():
-                sql("SELECT set_config($1, $2, true)", f"request.{name}", value)
-            row, = sql(CALL.format(path[1:]), body)
-            sql("COMMIT")
-            return row["status"], json.loads(row["headers"]), row["body"] or b""
+            again = found[0]["kind"] == "f"
+            return (in_one_transaction if again else in_its_own)(sql, path[1:], body, told)
         except DatabaseError as error:
-            if sql.is_lost():
+            lost = sql.is_lost()
+            if lost:
                 sql.close()
                 local.sql = None
+            else:
+                sql("ROLLBACK")
+            if again and (lost or error.sqlstate in ("40001", "40P01")):
                 return None
-            sql("ROLLBACK")
-            return None if error.sqlstate in ("40001", "40P01") else (500, [["Content-Type", "text/plain"]], error.sqlstate.encode())
+            return 500, [["Content-Type", "text/plain"]], error.sqlstate.encode()
 
     def finish(self):
         super().finish()

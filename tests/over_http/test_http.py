@@ -20,6 +20,7 @@ SETTINGS = PRELOADED
 HERE = Path(__file__).resolve().parent
 # A function of SQL sends no stream, and ends no process.
 WITHOUT = ("stream", "restart")
+SCRIPTS = {"transaction": ["application.sql"], "lease": ["application.sql", "lease.sql"]}
 
 
 def load(path):
@@ -33,9 +34,9 @@ conformance = load(ROOT / "clients" / "conformance" / "run.py")
 
 
 @contextmanager
-def standin(server, port):
+def standin(server, port, database):
     """The server of HTTP, as soon as it listens."""
-    env = {**os.environ, **server.env("http")}
+    env = {**os.environ, **server.env(database)}
     process = subprocess.Popen([sys.executable, str(HERE / "standin.py"), str(port)], env=env, stdin=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
@@ -53,19 +54,23 @@ def standin(server, port):
 
 
 @pytest.fixture(scope="module")
-def database(server):
-    server.must("CREATE DATABASE http")
-    server.must((HERE / "application.sql").read_text(), "http")
-    return server
+def databases(server):
+    """{mode: its database}"""
+    for mode, scripts in SCRIPTS.items():
+        server.must(f"CREATE DATABASE http_{mode}")
+        for script in scripts:
+            server.must((HERE / script).read_text(), f"http_{mode}")
+    return {mode: f"http_{mode}" for mode in SCRIPTS}
 
 
 @pytest.mark.reports
-def test_http(report, database):
+@pytest.mark.parametrize("mode", SCRIPTS)
+def test_http(report, server, databases, mode):
     port = free_port()
-    with standin(database, port):
-        for name, wrong in conformance.outcomes(f"http://127.0.0.1:{port}", without=WITHOUT):
+    with standin(server, port, databases[mode]):
+        for name, wrong in conformance.outcomes(f"http://127.0.0.1:{port}", mode, WITHOUT):
             if wrong != "skipped":
-                report(name, wrong is None, said=wrong or "")
+                report(f"{mode}: {name}", wrong is None, said=wrong or "")
 
 
 def request(case, key, target="/pay"):
@@ -76,22 +81,43 @@ def effects(base, case):
     return int(conformance.Connection(base, {"method": "GET", "target": f"/effects?case={case}"}).ask().body)
 
 
-def test_a_server_killed_between_handler_and_commit_has_done_nothing(database):
+def test_a_server_killed_between_handler_and_commit_has_done_nothing(server, databases):
+    database = databases["transaction"]
     case, key, port = str(uuid.uuid4()), str(uuid.uuid4()), free_port()
     base = f"http://127.0.0.1:{port}"
-    with standin(database, port) as process:
+    with standin(server, port, database) as process:
         begun = conformance.Begun(conformance.Connection(base, request(case, key, f"/held?gate={case}")))
         assert conformance.Connection(base, {"method": "GET", "target": f"/gate?gate={case}"}).ask().status == 204
         process.send_signal(signal.SIGKILL)
         assert begun.end() is None
-    with standin(database, port):
+    with standin(server, port, database):
         assert effects(base, case) == 0
         assert conformance.Connection(base, {"target": f"/gate?gate={case}"}).ask().status == 204
         # The backend of the dead server may not have noticed yet.
-        run = conformance.Run(base)
-        run.words["{case}"] = case
-        run.expect({"retry": [409], "status": 201}, None, request(case, key, f"/held?gate={case}"))
+        ask_until_done(base, case, key)
         assert effects(base, case) == 1
+
+
+def ask_until_done(base, case, key):
+    run = conformance.Run(base)
+    run.words["{case}"] = case
+    run.expect({"retry": [409], "status": 201, "headers": {"Idempotent-Replayed": None}}, None, request(case, key, f"/held?gate={case}"))
+
+
+def test_work_that_ends_before_its_answer_is_taken_over_when_the_lease_has_lapsed(server, databases):
+    database, case, key, port = databases["lease"], str(uuid.uuid4()), str(uuid.uuid4()), free_port()
+    server.must("SELECT name FROM idempotent_operation('conformance', lease => '1 second')", database)
+    base = f"http://127.0.0.1:{port}"
+    with standin(server, port, database):
+        begun = conformance.Begun(conformance.Connection(base, request(case, key, f"/held?gate={case}")))
+        assert conformance.Connection(base, {"method": "GET", "target": f"/gate?gate={case}"}).ask().status == 204
+        ended = server.must("SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.query LIKE 'CALL %'", database)
+        assert ended.strip() == "1"
+        assert begun.end().status == 500
+        assert conformance.Connection(base, {"target": f"/gate?gate={case}"}).ask().status == 204
+        ask_until_done(base, case, key)
+        # The work was under way when it ended, and nobody can tell how far: it was done again.
+        assert effects(base, case) == 2
 
 
 from afterwards import test_server_logs_hold_nothing_harmful, test_tables_and_indexes_are_intact  # noqa: E402, F401 (the last)

@@ -85,8 +85,8 @@ def older_cluster(current, name, preload=True):
 class Cluster(Server):
     """A server whose worker is in a hurry."""
 
-    def __init__(self, prefix, major, name, preload=True):
-        settings = {**PRELOADED, "idempotent.sweep_interval": "100ms"} if preload else {}
+    def __init__(self, prefix, major, name, preload=True, settings=None):
+        settings = {**(settings or {}), **({**PRELOADED, "idempotent.sweep_interval": "100ms"} if preload else {})}
         super().__init__(prefix, settings, keep_log=target_dir() / "test-logs" / f"upgrade-{name}.log")
         self.major = major
         self.numbers = itertools.count(1)

@@ -2,20 +2,22 @@
 
 There is one version so far. What an update starts from is a version that never was: older.py makes it of today's.
 
-On the main major: libraries and schemas that do not match, updates of busy servers, dumps, templates. On every major: whether an
+On the main major: libraries and schemas that do not match, updates of busy servers, dumps, templates,
+logical replication. On every major: whether an
 updated schema is like a new one. pg_upgrade from 15 to 17 and from 17 to 18.
 """
 
 import pytest
 
 import copies
+import moving
 import pg_upgrade
 import schema
 import update
 from common import MAIN_MAJOR
 from harness import Cluster, Wrong, current_prefix
 
-ON_A_SERVER = {f"{module.__name__}::{test.__name__}": test for module in (schema, update, copies) for test in module.TESTS}
+ON_A_SERVER = {f"{module.__name__}::{test.__name__}": test for module in (schema, update, copies, moving) for test in module.TESTS}
 BETWEEN_MAJORS = {f"pg_upgrade::{test.__name__}": test for major in pg_upgrade.FROM for test in pg_upgrade.tests(major)}
 
 

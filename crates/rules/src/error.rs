@@ -51,8 +51,6 @@ pub enum Code {
     FeatureNotSupported,
     /// `54000`: more than can be held.
     LimitExceeded,
-    /// `2D000`: it would have to commit, and may not.
-    InvalidTransactionTermination,
     /// `53200`: no more memory.
     OutOfMemory,
     /// `23505`: two identities with one record id.
@@ -84,7 +82,6 @@ impl Code {
             Self::UndefinedTable => "42P01",
             Self::FeatureNotSupported => "0A000",
             Self::LimitExceeded => "54000",
-            Self::InvalidTransactionTermination => "2D000",
             Self::OutOfMemory => "53200",
             Self::Collision => "23505",
         }

@@ -106,6 +106,16 @@ pub fn extended_lease_expires(
     }
 }
 
+/// When a sweep looks at the record of a lease that is extended at `now` and then expires at `expires_at`: as `before`,
+/// unless that is too early by more than an eighth of the time in between. A heartbeat that leaves it as it is
+/// leaves the index as it is, too; a look that comes too early finds nothing to do.
+#[must_use]
+pub fn extended_lease_due(before: Timestamp, expires_at: Timestamp, now: Timestamp) -> Timestamp {
+    let early = expires_at.saturating_sub(before);
+    let is_near = (0..=expires_at.saturating_sub(now) / 8).contains(&early);
+    if is_near { before } else { expires_at }
+}
+
 /// When a settlement as absent expires: the key may run until its own date refuses it.
 #[must_use]
 pub fn absent_expires(policy: &Policy, now: Timestamp, skew: Micros) -> Timestamp {

@@ -59,8 +59,56 @@ pub struct Position {
 pub enum Did {
     /// It answered.
     Answered,
-    /// It failed for good. A compensation never does.
+    /// It failed for good. A compensation never does, unless an administrator gives it up.
     Failed,
+}
+
+/// What an administrator says became of the step, or of the compensation, that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The step is done.
+    Completed,
+    /// The step has failed for good.
+    Failed,
+    /// The compensation is done.
+    Compensated,
+    /// The compensation will not be done.
+    Uncompensated,
+}
+
+impl Settlement {
+    const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::Compensated, Self::Uncompensated];
+
+    /// As callers spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Compensated => "compensated",
+            Self::Uncompensated => "uncompensated",
+        }
+    }
+
+    /// The settlement of that name.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|settlement| settlement.name().as_bytes() == name)
+    }
+
+    /// What the step or the compensation then did; `None` if the saga is not at one of that kind.
+    #[must_use]
+    pub fn did(self, state: State) -> Option<Did> {
+        match (state, self) {
+            (State::Running, Self::Completed) | (State::Compensating, Self::Compensated) => {
+                Some(Did::Answered)
+            }
+            (State::Running, Self::Failed) | (State::Compensating, Self::Uncompensated) => {
+                Some(Did::Failed)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where a saga stands once its step did that; `can_undo` says of each step whether it has a
@@ -106,10 +154,7 @@ pub enum Verdict {
     /// It is not finished: the step at which it stands is next.
     GoOn,
     /// It is finished: here is its answer.
-    Replay {
-        /// Whether it was undone.
-        failed: bool,
-    },
+    Replay,
     /// The key was used with another request.
     Mismatch,
     /// The key is older than the retention, and nothing is known of it.
@@ -135,7 +180,7 @@ pub fn judge(
     if known.fingerprint != fingerprint {
         Verdict::Mismatch
     } else if known.state.is_final() {
-        Verdict::Replay { failed: known.state == State::Compensated }
+        Verdict::Replay
     } else {
         Verdict::GoOn
     }

@@ -24,14 +24,16 @@ impl Index {
         unsafe { (*self.raw).rd_id }
     }
 
-    /// Whether a walk along it goes by this column of the table.
+    /// Whether a walk along it goes by this column of the table, upwards, and by nothing else.
     pub fn orders_by(&self, column: usize) -> bool {
-        // SAFETY: `open` has opened the index, so its rd_index is there, with an indkey of at least one
-        // element. Attributes count from 1.
+        // SAFETY: `open` has opened the index, so its rd_index and rd_indoption are there, with at least one element
+        // in indkey and options. Attributes count from 1.
         unsafe {
             let first = (*(*self.raw).rd_index).indkey.values.as_slice(1).first().copied();
             (*(*self.raw).rd_rel).relam == pg_sys::BTREE_AM_OID
                 && (*(*self.raw).rd_index).indisvalid
+                && (*(*self.raw).rd_index).indnkeyatts == 1
+                && *(*self.raw).rd_indoption & pg_sys::INDOPTION_DESC as i16 == 0
                 && pg_sys::RelationGetIndexPredicate(self.raw).is_null()
                 && first.is_some_and(|attribute| usize::try_from(attribute) == Ok(column + 1))
         }

@@ -1,4 +1,4 @@
-//! Inserting a row past the executor, into a table and its indexes.
+//! Inserting and replacing a row past the executor, in a table and its indexes.
 //!
 //! This is what `CatalogTupleInsert` (catalog/indexing.c) does, with the primary key's index open
 //! already, the values of the indexes taken from the row instead of a slot, and locks on indexes
@@ -17,15 +17,73 @@ use std::mem::offset_of;
 /// have plain indexes only (`index::is_plain`), and the row a value of the right type for each of
 /// its columns. It may raise an error past Rust: call it as `pg::raw` says.
 pub unsafe fn insert(table: pg_sys::Relation, primary: pg_sys::Relation, row: &Columns) {
-    // SAFETY: the table and its primary key are open to be written, and its indexes are plain, which this
-    // function demands. RelationGetIndexList lists the table's own indexes; each other one is open and
-    // locked while `enter` writes to it. `tuple` is fresh from `form`.
+    // SAFETY: table, primary key and row are as this function demands; `tuple` is fresh from `form`.
+    unsafe {
+        let tuple = form(table, row);
+        raw::simple_heap_insert(table, tuple);
+        enter_all(table, primary, row, tuple);
+        raw::heap_freetuple(tuple);
+        raw::CommandCounterIncrement();
+    }
+}
+
+/// Puts another version in the place of a tuple, as UPDATE does. If no indexed column changes and the page has
+/// room, no index gets an entry (heap-only tuples), and what a row leaves behind that is written again and again
+/// stays in its page. Nothing here has a destructor: an error jumps over these frames.
+///
+/// # Safety
+/// As for `insert`; the tuple at `tid` must be there, if only as another transaction's delete.
+pub unsafe fn replace(
+    table: pg_sys::Relation,
+    primary: pg_sys::Relation,
+    tid: pg_sys::ItemPointerData,
+    row: &Columns,
+    wait: bool,
+) -> pg_sys::TM_Result::Type {
+    let mut tid = tid;
+    // SAFETY: table, primary key and row are as this function demands, and the old tuple is there; `tuple` is fresh
+    // from `form`, and heap_update sets its flags.
+    unsafe {
+        let tuple = form(table, row);
+        let outcome = raw::heap_update(table, &mut tid, tuple, wait);
+        let is_heap_only = (*(*tuple).t_data).t_infomask2 & pg_sys::HEAP_ONLY_TUPLE as u16 != 0;
+        if outcome == pg_sys::TM_Result::TM_Ok && !is_heap_only {
+            enter_all(table, primary, row, tuple);
+        }
+        raw::heap_freetuple(tuple);
+        raw::CommandCounterIncrement();
+        outcome
+    }
+}
+
+/// # Safety
+/// As for `insert`.
+unsafe fn form(table: pg_sys::Relation, row: &Columns) -> pg_sys::HeapTuple {
+    // SAFETY: the row has a value of the right type for each column of the table, which this function demands; the
+    // tuple is fresh from `form`.
     unsafe {
         let tuple = row.form((*table).rd_att);
         if let Some(columns) = row.set_before_nulls() {
             leave_out_nulls(tuple, columns);
         }
-        raw::simple_heap_insert(table, tuple);
+        tuple
+    }
+}
+
+/// Enters a tuple into every index of its table.
+///
+/// # Safety
+/// As for `insert`; the tuple must be in the table, with the row's values.
+unsafe fn enter_all(
+    table: pg_sys::Relation,
+    primary: pg_sys::Relation,
+    row: &Columns,
+    tuple: pg_sys::HeapTuple,
+) {
+    // SAFETY: the table and its primary key are open to be written, and its indexes are plain, which this
+    // function demands. RelationGetIndexList lists the table's own indexes; each other one is open and
+    // locked while `enter` writes to it.
+    unsafe {
         let indexes = raw::RelationGetIndexList(table);
         let count = if indexes.is_null() { 0 } else { (*indexes).length };
         for position in 0..usize::try_from(count).unwrap_or(0) {
@@ -40,8 +98,6 @@ pub unsafe fn insert(table: pg_sys::Relation, primary: pg_sys::Relation, row: &C
             }
         }
         raw::list_free(indexes);
-        raw::heap_freetuple(tuple);
-        raw::CommandCounterIncrement();
     }
 }
 

@@ -4,3 +4,4 @@ pub mod index;
 pub mod insert;
 pub mod lookup;
 pub mod relation;
+pub mod walk;

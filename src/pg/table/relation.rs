@@ -123,6 +123,25 @@ impl Relation {
         unsafe { insert::insert(self.raw, self.primary.raw, row) };
     }
 
+    /// Puts another version in the place of a tuple, as `delete` would delete it: see `insert::replace`.
+    ///
+    /// # Safety
+    /// As for `insert`; the tuple must be there, if only as another transaction's delete.
+    pub unsafe fn replace(
+        &self,
+        tid: pg_sys::ItemPointerData,
+        row: &Columns,
+        wait: bool,
+    ) -> std::result::Result<WriteResult, Kept> {
+        let replace = || {
+            // SAFETY: the tuple is there, the indexes are plain and the values of their types, which `replace` demands;
+            // `opened` has opened the table and its primary key.
+            unsafe { insert::replace(self.raw, self.primary.raw, tid, row, wait) }
+        };
+        // SAFETY: the closure is Copy, and the caller gets the error.
+        unsafe { subtransaction::call_keeping_error(replace) }
+    }
+
     /// Deletes a tuple. If another transaction is writing it, or has locked it, this waits for that
     /// transaction if it may `wait`, and else answers `TM_BeingModified`; so it does then where this very
     /// transaction has locked the row (see `lock_row`).

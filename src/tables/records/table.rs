@@ -2,6 +2,7 @@
 //! its lock.
 
 use crate::pg::datum::text::Text;
+use crate::pg::error::Kept;
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::pg::{clock, lock, snapshot};
@@ -137,18 +138,17 @@ impl Records {
     pub fn insert(&self, owner: &Owner<'_>, row: &Row) -> Result<()> {
         // SAFETY: a table that was opened to be written had its indexes checked; a `Row` has values by
         // `column`, each of the type declared there.
-        let Err(error) = (unsafe { self.table.insert(&row.0) }) else {
-            return Ok(());
-        };
-        if error.sqlstate() != UNIQUE_VIOLATION {
-            error.resume();
-        }
-        Err(Error::new(
-            Code::LostInsert,
-            "could not serialize access due to concurrent use of the key",
-        )
-        .detail(format!("A record of {} was written meanwhile.", owner.identity.describe()))
-        .hint("Retry the transaction."))
+        unsafe { self.table.insert(&row.0) }.map_err(|error| lost_race(owner, error))
+    }
+
+    /// Puts another version in the place of a record that was found; `false` if another session was faster.
+    /// Waits for a transaction that is still deciding if it may `wait`, and else is answered `false`.
+    pub fn replace(&self, owner: &Owner<'_>, found: &Found, row: &Row, wait: bool) -> Result<bool> {
+        // SAFETY: as for `insert`: indexes are checked, values of their types. A fresh snapshot saw the tuple while
+        // the key's lock was held, so it is still there, if only as another session's delete.
+        let outcome = unsafe { self.table.replace(found.tid, &row.0, wait) };
+        let outcome = outcome.map_err(|error| lost_race(owner, error))?;
+        Ok(outcome == pg_sys::TM_Result::TM_Ok)
     }
 
     /// Deletes a record that was found; `false` if another session's delete came first. Waits for a
@@ -176,6 +176,16 @@ impl Records {
         }
         Some(outcome == pg_sys::TM_Result::TM_Ok)
     }
+}
+
+/// What a write raises whose unique constraint has refused it; any other error goes on.
+fn lost_race(owner: &Owner<'_>, error: Kept) -> Error {
+    if error.sqlstate() != UNIQUE_VIOLATION {
+        error.resume();
+    }
+    Error::new(Code::LostInsert, "could not serialize access due to concurrent use of the key")
+        .detail(format!("A record of {} was written meanwhile.", owner.identity.describe()))
+        .hint("Retry the transaction.")
 }
 
 const UNIQUE_VIOLATION: &str = "23505";

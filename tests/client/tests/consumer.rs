@@ -15,7 +15,8 @@ const BATCH: usize = 10_000;
 const IDS: &str = "SELECT array_agg('m' || n ORDER BY md5(n || $1::text))
     FROM generate_series($2::int * 4000, $2::int * 4000 + $3::int - 1) AS n";
 
-/// Settings are the server's defaults, max_locks_per_transaction among them.
+/// Settings are the server's defaults, max_locks_per_transaction among them. But a batch waits for the end of as many others as it
+/// meets.
 #[test]
 fn overlapping_batches_never_deadlock_and_each_message_is_first_once() {
     let scratch = Scratch::new();
@@ -26,6 +27,7 @@ fn overlapping_batches_never_deadlock_and_each_message_is_first_once() {
             let (scratch, start) = (&scratch, &start);
             scope.spawn(move || {
                 let mut client = scratch.admin();
+                client.batch_execute("SET idempotent.default_wait = '10min'").unwrap();
                 let (number, size) = (i32::try_from(consumer).unwrap(), i32::try_from(BATCH).unwrap());
                 start.wait();
                 for batch in 0..i32::try_from(BATCHES).unwrap() {

@@ -41,6 +41,8 @@ fn fail_over(
         ledger.count(turn, |told| told.what == What::Refused("25006".to_owned())) >= 50
     });
     assert_eq!(pair.standby.server().wire().run(LAUNCHERS).value(), "0", "nobody sweeps a standby");
+    let errors = "SELECT count(*) FROM idempotent_doctor() WHERE severity = 'error'";
+    assert_eq!(pair.standby.server().wire().run(errors).value(), "0", "the doctor sees a standby");
     pair.promote()?;
     wait_for_load(ledger, turn);
     traffic.stop();

@@ -26,5 +26,6 @@ mod security;
 mod statistics;
 mod sweeper;
 mod sweeper_lifecycle;
+mod sweeper_snapshot;
 mod sweeper_trouble;
 mod waiting;

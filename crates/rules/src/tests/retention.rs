@@ -1,4 +1,21 @@
 use super::*;
+
+#[test]
+fn an_extended_lease_is_looked_at_when_it_was_to_be_until_that_is_much_too_early() {
+    // before, expires_at, now -> due
+    for (before, expires_at, now, due) in [
+        (800, 800, 0, 800),
+        (800, 900, 0, 800),
+        (800, 914, 0, 800),
+        (800, 915, 0, 915),
+        (800, 915, 100, 915),
+        (800, 700, 0, 700),
+        (Timestamp::MAX, Timestamp::MAX, 0, Timestamp::MAX),
+        (0, 800, 700, 800),
+    ] {
+        assert_eq!(extended_lease_due(before, expires_at, now), due, "{before} {expires_at} {now}");
+    }
+}
 use crate::policy::KeyDates;
 use crate::table::Table;
 

@@ -33,7 +33,8 @@ pub fn functions(admin: &mut Wire) -> Vec<Function> {
     ));
     let function = |row: Vec<Option<String>>| {
         let [name, identity, names, types, kind] = texts(row);
-        let types = types.split(';').map(str::to_owned);
+        // None: a function without arguments, which may have names for what it returns.
+        let types = types.split(';').filter(|kind| !kind.is_empty()).map(str::to_owned);
         let arguments = names.split_whitespace().map(str::to_owned).zip(types).collect();
         Function { name, identity, arguments, is_procedure: kind == "p" }
     };

@@ -30,13 +30,15 @@ const MAKE_ROLES: &str = "
     CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE reader LOGIN IN ROLE pg_read_all_data;
     CREATE ROLE left LOGIN; CREATE ROLE right LOGIN";
 
-/// Keys of each operation: one that is done, one with a lease, one that nobody can tell of.
+/// Keys of each operation: one that is done, one with a lease, one that nobody can tell of; and a saga in the middle.
 const FILL: &str = r#"
     SELECT idempotent_operation('{op}', on_lapse => 'unknown');
     BEGIN;
     SELECT idempotent_claim('{op}', 'done', '{"n": 1}');
     SELECT idempotent_complete('{op}', 'done', '{"answer of": "{op}"}');
     COMMIT;
+    SELECT idempotent_saga('{op}', '[{"name": "a", "handler": "public.handle(jsonb)"}, {"name": "b", "handler": "public.handle(jsonb)"}]');
+    SELECT idempotent_saga_step('{op}', 'stands', '1');
     SELECT idempotent_claim('{op}', 'lapsed', lease => '1 millisecond')"#;
 
 /// That of the other tests that run now, or a new one. It goes with its last user: of what goes with the process nobody
@@ -90,7 +92,10 @@ impl House {
         }
         admin.run(
             "GRANT EXECUTE ON FUNCTION idempotent_operation, idempotent_seal, idempotent_resolve, idempotent_forget,
-                 idempotent_forget_all, idempotent_sweep, idempotent_stats_reset, idempotent_grant, idempotent_revoke TO operator",
+                 idempotent_forget_all, idempotent_sweep, idempotent_stats_reset, idempotent_doctor, idempotent_grant, idempotent_revoke,
+                 idempotent_forget_message, idempotent_rewind, idempotent_forget_offset, idempotent_forget_scope, idempotent_export_scope,
+                 idempotent_saga_explain, idempotent_saga_resume, idempotent_saga_abandon, idempotent_saga_settle,
+                 idempotent_saga_forget TO operator",
         );
         let fences = OPERATIONS.map(|operation| (operation, fill(&mut admin, operation))).to_vec();
         for role in ["left", "right"] {

@@ -175,9 +175,17 @@ fn life(rng: &mut Rng, functions: &[Function]) -> String {
     )
 }
 
-/// A step of a saga by hand, outside a transaction block, as only there it is not refused.
+/// A step of a saga by hand, or what an administrator decides about it.
 fn saga(rng: &mut Rng) -> String {
-    format!("SELECT idempotent_saga_step('op', 'saga{}', '1', wait => '0')", rng.u8(..100))
+    let key = format!("'saga{}'", rng.u8(..100));
+    let verdict = ["completed", "failed", "compensated", "uncompensated"][rng.usize(..4)];
+    match rng.u8(..6) {
+        0 => format!("SELECT idempotent_saga_resume('op', {key}, wait => '0')"),
+        1 => format!("SELECT idempotent_saga_abandon('op', {key})"),
+        2 => format!("SELECT idempotent_saga_settle('op', {key}, 'b', '{verdict}')"),
+        3 => format!("SELECT idempotent_saga_forget('op', {key}, unfinished => true)"),
+        _ => format!("SELECT idempotent_saga_step('op', {key}, '1', wait => '0')"),
+    }
 }
 
 /// Messages put and taken, and acknowledged or given back.

@@ -29,6 +29,8 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 ["42704", "55000"].contains(&code)
             }
             Call::Resolve { .. } => code == "55000",
+            // Another transaction had one of the messages for longer than the consumer's operation waits.
+            Call::Pattern(Pattern::First { .. }) => code == "ID001",
             // Another rule's business.
             Call::Pattern(Pattern::Watched { .. }) => true,
             _ => false,

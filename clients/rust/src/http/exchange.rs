@@ -1,0 +1,416 @@
+//! A request at work: claim, handler, complete, COMMIT, answer; again after a conflict.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header, request::Parts, response::Parts as Head};
+use http_body::Body;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    Mode, Settings,
+    body::{AnswerBody, Kept, Stored, keep},
+    claim::{HttpClaim, claim, complete},
+    problem,
+};
+use crate::{
+    core::{
+        call::{Claimed, observed},
+        database::{Connection, Database, Transaction},
+        error::{BoxError, Error, is_passing},
+        retry::{Budget, Tried},
+        sql::REPLAY,
+        tx::{Tx, holding, or_lost, refuse_nested},
+    },
+    lease::{
+        ended,
+        held::{Held, Identity},
+        keep_alive,
+    },
+};
+
+/// A request that is whole.
+pub(crate) struct Asked {
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+    pub(crate) key_header: Option<String>,
+    pub(crate) operation: String,
+    pub(crate) scope: String,
+    pub(crate) lease: Option<Duration>,
+}
+
+impl Asked {
+    pub(crate) fn new(
+        parts: Parts,
+        body: Bytes,
+        key_header: Option<String>,
+        settings: &Settings,
+    ) -> Self {
+        let operation = (settings.operation)(&parts);
+        let scope = (settings.scope)(&parts).unwrap_or_default();
+        let lease = (settings.mode == Mode::Lease).then_some(settings.lease);
+        Self { parts, body, key_header, operation, scope, lease }
+    }
+
+    /// Path and query, as sent.
+    pub(crate) fn target(&self) -> &str {
+        self.parts.uri.path_and_query().map_or("/", |target| target.as_str())
+    }
+
+    fn request<B: From<Bytes>>(&self, attempt: impl Clone + Send + Sync + 'static) -> Request<B> {
+        let mut request = Request::from_parts(self.parts.clone(), B::from(self.body.clone()));
+        request.extensions_mut().insert(attempt);
+        request
+    }
+}
+
+/// The error behind an answer, for the layer to look at.
+#[derive(Clone)]
+struct Behind(Arc<BoxError>);
+
+impl fmt::Debug for Behind {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+/// Says which error an answer was made of. If that is a serialization failure, a deadlock or a lost connection, the layer runs the handler again, and the
+/// answer is never sent. [`axum::Failed`](crate::axum::Failed) does it.
+pub fn with_error<R>(mut response: Response<R>, error: impl Into<BoxError>) -> Response<R> {
+    response.extensions_mut().insert(Behind(Arc::new(error.into())));
+    response
+}
+
+/// What a handler has come to: its answer, or the error of a service that is no answer.
+type Worked<R, E> = Result<(Head, Kept<R>), E>;
+
+struct Handler<S> {
+    inner: S,
+}
+
+impl<S> Handler<S> {
+    /// Runs it, and reads its answer. `Err` for an error that another try may not have.
+    async fn work<B, R>(
+        &mut self,
+        request: Request<B>,
+        limit: usize,
+    ) -> Result<Worked<R, S::Error>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        R: Body<Data = Bytes>,
+        R::Error: Into<BoxError>,
+    {
+        let mut inner = self.inner.clone();
+        if let Err(error) = std::future::poll_fn(|context| inner.poll_ready(context)).await {
+            return Ok(Err(error));
+        }
+        let response = match inner.call(request).await {
+            Ok(response) => response,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (mut head, body) = response.into_parts();
+        if let Some(Behind(error)) = head.extensions.remove::<Behind>()
+            && is_passing(error.as_ref().as_ref())
+        {
+            return Err(Error::Handler(Box::new(Again(error))));
+        }
+        Ok(Ok((head.clone(), keep(body, is_stream(&head), limit).await.map_err(Error::Handler)?)))
+    }
+}
+
+/// An error that is shared with the answer that was made of it.
+#[derive(Debug)]
+struct Again(Arc<BoxError>);
+
+impl fmt::Display for Again {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(to)
+    }
+}
+
+impl std::error::Error for Again {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.0.as_ref().as_ref())
+    }
+}
+
+fn is_stream(head: &Head) -> bool {
+    let media_type = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    media_type
+        .split(';')
+        .next()
+        .is_some_and(|name| name.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+type Answer<R, E> = Result<Response<AnswerBody<R>>, E>;
+
+/// Serves a request until it has an answer.
+pub(crate) async fn run<D, S, B, R>(
+    pool: D,
+    settings: Arc<Settings>,
+    inner: S,
+    asked: Asked,
+) -> Answer<R, S::Error>
+where
+    D: Database,
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body + From<Bytes> + Send,
+    R: Body<Data = Bytes> + Send,
+    R::Error: Into<BoxError>,
+{
+    let exchange = Exchange { pool, settings, asked };
+    let mut handler = Handler { inner };
+    let answered = match exchange.settings.mode {
+        Mode::Transaction => exchange.transacted(&mut handler).await,
+        Mode::Lease => exchange.leased(&mut handler).await,
+    };
+    answered.unwrap_or_else(|error| {
+        Ok(match error {
+            Error::Unavailable(_) | Error::LeaseLost => problem::unavailable(),
+            Error::Misrouted => problem::misrouted(),
+            _ => problem::internal(),
+        })
+    })
+}
+
+struct Exchange<D> {
+    pool: D,
+    settings: Arc<Settings>,
+    asked: Asked,
+}
+
+impl<D: Database> Exchange<D> {
+    fn observed(&self, mode: &'static str, claim: &HttpClaim) {
+        observed(
+            self.settings.observe.as_ref(),
+            &self.asked.operation,
+            mode,
+            &claim.outcome,
+            None,
+            claim.outcome == "replay",
+        );
+    }
+
+    /// Whether the answer is stored.
+    async fn complete(
+        &self,
+        connection: &mut impl Connection,
+        claim: &HttpClaim,
+        head: &Head,
+        body: Stored<'_>,
+    ) -> Result<bool, Error> {
+        let limit = self.settings.max_response_bytes;
+        let unkept = (!body.is_whole).then_some(limit + 1);
+        let stored = complete(connection, &self.asked, claim, head, body.bytes, unkept).await?;
+        if stored && !body.is_whole {
+            let asked = &self.asked;
+            let parameters = [
+                asked.operation.as_str().into(),
+                claim.key.as_deref().into(),
+                asked.scope.as_str().into(),
+            ];
+            if !Claimed::of(&connection.rows(REPLAY, &parameters).await?)?.evicted {
+                let why = "the operation's max_response_bytes is above the layer's, so that blanks would be replayed: make them equal";
+                return Err(Error::Handler(why.into()));
+            }
+        }
+        Ok(stored)
+    }
+
+    fn is_wanted(&self, head: &Head) -> bool {
+        self.settings.store.as_ref().is_none_or(|store| store(head.status, &head.headers))
+    }
+
+    async fn transacted<S, B, R>(
+        &self,
+        handler: &mut Handler<S>,
+    ) -> Result<Answer<R, S::Error>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+        S::Future: Send,
+        S::Error: Send,
+        B: Body + From<Bytes> + Send,
+        R: Body<Data = Bytes> + Send,
+        R::Error: Into<BoxError>,
+    {
+        refuse_nested(self.pool.id())?;
+        let mut budget = Budget::new(self.settings.limits);
+        loop {
+            let tried = self.attempt(handler).await;
+            if let Some(settled) = budget.settle(tried).await {
+                return settled;
+            }
+        }
+    }
+
+    async fn attempt<S, B, R>(
+        &self,
+        handler: &mut Handler<S>,
+    ) -> Result<Tried<Answer<R, S::Error>>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+        S::Future: Send,
+        S::Error: Send,
+        B: Body + From<Bytes> + Send,
+        R: Body<Data = Bytes> + Send,
+        R::Error: Into<BoxError>,
+    {
+        let mut transaction = self.pool.begin(self.settings.isolation).await?;
+        let claim = match claim(&mut transaction, &self.asked).await {
+            Ok(claim) => claim,
+            Err(error) => return Err(or_lost(error, transaction.rollback().await)),
+        };
+        self.observed("transaction", &claim);
+        if !claim.run {
+            transaction.rollback().await?;
+            return Ok(told(claim));
+        }
+        let tx = Tx::open(transaction);
+        let request = self.asked.request(tx.clone());
+        let worked =
+            holding(self.pool.id(), handler.work(request, self.settings.max_response_bytes)).await;
+        let mut transaction = tx.close().await.ok_or(Error::Ended)?;
+        let (head, kept) = match worked {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => {
+                transaction.rollback().await?;
+                return Ok(Tried::Done(Err(error)));
+            }
+            Err(error) => return Err(or_lost(error, transaction.rollback().await)),
+        };
+        let stored = if self.is_wanted(&head) {
+            self.complete(&mut transaction, &claim, &head, kept.stored()).await
+        } else {
+            Ok(false)
+        };
+        let ended = match stored {
+            Ok(true) => transaction.commit().await,
+            Ok(false) => transaction.rollback().await,
+            // The handler has caught an error of a statement and answered with one of its own: nothing of it can be stored, and the next attempt runs.
+            Err(error)
+                if error.sqlstate() == Some("25P02") && head.status >= StatusCode::BAD_REQUEST =>
+            {
+                transaction.rollback().await
+            }
+            Err(error) => return Err(or_lost(error, transaction.rollback().await)),
+        };
+        ended?;
+        Ok(Tried::Done(Ok(Response::from_parts(head, kept.into_body()))))
+    }
+
+    async fn leased<S, B, R>(&self, handler: &mut Handler<S>) -> Result<Answer<R, S::Error>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send,
+        S::Future: Send,
+        S::Error: Send,
+        B: Body + From<Bytes> + Send,
+        R: Body<Data = Bytes> + Send,
+        R::Error: Into<BoxError>,
+    {
+        refuse_nested(self.pool.id())?;
+        let (claim, since) = self.take().await?;
+        self.observed("lease", &claim);
+        if !claim.run {
+            return Ok(Ok(claim.response()));
+        }
+        let limit = self.settings.max_response_bytes;
+        let (Some(key), Some(fence)) = (claim.key.clone(), claim.fence) else {
+            // Where the operation is only observed, a request may run whose header names no key.
+            let worked = handler.work(self.asked.request(()), limit).await?;
+            return Ok(worked.map(|(head, kept)| Response::from_parts(head, kept.into_body())));
+        };
+        let identity = Identity {
+            operation: self.asked.operation.clone(),
+            key,
+            scope: self.asked.scope.clone(),
+        };
+        let held = Held::new(
+            &self.pool,
+            self.settings.limits,
+            identity,
+            fence,
+            1,
+            serde_json::Value::Null,
+        );
+        let beating = keep_alive(&self.pool, &held, self.settings.lease, since);
+        // A handler that fails without an answer leaves the lease to lapse: the work may have been done.
+        let (head, kept) = match handler.work(self.asked.request(held.clone()), limit).await? {
+            Ok(answered) => answered,
+            Err(error) => return Ok(Err(error)),
+        };
+        if held.lost().is_cancelled() {
+            return Err(Error::LeaseLost);
+        }
+        self.store(&claim, &head, kept.stored()).await?;
+        drop(beating);
+        Ok(Ok(Response::from_parts(head, kept.into_body())))
+    }
+
+    /// Claims the key with a lease, and commits that.
+    async fn take(&self) -> Result<(HttpClaim, Instant), Error> {
+        let mut budget = Budget::new(self.settings.limits);
+        loop {
+            let since = Instant::now();
+            let tried = async {
+                let mut transaction = self.pool.begin(None).await?;
+                let claim = claim(&mut transaction, &self.asked).await;
+                let claim = ended(transaction, claim).await?;
+                Ok(if claim.outcome == "in_progress" {
+                    Tried::Busy(Ok((claim, since)))
+                } else {
+                    Tried::Done((claim, since))
+                })
+            };
+            if let Some(settled) = budget.settle(tried.await).await {
+                return settled;
+            }
+        }
+    }
+
+    async fn store(&self, claim: &HttpClaim, head: &Head, body: Stored<'_>) -> Result<(), Error> {
+        let mut head = head.clone();
+        if !self.is_wanted(&head) {
+            // Gives the key back as a server error does.
+            head.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        let mut budget = Budget::new(self.settings.limits);
+        loop {
+            let tried = self.store_once(claim, &head, body).await;
+            let tried = match tried {
+                // An earlier try did, and the answer to its COMMIT was lost.
+                Err(error) if budget.before > 0 && error.sqlstate() == Some("ID007") => Ok(()),
+                tried => tried,
+            };
+            if let Some(settled) = budget.settle(tried.map(Tried::Done)).await {
+                return settled;
+            }
+        }
+    }
+
+    async fn store_once(
+        &self,
+        claim: &HttpClaim,
+        head: &Head,
+        body: Stored<'_>,
+    ) -> Result<(), Error> {
+        let mut transaction = self.pool.begin(None).await?;
+        let stored = self.complete(&mut transaction, claim, head, body).await;
+        ended(transaction, stored).await.map(drop)
+    }
+}
+
+/// What a claim that is none is answered.
+fn told<R, E>(claim: HttpClaim) -> Tried<Answer<R, E>> {
+    if claim.outcome == "in_progress" {
+        Tried::Busy(Ok(Ok(claim.response())))
+    } else {
+        Tried::Done(Ok(claim.response()))
+    }
+}

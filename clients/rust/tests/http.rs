@@ -1,0 +1,250 @@
+//! The layer beyond the scenarios of clients/conformance: what only a program in the same process can stage.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::State,
+    http::{Request, Response, StatusCode},
+    routing::post,
+};
+use pg_idempotent_client::{Held, IdempotencyLayer, Mode, Tx, axum::Failed, http::one_tenant};
+use tower_service::Service;
+
+use crate::{
+    door::Door,
+    server::{At, Driver, Fresh, Result, both, effects, fresh},
+};
+
+static DATABASE: Fresh = Fresh::named("rust_http");
+
+both!(
+    no_answer_before_commit,
+    a_commit_whose_answer_is_lost,
+    a_lost_lease_is_answered_503,
+    a_database_that_is_down_is_answered_503,
+    two_keys_are_none,
+    what_is_not_stored_is_rolled_back,
+    a_large_request_is_refused,
+    a_large_answer_is_streamed_after_commit,
+    a_panic_frees_the_key,
+    a_caught_error_is_answered_and_not_stored,
+    without_a_key_there_is_no_transaction,
+);
+
+type Effect<D> = Tx<<D as pg_idempotent_client::Database>::Transaction>;
+
+fn request(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/pay").header("idempotency-key", key).body(body.into()).expect("a request")
+}
+
+/// An answer, as far as it counts.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    status: u16,
+    body: String,
+    replayed: bool,
+}
+
+async fn send(app: &Router, request: Request<Body>) -> Result<Told> {
+    let response: Response<Body> = app.clone().call(request).await?;
+    let replayed = response.headers().contains_key("idempotent-replayed");
+    let status = response.status().as_u16();
+    Ok(Told {
+        status,
+        body: String::from_utf8(to_bytes(response.into_body(), 10 << 20).await?.to_vec())?,
+        replayed,
+    })
+}
+
+fn told(status: u16, body: &str, replayed: bool) -> Told {
+    Told { status, body: body.to_owned(), replayed }
+}
+
+fn layer<D: Driver>(pool: D) -> IdempotencyLayer<D> {
+    IdempotencyLayer::new(pool, "api", one_tenant).required(true).wait(Duration::from_secs(20))
+}
+
+/// An application whose handler has an effect of the key, and answers with its own count of runs.
+fn counting<D: Driver>(
+    door: Option<Door>,
+    is_after: bool,
+) -> impl Fn(D) -> (Router, Arc<AtomicU32>) {
+    move |pool| {
+        let runs = Arc::new(AtomicU32::new(0));
+        let door = door.clone();
+        let pay = move |State(runs): State<Arc<AtomicU32>>,
+                        tx: Effect<D>,
+                        headers: axum::http::HeaderMap| async move {
+            let key = headers["idempotency-key"].to_str()?.to_owned();
+            D::effect(tx, key, 1).await?;
+            let run = runs.fetch_add(1, SeqCst);
+            if let Some(door) = door.filter(|_| run == 0) {
+                if is_after { door.break_after_commit() } else { door.break_before_commit() }
+            }
+            std::result::Result::<_, Failed>::Ok((StatusCode::CREATED, run.to_string()))
+        };
+        (
+            Router::new().route("/pay", post(pay)).layer(layer(pool)).with_state(Arc::clone(&runs)),
+            runs,
+        )
+    }
+}
+
+async fn broken<D: Driver>(is_after: bool) -> Result<Told> {
+    let (admin, door, key) = (DATABASE.admin().await, Door::open().await, fresh());
+    let pool = D::open(DATABASE.name, At { door: Some(door.port), connections: 2 });
+    let (app, _) = counting::<D>(Some(door.clone()), is_after)(pool);
+    let answer = send(&app, request(&key, "{}")).await?;
+    assert_eq!((door.broken(), effects(&admin, &key).await?), (1, 1));
+    Ok(answer)
+}
+
+async fn no_answer_before_commit<D: Driver>() -> Result {
+    // The first run's answer was made, and never sent.
+    assert_eq!(broken::<D>(false).await?, told(201, "1", false));
+    Ok(())
+}
+
+async fn a_commit_whose_answer_is_lost<D: Driver>() -> Result {
+    assert_eq!(broken::<D>(true).await?, told(201, "0", true));
+    Ok(())
+}
+
+async fn a_lost_lease_is_answered_503<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(2).await, fresh());
+    let pay = async |held: Held| {
+        held.release().await?;
+        held.lost().cancelled().await;
+        std::result::Result::<_, Failed>::Ok("done")
+    };
+    let app = Router::new()
+        .route("/pay", post(pay))
+        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_millis(600)));
+    assert_eq!(send(&app, request(&key, "{}")).await?.status, 503);
+    Ok(())
+}
+
+async fn a_database_that_is_down_is_answered_503<D: Driver>() -> Result {
+    DATABASE.admin().await;
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    let pool = D::open(DATABASE.name, At { door: Some(door), connections: 1 });
+    let app = Router::new()
+        .route("/pay", post(async || "done"))
+        .layer(layer(pool).tries(2).deadline(Duration::from_secs(5)));
+    let response: Response<Body> = app.clone().call(request(&fresh(), "{}")).await?;
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["retry-after"].to_str()?),
+        (503, "1")
+    );
+    Ok(())
+}
+
+async fn two_keys_are_none<D: Driver>() -> Result {
+    let (app, runs) = counting::<D>(None, false)(DATABASE.open(1).await);
+    let mut twice = request("a", "{}");
+    twice.headers_mut().append("idempotency-key", "b".parse()?);
+    assert_eq!((send(&app, twice).await?.status, runs.load(SeqCst)), (400, 0));
+    Ok(())
+}
+
+async fn what_is_not_stored_is_rolled_back<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let runs = Arc::new(AtomicU32::new(0));
+    let effect_of = key.clone();
+    let pay = move |State(runs): State<Arc<AtomicU32>>, tx: Effect<D>| {
+        let key = effect_of.clone();
+        async move {
+            D::effect(tx, key, 1).await?;
+            std::result::Result::<_, Failed>::Ok(runs.fetch_add(1, SeqCst).to_string())
+        }
+    };
+    let app = Router::new()
+        .route("/pay", post(pay))
+        .layer(layer(pool).store(|_, _| false))
+        .with_state(runs);
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, "0", false));
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, "1", false));
+    assert_eq!(effects(&DATABASE.admin().await, &key).await?, 0);
+    Ok(())
+}
+
+async fn a_large_request_is_refused<D: Driver>() -> Result {
+    let (app, runs) = counting::<D>(None, false)(DATABASE.open(1).await);
+    assert_eq!(
+        (send(&app, request(&fresh(), "x".repeat((1 << 20) + 1))).await?.status, runs.load(SeqCst)),
+        (413, 0)
+    );
+    assert_eq!(send(&app, request(&fresh(), "x".repeat(1 << 20))).await?.status, 201);
+    Ok(())
+}
+
+async fn a_large_answer_is_streamed_after_commit<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let app = Router::new().route("/pay", post(async || "x".repeat(3 << 20))).layer(layer(pool));
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, &"x".repeat(3 << 20), false));
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, "", true));
+    Ok(())
+}
+
+async fn a_panic_frees_the_key<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let runs = Arc::new(AtomicU32::new(0));
+    let effect_of = key.clone();
+    let pay = move |State(runs): State<Arc<AtomicU32>>, tx: Effect<D>| {
+        let key = effect_of.clone();
+        async move {
+            D::effect(tx, key, 1).await?;
+            assert!(runs.fetch_add(1, SeqCst) > 0, "the first run panics");
+            std::result::Result::<_, Failed>::Ok("done")
+        }
+    };
+    let app = Router::new().route("/pay", post(pay)).layer(layer(pool)).with_state(runs);
+    let (first, same) = (app.clone(), key.clone());
+    assert!(
+        tokio::spawn(async move { send(&first, request(&same, "{}")).await.is_ok() })
+            .await
+            .is_err_and(|ended| ended.is_panic())
+    );
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, "done", false));
+    assert_eq!(effects(&DATABASE.admin().await, &key).await?, 1);
+    Ok(())
+}
+
+async fn a_caught_error_is_answered_and_not_stored<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let pay = async |tx: Effect<D>| match D::run(tx, "SELECT 1/0".to_owned()).await {
+        Ok(()) => (StatusCode::OK, "done"),
+        Err(_) => (StatusCode::CONFLICT, "caught"),
+    };
+    let app = Router::new().route("/pay", post(pay)).layer(layer(pool));
+    for _ in 0..2 {
+        assert_eq!(send(&app, request(&key, "{}")).await?, told(409, "caught", false));
+    }
+    Ok(())
+}
+
+async fn without_a_key_there_is_no_transaction<D: Driver>() -> Result {
+    let pool = DATABASE.open::<D>(1).await;
+    let pay =
+        async |tx: Option<Effect<D>>| if tx.is_some() { "in a transaction" } else { "without" };
+    let must = async |_: Effect<D>| "in a transaction";
+    let app = Router::new()
+        .route("/pay", post(pay))
+        .route("/must", post(must))
+        .layer(layer(pool).required(false));
+    assert_eq!(
+        send(&app, Request::post("/pay").body(Body::empty())?).await?,
+        told(200, "without", false)
+    );
+    assert_eq!(send(&app, request(&fresh(), "")).await?, told(200, "in a transaction", false));
+    assert_eq!(send(&app, Request::post("/must").body(Body::empty())?).await?.status, 500);
+    Ok(())
+}

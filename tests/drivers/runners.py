@@ -1,0 +1,46 @@
+"""The programs that play calls.json, one for each driver: what they need is made or fetched here."""
+
+import jdbc
+import node_client
+from common import ROOT, run, target_dir
+from in_venv import interpreter
+
+HERE = ROOT / "tests" / "drivers"
+
+
+def python(driver):
+    """With the packages that the client for Python is tested with."""
+    return lambda: ([interpreter("python"), HERE / "python" / f"run_{driver}.py"], {})
+
+
+def node(driver):
+    """With what clients/node pins."""
+    def command():
+        node_client.install()
+        return [node_client.node(), HERE / "node" / f"{driver}.cjs"], {"NODE_PATH": str(node_client.CLIENT / "node_modules"), "NODE_OPTIONS": ""}
+    return command
+
+
+def rust(driver):
+    """With what rust/Cargo.lock pins. Its crates are built once, apart from the extension's."""
+    def command():
+        target = target_dir() / "drivers"
+        run(["cargo", "build", "--quiet", "--locked", "--manifest-path", HERE / "rust" / "Cargo.toml", "--target-dir", target])
+        return [target / "debug" / driver], {}
+    return command
+
+
+def java():
+    """With the driver that Debian has."""
+    return [jdbc.java(), "-cp", jdbc.class_path(), HERE / "java" / "Pgjdbc.java"], {}
+
+
+DRIVERS = {
+    "psycopg": python("psycopg"),
+    "asyncpg": python("asyncpg"),
+    "node_postgres": node("node_postgres"),
+    "postgres_js": node("postgres_js"),
+    "tokio_postgres": rust("tokio_postgres"),
+    "sqlx": rust("sqlx"),
+    "pgjdbc": java,
+}
