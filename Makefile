@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults install package start stop lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -19,6 +19,7 @@ help:
 	@echo 'make package    a tarball of the files to install (PG_CONFIG=/path/to/pg_config)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
+	@echo '                bench-wal: what claims write after a checkpoint;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
@@ -64,6 +65,9 @@ bench-sweep: python
 
 bench-scale: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py scale.py
+
+bench-wal: python
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py wal.py
 
 bench-profile: python
 	@PYTHONPATH=tools $(PYTHON) bench/instructions.py

@@ -26,8 +26,10 @@ CREATE TABLE idempotent.outbox_message (
     fence       bigint,
     lease_until timestamptz,
     attempt     integer NOT NULL,
+    slot        smallint,
     is_first    boolean NOT NULL DEFAULT false,
     topic       text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL DEFAULT '',
     key         text COLLATE "C",
     payload     jsonb NOT NULL,
     CONSTRAINT outbox_message_pkey PRIMARY KEY (topic, message_id),
@@ -48,8 +50,10 @@ COMMENT ON COLUMN idempotent.outbox_message.ready_at IS 'from then on it can be 
 COMMENT ON COLUMN idempotent.outbox_message.fence IS 'of the latest take; null: never taken, or given back';
 COMMENT ON COLUMN idempotent.outbox_message.lease_until IS 'until then no other relay takes it; null: any relay may';
 COMMENT ON COLUMN idempotent.outbox_message.attempt IS 'how often it was taken';
+COMMENT ON COLUMN idempotent.outbox_message.slot IS 'of the owner: of the scope, else the key, else the id that the sender gave; null: it has none of them, and is sent from where it was put';
 COMMENT ON COLUMN idempotent.outbox_message.is_first IS 'whether it is known that nothing of its key comes before it';
 COMMENT ON COLUMN idempotent.outbox_message.topic IS 'what the message is about, and so the relays that take it';
+COMMENT ON COLUMN idempotent.outbox_message.scope IS 'the owner of what the message is about; empty: its key';
 COMMENT ON COLUMN idempotent.outbox_message.key IS 'messages of one key are taken in order; null: in any';
 COMMENT ON COLUMN idempotent.outbox_message.payload IS 'what is to be sent';
 
@@ -58,7 +62,9 @@ CREATE TABLE idempotent.outbox_id (
     message_id  uuid NOT NULL,
     expires_at  timestamptz NOT NULL,
     fingerprint uuid NOT NULL,
+    slot        smallint NOT NULL,
     topic       text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL DEFAULT '',
     key         text COLLATE "C",
     CONSTRAINT outbox_id_pkey PRIMARY KEY (topic, message_id)
 ) USING heap;
@@ -68,7 +74,9 @@ COMMENT ON INDEX idempotent.outbox_id_expires_at_idx IS 'what can be deleted';
 COMMENT ON COLUMN idempotent.outbox_id.message_id IS 'the id';
 COMMENT ON COLUMN idempotent.outbox_id.expires_at IS 'from then on it counts as absent; infinity: the message is not acknowledged';
 COMMENT ON COLUMN idempotent.outbox_id.fingerprint IS '128 bits of SHA-256 over what counts of the payload';
+COMMENT ON COLUMN idempotent.outbox_id.slot IS 'of the owner: of the scope, else the key, else the id';
 COMMENT ON COLUMN idempotent.outbox_id.topic IS 'the topic of the message';
+COMMENT ON COLUMN idempotent.outbox_id.scope IS 'the owner of what the message is about';
 COMMENT ON COLUMN idempotent.outbox_id.key IS 'the key of the message';
 
 CREATE TABLE idempotent.outbox_dead (
@@ -77,7 +85,9 @@ CREATE TABLE idempotent.outbox_dead (
     put_at     timestamptz NOT NULL,
     dead_at    timestamptz NOT NULL,
     attempt    integer NOT NULL,
+    slot       smallint,
     topic      text COLLATE "C" NOT NULL,
+    scope      text COLLATE "C" NOT NULL,
     key        text COLLATE "C",
     payload    jsonb NOT NULL,
     CONSTRAINT outbox_dead_pkey PRIMARY KEY (topic, message_id)
@@ -88,7 +98,9 @@ COMMENT ON COLUMN idempotent.outbox_dead.message_id IS 'its id';
 COMMENT ON COLUMN idempotent.outbox_dead.put_at IS 'when it was put';
 COMMENT ON COLUMN idempotent.outbox_dead.dead_at IS 'when it was taken out of its topic';
 COMMENT ON COLUMN idempotent.outbox_dead.attempt IS 'how often it was taken';
+COMMENT ON COLUMN idempotent.outbox_dead.slot IS 'of the owner';
 COMMENT ON COLUMN idempotent.outbox_dead.topic IS 'the topic';
+COMMENT ON COLUMN idempotent.outbox_dead.scope IS 'the owner of what the message is about';
 COMMENT ON COLUMN idempotent.outbox_dead.key IS 'the key, whose later messages went on without it';
 COMMENT ON COLUMN idempotent.outbox_dead.payload IS 'what was to be sent';
 
@@ -114,6 +126,10 @@ COMMENT ON FUNCTION idempotent.outbox_check_date(text, uuid) IS 'raises ID004 fo
 CREATE FUNCTION idempotent.outbox_expires(topic text, message_id uuid) RETURNS timestamptz
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_expires';
 COMMENT ON FUNCTION idempotent.outbox_expires(text, uuid) IS 'until when the id of a message is known that is acknowledged now';
+
+CREATE FUNCTION idempotent.own_slot(key text, scope text) RETURNS smallint
+LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_own_slot';
+COMMENT ON FUNCTION idempotent.own_slot(text, text) IS 'the slot of an owner, for a row that is being written';
 
 CREATE FUNCTION idempotent.outbox_count(topic text, counter text, number bigint) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_count';
@@ -154,7 +170,7 @@ END $$;
 COMMENT ON FUNCTION idempotent.outbox_lock(text, text) IS 'lets one transaction at a time put messages of a topic and key, or of an id';
 
 -- Notes the id; whether the message is to be put, and not there already. Under the lock of the id.
-CREATE FUNCTION idempotent.outbox_is_new(topic text, message_id uuid, key text, payload jsonb) RETURNS boolean
+CREATE FUNCTION idempotent.outbox_is_new(topic text, message_id uuid, key text, payload jsonb, scope text, slot smallint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     digest CONSTANT uuid := idempotent.outbox_fingerprint(topic, payload);
@@ -175,8 +191,8 @@ BEGIN
         PERFORM idempotent.outbox_check_date(topic, message_id);
         DELETE FROM idempotent.outbox_id AS i
          WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at <= clock_timestamp();
-        INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, topic, key)
-        VALUES (outbox_is_new.message_id, 'infinity', digest, outbox_is_new.topic, outbox_is_new.key)
+        INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, slot, topic, scope, key)
+        VALUES (outbox_is_new.message_id, 'infinity', digest, outbox_is_new.slot, outbox_is_new.topic, outbox_is_new.scope, outbox_is_new.key)
         ON CONFLICT ON CONSTRAINT outbox_id_pkey DO NOTHING;
         IF FOUND THEN
             RETURN true;
@@ -184,17 +200,19 @@ BEGIN
         -- Put past the lock, by hand or by a restore: look again.
     END LOOP;
 END $$;
-COMMENT ON FUNCTION idempotent.outbox_is_new(text, uuid, text, jsonb) IS 'notes the id of a message; false if it is known as that of the same message, ID002 of another';
+COMMENT ON FUNCTION idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint) IS 'notes the id of a message; false if it is known as that of the same message, ID002 of another';
 
 -- SECURITY DEFINER, as all that follow behind a door in C, which checks names and asks of the call whether it may: a role that is
 -- granted EXECUTE on the door needs no rights on the tables.
 -- COLLATE "C", as the columns have it: arguments may come from a column with a collation of its own.
-CREATE FUNCTION idempotent.outbox_put(topic text, payload jsonb, key text, message_id uuid) RETURNS uuid
+CREATE FUNCTION idempotent.outbox_put(topic text, payload jsonb, key text, message_id uuid, scope text) RETURNS uuid
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     id     uuid := message_id;
+    owner  CONSTANT text := COALESCE(key, message_id::text, NULLIF(scope, ''));
+    slot   CONSTANT smallint := CASE WHEN owner IS NOT NULL THEN idempotent.own_slot(owner, scope) END;
     place  bigint;
     begun  bigint;
     behind boolean := false;
@@ -210,7 +228,7 @@ BEGIN
             substring(int8send(floor(EXTRACT(epoch FROM moment) * 1000::numeric)::bigint), 3, 6), 1, 6), 52, 1), 53, 1), 'hex')::uuid;
     ELSE
         PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('id ', id));
-        IF NOT idempotent.outbox_is_new(topic, id, key, payload) THEN
+        IF NOT idempotent.outbox_is_new(topic, id, key, payload, scope, slot) THEN
             RETURN id;
         END IF;
     END IF;
@@ -233,8 +251,8 @@ BEGIN
              ORDER BY e.key, e.position LIMIT 1;
         END IF;
     END IF;
-    INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, is_first, topic, key, payload)
-    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0, key IS NULL, topic, key, payload)
+    INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
+    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0, slot, key IS NULL, topic, scope, key, payload)
     ON CONFLICT ON CONSTRAINT outbox_message_pkey DO NOTHING;
     IF FOUND THEN
         PERFORM idempotent.outbox_count(topic, 'executed', 1);
@@ -248,7 +266,7 @@ BEGIN
     END IF;
     RETURN id;
 END $$;
-COMMENT ON FUNCTION idempotent.outbox_put(text, jsonb, text, uuid) IS 'behind idempotent_outbox_put()';
+COMMENT ON FUNCTION idempotent.outbox_put(text, jsonb, text, uuid, text) IS 'behind idempotent_outbox_put()';
 
 -- The next message of each key goes on when what came before it is gone: acknowledged, a dead letter, or deleted by hand. No message
 -- that is not seen here waits behind one that is: see outbox_put.
@@ -306,8 +324,8 @@ CREATE FUNCTION idempotent.outbox_bury(topic text, positions bigint[]) RETURNS v
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, topic, key, payload)
-    SELECT m.position, m.message_id, m.put_at, clock_timestamp(), m.attempt, m.topic, m.key, m.payload
+    INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, slot, topic, scope, key, payload)
+    SELECT m.position, m.message_id, m.put_at, clock_timestamp(), m.attempt, m.slot, m.topic, m.scope, m.key, m.payload
       FROM idempotent.outbox_message AS m WHERE m.topic = outbox_bury.topic COLLATE "C" AND m.position = ANY (positions);
     DELETE FROM idempotent.outbox_message AS m WHERE m.topic = outbox_bury.topic COLLATE "C" AND m.position = ANY (positions);
     PERFORM idempotent.outbox_count(topic, 'failed', cardinality(positions));
@@ -504,9 +522,9 @@ BEGIN
         IF letter.key IS NOT NULL THEN
             PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('key ', letter.key));
         END IF;
-        INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, is_first, topic, key, payload)
-        VALUES (nextval('idempotent.outbox_position'), letter.message_id, letter.put_at, clock_timestamp(), 0, letter.key IS NULL,
-                letter.topic, letter.key, letter.payload);
+        INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
+        VALUES (nextval('idempotent.outbox_position'), letter.message_id, letter.put_at, clock_timestamp(), 0, letter.slot, letter.key IS NULL,
+                letter.topic, letter.scope, letter.key, letter.payload);
         DELETE FROM idempotent.outbox_dead AS d WHERE d.topic = letter.topic AND d.message_id = letter.message_id;
         number := number + 1;
     END LOOP;
@@ -519,10 +537,11 @@ CREATE FUNCTION idempotent_outbox_put(
     topic      text,
     payload    jsonb,
     key        text = NULL,
-    message_id uuid = NULL
+    message_id uuid = NULL,
+    scope      text = ''
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_put';
-COMMENT ON FUNCTION idempotent_outbox_put(text, jsonb, text, uuid) IS
+COMMENT ON FUNCTION idempotent_outbox_put(text, jsonb, text, uuid, text) IS
 'put a message into the outbox, with the caller''s transaction; returns its id';
 
 CREATE FUNCTION idempotent_outbox_take(
@@ -597,8 +616,9 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_count(text, text, bigint),
     idempotent.check_lease(text, interval, interval),
     idempotent.outbox_lock(text, text),
-    idempotent.outbox_is_new(text, uuid, text, jsonb),
-    idempotent.outbox_put(text, jsonb, text, uuid),
+    idempotent.own_slot(text, text),
+    idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint),
+    idempotent.outbox_put(text, jsonb, text, uuid, text),
     idempotent.outbox_go_on(),
     idempotent.outbox_forget(),
     idempotent.outbox_bury(text, bigint[]),
@@ -607,7 +627,7 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_ack(text, uuid[], bigint),
     idempotent.outbox_release(text, uuid[], bigint, interval),
     idempotent.outbox_redrive(text, uuid[]),
-    idempotent_outbox_put(text, jsonb, text, uuid),
+    idempotent_outbox_put(text, jsonb, text, uuid, text),
     idempotent_outbox_take(text, integer, interval),
     idempotent_outbox_ack(text, uuid[], bigint),
     idempotent_outbox_release(text, uuid[], bigint, interval),

@@ -5,6 +5,7 @@
 //! the order of their bytes and holds no lock while it waits, so two batches wait for each other in
 //! one direction only; and it never holds more than one lock, however many messages there are.
 
+use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::table::lookup::{Key, Look, RowState, Seen};
@@ -16,15 +17,17 @@ use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
 use rules::Timestamp;
 use rules::error::{Code, Error, Result};
+use rules::slot;
 
 /// Columns of the table, in order (sql/50_consumer.sql).
 pub mod column {
     pub const EXPIRES_AT: usize = 0;
     pub const SEEN_AT: usize = 1;
-    pub const CONSUMER: usize = 2;
-    pub const SCOPE: usize = 3;
-    pub const MESSAGE_ID: usize = 4;
-    pub const COUNT: usize = 5;
+    pub const SLOT: usize = 2;
+    pub const CONSUMER: usize = 3;
+    pub const SCOPE: usize = 4;
+    pub const MESSAGE_ID: usize = 5;
+    pub const COUNT: usize = 6;
 }
 
 /// A message that may be new to a consumer.
@@ -241,6 +244,8 @@ impl Walk<'_> {
         let mut row = Columns::null();
         row.set(column::EXPIRES_AT, Some(Datum::from(arriving.expires_at)));
         row.set(column::SEEN_AT, Some(Datum::from(self.batch.now)));
+        let slot = slot::of(slot::owner(self.batch.scope.utf8, arriving.message.utf8));
+        row.set(column::SLOT, Some(make::slot(slot)));
         row.set(column::CONSUMER, Some(self.batch.consumer.datum));
         row.set(column::SCOPE, Some(self.batch.scope.datum));
         row.set(column::MESSAGE_ID, Some(arriving.message.datum));

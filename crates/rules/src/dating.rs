@@ -41,6 +41,13 @@ pub enum Age {
 /// version 7 and be refused for a date that it never meant.
 #[must_use]
 pub fn key_date(key: &[u8]) -> Option<Timestamp> {
+    let milliseconds = i64::try_from(uuid7_milliseconds(key)?).ok()?;
+    Some(UNIX_EPOCH + milliseconds * 1000)
+}
+
+/// The first 48 bits of a key that carries a date: milliseconds since 1970.
+#[must_use]
+pub fn uuid7_milliseconds(key: &[u8]) -> Option<u64> {
     if key.len() != UUID_LENGTH {
         return None;
     }
@@ -59,8 +66,7 @@ pub fn key_date(key: &[u8]) -> Option<Timestamp> {
     if version != 7 || variant != 0b10 {
         return None;
     }
-    let milliseconds = i64::try_from(uuid >> 80).ok()?;
-    Some(UNIX_EPOCH + milliseconds * 1000)
+    u64::try_from(uuid >> 80).ok()
 }
 
 /// A `UUIDv7` in lower case: 48 bits of milliseconds, the fraction of the millisecond in the 12
