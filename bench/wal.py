@@ -21,10 +21,10 @@ IDS = {"dated": "overlay(md5(n::text) placing lpad(to_hex(floor(extract(epoch FR
        "random": "md5(n::text)::uuid"}
 KEYS = {"dated": "idempotent_new_key()", "random": "gen_random_uuid()::text"}
 FILL = """
+    SELECT idempotent_operation('logged', durability => 'logged');
     ALTER TABLE idempotent.record_logged DROP CONSTRAINT record_logged_pkey;
     DROP INDEX idempotent.record_logged_sweep_at_idx;
     ALTER TABLE idempotent.record_logged SET (autovacuum_enabled = off);
-    SELECT idempotent_operation('logged', durability => 'logged');
     INSERT INTO idempotent.record_logged (record_id, fingerprint, fingerprint_version, slot, finished_at, expires_at, sweep_at, state, evicted,
                                           operation, scope, key, response, status)
     SELECT {id}, md5('request ' || n)::uuid, 1, n % 16384, sent, sent + interval '1 day', sent + interval '1 day', 'c', false, 'logged', '',

@@ -50,7 +50,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
         ('operation_max_response_bytes'), ('operation_max_attempts'),
         ('operation_changed'), ('operation_checked'), ('operation_truncated'), ('operation_row_changed'), ('operation_audited'),
         ('retention_ended'), ('earlier_retention_changed'), ('exclusion_kept'), ('exclusion_changed'), ('record_deleted'), ('record_changed'),
-        ('go_on'), ('forget_message'), ('forget_dead')),
+        ('go_on'), ('forget_message'), ('forget_dead'), ('own_by_hand'), ('own_truncated'), ('own_changed')),
     added (what) AS (
         SELECT format('index %I on %I', i.relname, o.relname) FROM ours AS o JOIN pg_index AS x ON x.indrelid = o.oid JOIN pg_class AS i ON i.oid = x.indexrelid
          WHERE i.relname NOT IN (SELECT k.name FROM known AS k) AND NOT x.indisprimary

@@ -127,10 +127,6 @@ CREATE FUNCTION idempotent.outbox_expires(topic text, message_id uuid) RETURNS t
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_expires';
 COMMENT ON FUNCTION idempotent.outbox_expires(text, uuid) IS 'until when the id of a message is known that is acknowledged now';
 
-CREATE FUNCTION idempotent.own_slot(key text, scope text) RETURNS smallint
-LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_own_slot';
-COMMENT ON FUNCTION idempotent.own_slot(text, text) IS 'the slot of an owner, for a row that is being written';
-
 CREATE FUNCTION idempotent.outbox_count(topic text, counter text, number bigint) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_count';
 COMMENT ON FUNCTION idempotent.outbox_count(text, text, bigint) IS 'counts in idempotent.stats, once the transaction has committed';
@@ -212,7 +208,6 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     id     uuid := message_id;
     owner  CONSTANT text := COALESCE(key, message_id::text, NULLIF(scope, ''));
-    slot   CONSTANT smallint := CASE WHEN owner IS NOT NULL THEN idempotent.own_slot(owner, scope) END;
     place  bigint;
     begun  bigint;
     behind boolean := false;
@@ -228,7 +223,7 @@ BEGIN
             substring(int8send(floor(EXTRACT(epoch FROM moment) * 1000::numeric)::bigint), 3, 6), 1, 6), 52, 1), 53, 1), 'hex')::uuid;
     ELSE
         PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('id ', id));
-        IF NOT idempotent.outbox_is_new(topic, id, key, payload, scope, slot) THEN
+        IF NOT idempotent.outbox_is_new(topic, id, key, payload, scope, idempotent.own_slot(owner, scope)) THEN
             RETURN id;
         END IF;
     END IF;
@@ -251,8 +246,10 @@ BEGIN
              ORDER BY e.key, e.position LIMIT 1;
         END IF;
     END IF;
+    -- Whose it is is asked while the table is locked: see idempotent.own_slots().
     INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
-    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0, slot, key IS NULL, topic, scope, key, payload)
+    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0,
+            CASE WHEN owner IS NOT NULL THEN idempotent.own_slot(owner, scope) END, key IS NULL, topic, scope, key, payload)
     ON CONFLICT ON CONSTRAINT outbox_message_pkey DO NOTHING;
     IF FOUND THEN
         PERFORM idempotent.outbox_count(topic, 'executed', 1);
@@ -340,6 +337,8 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 ROWS 100 AS $$
 DECLARE
     most    CONSTANT integer := (SELECT o.max_attempts FROM idempotent.operation AS o WHERE o.name = outbox_take.topic COLLATE "C");
+    -- A change that is under way waits for what is taken meanwhile.
+    is_all  CONSTANT boolean := NOT EXISTS (SELECT FROM idempotent.own);
     missing integer := batch;
     moment  timestamptz := clock_timestamp();
     granted bigint;
@@ -356,10 +355,10 @@ BEGIN
             USING ERRCODE = '22023', HINT = 'Take several batches if there is more.';
     END IF;
     WHILE missing > 0 LOOP
-        -- Waits for no relay: a message that another relay is just taking is skipped.
+        -- Waits for no relay: a message that another relay is just taking is skipped. What another node answers for is sent there.
         SELECT array_agg(c.position) INTO heads
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
-                 WHERE m.topic = outbox_take.topic COLLATE "C" AND m.ready_at <= moment
+                 WHERE m.topic = outbox_take.topic COLLATE "C" AND m.ready_at <= moment AND (is_all OR idempotent.owns(m.slot))
                  ORDER BY m.ready_at LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN heads IS NULL;
         -- What is not the first of its key, as it now turns out, is not taken. It waits from now on, if one before it is not just
@@ -397,10 +396,11 @@ BEGIN
             UNION ALL
             SELECT w.head, w.nth + 1, n.position, w.key
               FROM walk AS w
-             CROSS JOIN LATERAL (SELECT e.key, e.position, e.lease_until, e.attempt FROM idempotent.outbox_message AS e
+             CROSS JOIN LATERAL (SELECT e.key, e.position, e.lease_until, e.attempt, e.slot FROM idempotent.outbox_message AS e
                                   WHERE e.topic = outbox_take.topic COLLATE "C" AND e.key IS NOT NULL AND (e.key, e.position) > (w.key, w.position)
                                   ORDER BY e.key, e.position LIMIT 1) AS n
              WHERE n.key = w.key AND (n.lease_until IS NULL OR n.lease_until <= moment) AND (most IS NULL OR n.attempt < most)
+               AND (is_all OR idempotent.owns(n.slot))
         ), wanted AS MATERIALIZED (
             SELECT w.head, w.nth, w.position FROM walk AS w LIMIT missing
         ), locked AS MATERIALIZED (
@@ -616,7 +616,6 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_count(text, text, bigint),
     idempotent.check_lease(text, interval, interval),
     idempotent.outbox_lock(text, text),
-    idempotent.own_slot(text, text),
     idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint),
     idempotent.outbox_put(text, jsonb, text, uuid, text),
     idempotent.outbox_go_on(),

@@ -25,7 +25,6 @@ arguments! {
     }
     SLOT: Slot = "idempotent_slot" { key: Text, scope: Text }
     SHARD: Shard = "idempotent_shard" { key: Text, shards: Int4, scope: Text }
-    OWN_SLOT: OwnSlot = "idempotent_own_slot" { key: Text, scope: Text }
 }
 
 /// Microseconds from 1970 to 2000, the two epochs.
@@ -73,12 +72,6 @@ pub fn idempotent_shard(args: &Args) -> Returned {
                 .hint("Pass the number of shards, e.g. shards => 16.")
         })?;
     Ok(Some(Datum::from(shard(slot, shards))))
-}
-
-/// For rows that SQL writes.
-pub fn own_slot(args: &Args) -> Returned {
-    let slot = slot(args.get(OWN_SLOT.key), args.get(OWN_SLOT.scope))?;
-    Ok(Some(make::slot(slot)))
 }
 
 fn slot(key: Option<Text<'_>>, scope: Option<Text<'_>>) -> Result<u16> {

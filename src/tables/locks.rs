@@ -13,7 +13,7 @@ use crate::pg::lock::{KeyLock, Names};
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::hold::{AsLongAsItTakes, Looked, hold};
-use crate::tables::{fences, open};
+use crate::tables::{catalog, fences, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
@@ -70,8 +70,13 @@ impl LockRow {
 /// Takes or extends the resource, unless another holder has it. The answer is that of this moment: it is
 /// not held against the transaction's snapshot, as a lock that was given back leaves no row by which
 /// to tell what the snapshot does not show.
+///
+/// # Errors
+/// ID010 for an owner of another node.
 pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
     let table = open()?;
+    catalog::refresh();
+    own::check(resource.scope.utf8, resource.name.utf8)?;
     let mut is_locked = false;
     loop {
         let (row_lock, found) = find(&table, resource)?;

@@ -11,7 +11,7 @@ use crate::pg::datum::text::Text;
 use crate::pg::table::lookup::{Key, Look, RowState, Seen};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
-use crate::tables::open;
+use crate::tables::{catalog, open, own};
 use crate::tables::records::row::inserter;
 use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
@@ -51,11 +51,18 @@ pub struct Batch<'a> {
 /// Marks the messages as seen; whether each is seen for the first time.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
+/// ID010 for an owner of another node. 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
 /// transaction's snapshot: the transaction does not see what came of it.
 pub fn mark(batch: &Batch<'_>) -> Result<Vec<bool>> {
     let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
     open::check_indexes(&table)?;
+    catalog::refresh();
+    for arriving in batch.messages {
+        own::check(batch.scope.utf8, arriving.message.utf8)?;
+        if !batch.scope.utf8.is_empty() {
+            break;
+        }
+    }
     let mut answers = vec![Mark::Seen { by: None }; batch.messages.len()];
     let memory = PgMemoryContexts::new("pg_idempotent messages");
     let mut snapshot = snapshot::dirty();

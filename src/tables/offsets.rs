@@ -4,7 +4,7 @@ use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
 use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
-use crate::tables::open;
+use crate::tables::{catalog, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
@@ -36,7 +36,7 @@ thread_local! {
 /// stays.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
+/// ID010 for an owner of another node. 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
 pub fn advance(
     consumer: &Text<'_>,
     scope: &Text<'_>,
@@ -44,6 +44,8 @@ pub fn advance(
     offset: i64,
 ) -> Result<bool> {
     let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    catalog::refresh();
+    own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let slot = make::slot(slot::of(slot::owner(scope.utf8, partition.utf8)));

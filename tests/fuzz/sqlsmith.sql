@@ -83,6 +83,13 @@ CREATE VIEW smith.given_back AS SELECT t.payload, idempotent_outbox_release('mai
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
 CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
     idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.check_saga_name(n.key)::text AS saga, idempotent.check_saga_step(n.key, a.fence, '{P0001}')::text AS step FROM smith.named AS n, smith.argument AS a;
+-- Several nodes: what is asked of slots, and rows that come from another node.
+CREATE VIEW smith.slots AS SELECT n.key, idempotent.owns(idempotent_slot(n.key)::smallint) AS ours, idempotent.own_slot(n.key, n.scope) AS slot,
+    idempotent.check_slots(int4multirange(int4range(0, idempotent_slot(n.key))))::text AS checked, idempotent.writers() AS writers FROM smith.named AS n;
+CREATE VIEW smith.imported AS SELECT e.line, idempotent_import(e.line) AS answer
+    FROM (SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r)) AS line FROM idempotent.record AS r WHERE r.state <> 'e' LIMIT 3) AS e;
+CREATE VIEW smith.past AS SELECT n.key, idempotent_import(jsonb_build_object('table', 'offsets', 'row', jsonb_build_object('offset', 1, 'advanced_at', now(),
+    'slot', idempotent_slot(n.key), 'consumer', n.operation, 'scope', '', 'partition', n.key))) AS answer FROM smith.named AS n;
 -- What is behind the doors of the outbox.
 CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint,
     idempotent.outbox_check_date('mail', gen_random_uuid())::text AS dated, idempotent.outbox_expires('mail', gen_random_uuid())::text AS expires,

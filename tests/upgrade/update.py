@@ -26,10 +26,12 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_outbox_release('t', '{}', 1)", "SELECT idempotent_outbox_redrive('t')", "SELECT idempotent.outbox_wait('t', 1, true)",
                "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
                "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
+               "SELECT idempotent_own(NULL)", "SELECT idempotent_import('{}')", "SELECT idempotent.own_slot('k', '')", "SELECT idempotent.owns(0::smallint)",
+               "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.fence_above(1)",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_slot", "idempotent_shard",
-             "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step", "own_slot"}
+             "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}
 
 OF_THE_LIBRARY = """SELECT DISTINCT proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_idempotent')
