@@ -250,12 +250,16 @@ mod tests {
     fn defaults_of_an_operation_are_those_of_the_rules() {
         Spi::run("INSERT INTO idempotent.operation (name) VALUES ('columns')").expect("inserts");
         Spi::run("SELECT idempotent_operation('function')").expect("configures");
-        for name in ["columns", "function", "never configured"] {
+        for (kind, is_declared) in
+            [("columns", true), ("function", true), ("never configured", false)]
+        {
+            let earlier_exclusions = vec![(0, Exclusions::default())];
+            let policy = Policy { is_declared, earlier_exclusions, ..Policy::default() };
             // SAFETY: a text made just now, in the memory context of the test.
-            let name = unsafe { Text::from_datum(make::text(name)) };
+            let name = unsafe { Text::from_datum(make::text(kind)) };
             let operation =
                 operations::get(&name).map_err(|error| error.message).expect("settings");
-            assert_eq!(*operation.policy, Policy::default());
+            assert_eq!(*operation.policy, policy, "{kind}");
         }
     }
 

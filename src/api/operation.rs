@@ -27,7 +27,7 @@ arguments! {
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
     }
-    AUDITED: Audited = "audited" {
+    AUDITED: Audited = "idempotent_audited" {
         action: Text, operation: Text, detail: Text,
     }
 }

@@ -182,7 +182,7 @@ mod tests {
         let held = "SELECT count(*) FROM idempotent.in_flight WHERE pid = pg_backend_pid()";
         assert_eq!(Spi::get_one::<i64>(held).expect("runs"), Some(1));
         let backlog = Spi::get_one::<i64>("SELECT count(*) FROM idempotent.backlog");
-        assert_eq!(backlog.expect("runs"), Some(6));
+        assert_eq!(backlog.expect("runs"), Some(8));
     }
 
     #[pg_test(error = "no statistics are kept")]

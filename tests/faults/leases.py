@@ -23,15 +23,13 @@ FAULTS = [
           ("Sequence::skip", "fence.saturating_add(SKIP) };", "fence.saturating_add(1) };"),
           "client/failover::a_standby_that_lags_grants_no_fence_again"),
     fault("takeover-keeps-the-fence", "A takeover has a higher fence",
-          [("take", "grant_lease(call, records, request, lease, taken)?",
-                    "grant_lease(call, records, request, lease, Answer { fence: before.and_then(|it| it.record.fence), ..taken })?"),
-           ("grant_lease", "    let fence = fences::next()?;\n", "    let fence = taken.fence.map_or_else(fences::next, Ok)?;\n")],
+          ("grant_lease", "    let fence = fences::next(last)?;\n", "    let fence = last.map_or_else(|| fences::next(None), Ok)?;\n"),
           "regress/claim_lease isolation/takeover "
           "client/lease::a_lapsed_lease_is_taken_over_with_a_higher_fence_and_the_late_holder_is_refused history/leases"),
     fault("takeover-keeps-the-attempt-id", "After a takeover the lease is the taker's, and no more the late holder's",
-          ("take", "grant_lease(call, records, request, lease, taken)?",
+          ("take", "grant_lease(call, records, request, lease, taken, last)?",
                    "grant_lease(call, records, &Request { attempt_id: before.and_then(|it| it.record.attempt_id).or(request.attempt_id), "
-                   "..*request }, lease, taken)?"),
+                   "..*request }, lease, taken, last)?"),
           "regress/claim_lease client/lease::the_same_attempt_asking_again_gets_its_claim_back"),
     fault("any-attempt-is-the-same", "A lease is given again only to the attempt that holds it",
           ("judge", "record.attempt_id.is_some() && record.attempt_id == request.attempt_id;", "record.attempt_id == request.attempt_id;"),

@@ -258,18 +258,17 @@ def may_call(server, database, role):
 
 def new_functions_are_granted_again(server):
     """As docs/operating.md says: an update grants nothing, or a dump would be without it; granting again gives what is new."""
-    database = server.database(OLD)
-    server.must("CREATE ROLE app", database)
-    try:
-        server.must("SELECT idempotent_grant('app')", database)
-        same("before the update", "1|1", may_call(server, database, "app"))
-        server.update(database)
-        same("after the update", "1|2", may_call(server, database, "app"))
-        server.must("SELECT idempotent_grant('app')", database)
-        same("granted again", "2|2", may_call(server, database, "app"))
-        same("what a dump would leave out", "0", server.value("SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%app=%'", database))
-    finally:
-        server.must("DROP OWNED BY app; DROP ROLE app", database)
+    with older_cluster(server, "grants", preload=False) as site:
+        database = site.database()
+        site.must("CREATE ROLE app", database)
+        site.must("SELECT idempotent_grant('app')", database)
+        same("before the update", "1|1", may_call(site, database, "app"))
+        site.replace_files(server)
+        site.update(database)
+        same("after the update", "1|2", may_call(site, database, "app"))
+        site.must("SELECT idempotent_grant('app')", database)
+        same("granted again", "2|2", may_call(site, database, "app"))
+        same("what a dump would leave out", "0", site.value("SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%app=%'", database))
 
 
 TESTS = (another_schema_is_refused, the_worker_leaves_another_schema_alone, sessions_notice_that_library_or_schema_is_replaced,

@@ -139,5 +139,5 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             }
         }
     }
-    assert_eq!(tried, 21 * ROLES.len() * 2, "functions about keys");
+    assert_eq!(tried, 24 * ROLES.len() * 2, "functions about keys");
 }
