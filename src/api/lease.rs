@@ -99,7 +99,9 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
     let mut lost = vec![false; keys.len()];
     for (at, call, fence) in &mut leases {
         match extend(call, *fence, lease) {
-            Err(error) if matches!(error.code, Code::Fence | Code::NoClaim | Code::Slot) => lost[*at] = true,
+            Err(error) if matches!(error.code, Code::Fence | Code::NoClaim | Code::Slot) => {
+                lost[*at] = true
+            }
             extended => drop(extended?),
         }
     }

@@ -13,7 +13,8 @@ use crate::pg::table::relation::Relation;
 use crate::tables::{catalog, open};
 use pgrx::pg_sys;
 use rules::error::{Code, Error, Result};
-use rules::slot::{self, Slots};
+use rules::own::Slots;
+use rules::slot;
 use std::cell::{Cell, RefCell};
 
 /// Columns of the table, in order (sql/64_nodes.sql).
@@ -43,7 +44,8 @@ pub fn check(scope: &[u8], key: &[u8]) -> Result<()> {
         return Ok(());
     }
     let owner = slot::owner(scope, key);
-    answer(slot::of(owner), |slots| slots.refusal(owner)).and_then(|refused| refused.map_or(Ok(()), Err))
+    answer(slot::of(owner), |slots| slots.refusal(owner))
+        .and_then(|refused| refused.map_or(Ok(()), Err))
 }
 
 /// Whether a slot is this database's.

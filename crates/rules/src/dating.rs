@@ -4,14 +4,13 @@
 //! again. Layout: RFC 9562, section 5.7.
 
 use crate::policy::{Earlier, KeyDates};
+use crate::uuid7;
 use crate::{Micros, Timestamp};
 
 /// 1970-01-01 00:00 UTC.
 const UNIX_EPOCH: Timestamp = -946_684_800_000_000;
 /// The highest millisecond that fits a `UUIDv7`, in the year 10889.
 const LAST_MILLISECOND: i64 = (1 << 48) - 1;
-/// The length of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
-const UUID_LENGTH: usize = 36;
 
 /// How old a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,50 +40,8 @@ pub enum Age {
 /// version 7 and be refused for a date that it never meant.
 #[must_use]
 pub fn key_date(key: &[u8]) -> Option<Timestamp> {
-    let milliseconds = i64::try_from(uuid7_milliseconds(key)?).ok()?;
+    let milliseconds = i64::try_from(uuid7::milliseconds(key)?).ok()?;
     Some(UNIX_EPOCH + milliseconds * 1000)
-}
-
-/// The first 48 bits of a key that carries a date: milliseconds since 1970.
-#[must_use]
-pub fn uuid7_milliseconds(key: &[u8]) -> Option<u64> {
-    let key: &[u8; UUID_LENGTH] = key.try_into().ok()?;
-    // What tells most keys apart comes first: this runs in every call.
-    let is_dated = key[14] == b'7'
-        && matches!(key[19], b'8' | b'9' | b'a' | b'b' | b'A' | b'B')
-        && HYPHENS.iter().all(|at| key[*at] == b'-');
-    if !is_dated {
-        return None;
-    }
-    let (mut milliseconds, mut all) = (0, 0);
-    for (at, byte) in key.iter().enumerate() {
-        if !HYPHENS.contains(&at) {
-            let digit = DIGITS[usize::from(*byte)];
-            all |= digit;
-            if at < HYPHENS[1] {
-                milliseconds = (milliseconds << 4) | u64::from(digit);
-            }
-        }
-    }
-    (all < NO_DIGIT).then_some(milliseconds)
-}
-
-/// Where the hyphens of a UUID are; the first 48 bits end before the second.
-const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-/// The value of each byte as a hexadecimal digit.
-const DIGITS: [u8; 256] = digits();
-/// What is none: a bit that no digit has.
-const NO_DIGIT: u8 = 0x10;
-
-const fn digits() -> [u8; 256] {
-    let mut digits = [NO_DIGIT; 256];
-    let mut value: u8 = 0;
-    while value < 16 {
-        digits[b"0123456789abcdef"[value as usize] as usize] = value;
-        digits[b"0123456789ABCDEF"[value as usize] as usize] = value;
-        value += 1;
-    }
-    digits
 }
 
 /// A `UUIDv7` in lower case: 48 bits of milliseconds, the fraction of the millisecond in the 12

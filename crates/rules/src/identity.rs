@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::dating::uuid7_milliseconds;
 use crate::error::Result;
 use crate::names::{KEY, MAX_KEY, OPERATION, SCOPE, check};
 use crate::slot;
+use crate::uuid7;
 
 /// 128 bits of SHA-256 over the identity: primary key, advisory lock and the root of downstream keys.
 /// The first 48 bits of a `UUIDv7`'s are its milliseconds: see [`Identity::record_id`].
@@ -112,7 +112,7 @@ impl<'a> Identity<'a> {
             hasher.update(part);
         }
         let mut id = first_half(hasher.finalize().into());
-        if let Some(milliseconds) = uuid7_milliseconds(self.key) {
+        if let Some(milliseconds) = uuid7::milliseconds(self.key) {
             id[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
         }
         RecordId(id)
