@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -22,6 +22,7 @@ help:
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
 	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
+	@echo '                bench-wal: what claims write after a checkpoint;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
@@ -83,6 +84,9 @@ bench-sweep: python
 
 bench-scale: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py scale.py
+
+bench-wal: python
+	@PYTHONPATH=tools $(PYTHON) bench/bench.py wal.py
 
 bench-profile: python
 	@PYTHONPATH=tools $(PYTHON) bench/instructions.py

@@ -1,4 +1,4 @@
-"""`make bench`, `bench-sweep`, `bench-scale` and `bench-consumer`: a program of bench/ against a fresh server, with the environment that the test suites get."""
+"""`make bench`, `bench-sweep`, `bench-scale`, `bench-wal` and `bench-consumer`: a program of bench/ against a fresh server, with the environment that the test suites get."""
 
 import contextlib
 import os
@@ -13,7 +13,10 @@ from server import PRELOADED, Server
 
 
 def shared_buffers(script):
-    """Enough for the tables at hand; for one that is larger than that a quarter of the memory, as Postgres' manual advises."""
+    """Enough for the tables at hand; for one that is larger than that a quarter of the memory, as Postgres' manual advises. For
+    one that is to be ten times as large, little."""
+    if script == "wal.py":
+        return "'64MB'"
     if script != "scale.py":
         return "'512MB'"
     return f"'{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 4 >> 20}MB'"

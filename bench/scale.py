@@ -19,9 +19,9 @@ WITHOUT_INDEXES = """
     ALTER TABLE idempotent.record SET (autovacuum_enabled = off);
 """
 FILL = """
-    INSERT INTO idempotent.record (record_id, fingerprint, fingerprint_version, finished_at, expires_at, sweep_at, state, evicted,
+    INSERT INTO idempotent.record (record_id, fingerprint, fingerprint_version, slot, finished_at, expires_at, sweep_at, state, evicted,
                                    operation, scope, key, response, status)
-    SELECT md5('live ' || n)::uuid, md5('request ' || n)::uuid, 1, now(), at, at, 'c', false, 'charge', 'tenant-7', 'live ' || n,
+    SELECT md5('live ' || n)::uuid, md5('request ' || n)::uuid, 1, idempotent_slot('tenant-7'), now(), at, at, 'c', false, 'charge', 'tenant-7', 'live ' || n,
            '{{"payment": 123456, "state": "accepted"}}', 201
       FROM generate_series({first}, {last}) AS n, LATERAL (SELECT now() + interval '1 day' * (1 + n / 1e9) AS at) AS due;
 """

@@ -70,6 +70,7 @@ CREATE UNLOGGED TABLE idempotent.record (
     sweep_at            timestamptz NOT NULL,
     finished_at         timestamptz,
     fingerprint_version smallint,
+    slot                smallint NOT NULL,
     state               "char" NOT NULL,
     evicted             boolean NOT NULL,
     operation           text NOT NULL,
@@ -92,16 +93,17 @@ CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
 
 COMMENT ON TABLE idempotent.record IS 'records of operations with durability unlogged; Postgres empties it after a crash';
 COMMENT ON INDEX idempotent.record_sweep_at_idx IS 'what the sweeper has to look at next';
-COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key';
+COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key; for a key that is a UUIDv7 its 48 bits of milliseconds take the place of the first';
 COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the canonical request; null: no request was given';
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent; infinity for a lease: once it has lapsed, it is unknown what became of the work';
 COMMENT ON COLUMN idempotent.record.sweep_at IS 'when the sweeper looks at it next: to evict the body or to delete the record';
 COMMENT ON COLUMN idempotent.record.finished_at IS 'when the answer was stored; null while in progress';
 COMMENT ON COLUMN idempotent.record.fingerprint_version IS 'algorithm of the fingerprint: 1 canonical jsonb, 2 bytes given by the caller, 3 a request of HTTP; plus 8 for each number of idempotent.exclusion';
+COMMENT ON COLUMN idempotent.record.slot IS 'of the owner, idempotent_slot(key, scope): 0 to 16383; -1 in rows that are not records';
 COMMENT ON COLUMN idempotent.record.state IS 'p in progress, c completed, f failed, u unknown, s sealed, a settled as absent; e marks a table that has lost nothing';
 COMMENT ON COLUMN idempotent.record.evicted IS 'the body was too large to keep, or is past response_retention';
 COMMENT ON COLUMN idempotent.record.operation IS 'the operation, compared on every look-up';
-COMMENT ON COLUMN idempotent.record.scope IS 'the owner of the key, compared on every look-up';
+COMMENT ON COLUMN idempotent.record.scope IS 'the owner of the key, compared on every look-up; empty: the key is its own';
 COMMENT ON COLUMN idempotent.record.key IS 'the caller''s key, compared on every look-up';
 COMMENT ON COLUMN idempotent.record.response IS 'the stored answer';
 COMMENT ON COLUMN idempotent.record.status IS 'the caller''s status, e.g. that of HTTP';

@@ -146,15 +146,22 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_derive_key'
 COMMENT ON FUNCTION idempotent_derive_key(text, text, text, text) IS
 'a stable key for a downstream call made on behalf of this one';
 
+CREATE FUNCTION idempotent_slot(
+    key   text,
+    scope text = ''
+) RETURNS integer
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_slot';
+COMMENT ON FUNCTION idempotent_slot(text, text) IS
+'the slot of an owner, 0 to 16383: of the scope where there is one, else of the key, whatever the operation';
+
 CREATE FUNCTION idempotent_shard(
-    operation text,
-    key       text,
-    shards    integer,
-    scope     text = ''
+    key    text,
+    shards integer,
+    scope  text = ''
 ) RETURNS integer
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_shard';
-COMMENT ON FUNCTION idempotent_shard(text, text, integer, text) IS
-'the shard of a key, 0 to shards - 1; growing from n to n+1 shards moves about 1/(n+1) of the keys';
+COMMENT ON FUNCTION idempotent_shard(text, integer, text) IS
+'the shard of an owner''s slot, 0 to shards - 1; growing from n to n+1 shards moves about 1/(n+1) of the slots';
 
 -- Administration. SECURITY DEFINER, because a role that is granted EXECUTE needs no rights on the tables.
 
@@ -271,7 +278,8 @@ REVOKE ALL ON FUNCTION
     idempotent_new_key(timestamptz),
     idempotent_request_key(jsonb),
     idempotent_derive_key(text, text, text, text),
-    idempotent_shard(text, text, integer, text),
+    idempotent_slot(text, text),
+    idempotent_shard(text, integer, text),
     idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),

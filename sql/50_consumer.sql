@@ -5,6 +5,7 @@
 CREATE TABLE idempotent.messages (
     expires_at timestamptz NOT NULL,
     seen_at    timestamptz NOT NULL,
+    slot       smallint NOT NULL,
     consumer   text COLLATE "C" NOT NULL,
     scope      text COLLATE "C" NOT NULL,
     message_id text COLLATE "C" NOT NULL,
@@ -15,8 +16,9 @@ COMMENT ON TABLE idempotent.messages IS 'messages that consumers have seen, for 
 COMMENT ON INDEX idempotent.messages_expires_at_idx IS 'what the sweeper has to look at next';
 COMMENT ON COLUMN idempotent.messages.expires_at IS 'from then on the message counts as new';
 COMMENT ON COLUMN idempotent.messages.seen_at IS 'when it was seen first';
+COMMENT ON COLUMN idempotent.messages.slot IS 'of the owner, idempotent_slot(message_id, scope)';
 COMMENT ON COLUMN idempotent.messages.consumer IS 'the receiver';
-COMMENT ON COLUMN idempotent.messages.scope IS 'the owner of the message';
+COMMENT ON COLUMN idempotent.messages.scope IS 'the owner of the message; empty: its id';
 COMMENT ON COLUMN idempotent.messages.message_id IS 'the sender''s name for the message';
 
 -- Part of a dump: a restored database must not take for new what its tables have the effects of.

@@ -2,16 +2,18 @@
 --
 -- A row is updated in place over and over, so its page has room for the next version and no index is touched (HOT).
 CREATE TABLE idempotent.offsets (
+    "offset"    bigint NOT NULL,
+    advanced_at timestamptz NOT NULL,
+    slot        smallint NOT NULL,
     consumer    text COLLATE "C" NOT NULL,
     scope       text COLLATE "C" NOT NULL,
     partition   text COLLATE "C" NOT NULL,
-    "offset"    bigint NOT NULL,
-    advanced_at timestamptz NOT NULL,
     CONSTRAINT offsets_pkey PRIMARY KEY (consumer, scope, partition)
 ) USING heap WITH (fillfactor = 50);
 COMMENT ON TABLE idempotent.offsets IS 'how far each consumer has come: see idempotent_advance()';
+COMMENT ON COLUMN idempotent.offsets.slot IS 'of the owner, idempotent_slot(partition, scope)';
 COMMENT ON COLUMN idempotent.offsets.consumer IS 'the reader';
-COMMENT ON COLUMN idempotent.offsets.scope IS 'for whom';
+COMMENT ON COLUMN idempotent.offsets.scope IS 'for whom; empty: the partition is its own owner';
 COMMENT ON COLUMN idempotent.offsets.partition IS 'the part of the log that has an order';
 COMMENT ON COLUMN idempotent.offsets."offset" IS 'the last one that was processed';
 COMMENT ON COLUMN idempotent.offsets.advanced_at IS 'when that was';

@@ -4,6 +4,7 @@ CREATE TABLE idempotent.locks (
     expires_at  timestamptz NOT NULL,
     acquired_at timestamptz NOT NULL,
     fence       bigint NOT NULL,
+    slot        smallint NOT NULL,
     resource    text COLLATE "C" NOT NULL,
     scope       text COLLATE "C" NOT NULL,
     holder      text COLLATE "C" NOT NULL,
@@ -15,8 +16,9 @@ COMMENT ON INDEX idempotent.locks_expires_at_idx IS 'what the sweeper has to loo
 COMMENT ON COLUMN idempotent.locks.expires_at IS 'from then on any caller may take it';
 COMMENT ON COLUMN idempotent.locks.acquired_at IS 'since when its holder has it';
 COMMENT ON COLUMN idempotent.locks.fence IS 'the number by which a holder that has lost it is recognised';
+COMMENT ON COLUMN idempotent.locks.slot IS 'of the owner, idempotent_slot(resource, scope)';
 COMMENT ON COLUMN idempotent.locks.resource IS 'what is locked';
-COMMENT ON COLUMN idempotent.locks.scope IS 'the owner of the resource';
+COMMENT ON COLUMN idempotent.locks.scope IS 'the owner of the resource; empty: it is its own';
 COMMENT ON COLUMN idempotent.locks.holder IS 'the key with which it was taken';
 
 -- Part of a dump: a holder that was granted a lock relies on it until it ends.

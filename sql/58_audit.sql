@@ -14,7 +14,7 @@ CREATE TABLE idempotent.audit (
     CONSTRAINT audit_pkey PRIMARY KEY (id)
 ) USING heap;
 CREATE INDEX audit_expires_at_idx ON idempotent.audit (expires_at);
-COMMENT ON TABLE idempotent.audit IS 'what administrators did: seal, resolve, forget and its like, rewind, export_scope, saga_abandon and its like, sweep by hand, configure, drop, grant, revoke, redrive';
+COMMENT ON TABLE idempotent.audit IS 'what administrators did: seal, resolve, forget and its like, rewind, export_scope, saga_abandon and its like, sweep by hand, configure, drop, grant, revoke, redrive, own, ignorant, export, and imports that conflict';
 COMMENT ON INDEX idempotent.audit_expires_at_idx IS 'what the sweeper has to look at next';
 COMMENT ON COLUMN idempotent.audit.expires_at IS 'until when the line is kept: idempotent.audit_retention';
 COMMENT ON COLUMN idempotent.audit.at IS 'when it was done';

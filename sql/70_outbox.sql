@@ -26,8 +26,10 @@ CREATE TABLE idempotent.outbox_message (
     fence       bigint,
     lease_until timestamptz,
     attempt     integer NOT NULL,
+    slot        smallint,
     is_first    boolean NOT NULL DEFAULT false,
     topic       text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL DEFAULT '',
     key         text COLLATE "C",
     payload     jsonb NOT NULL,
     CONSTRAINT outbox_message_pkey PRIMARY KEY (topic, message_id),
@@ -48,8 +50,10 @@ COMMENT ON COLUMN idempotent.outbox_message.ready_at IS 'from then on it can be 
 COMMENT ON COLUMN idempotent.outbox_message.fence IS 'of the latest take; null: never taken, or given back';
 COMMENT ON COLUMN idempotent.outbox_message.lease_until IS 'until then no other relay takes it; null: any relay may';
 COMMENT ON COLUMN idempotent.outbox_message.attempt IS 'how often it was taken';
+COMMENT ON COLUMN idempotent.outbox_message.slot IS 'of the owner: of the scope, else the key, else the id that the sender gave; null: it has none of them, and is sent from where it was put';
 COMMENT ON COLUMN idempotent.outbox_message.is_first IS 'whether it is known that nothing of its key comes before it';
 COMMENT ON COLUMN idempotent.outbox_message.topic IS 'what the message is about, and so the relays that take it';
+COMMENT ON COLUMN idempotent.outbox_message.scope IS 'the owner of what the message is about; empty: its key';
 COMMENT ON COLUMN idempotent.outbox_message.key IS 'messages of one key are taken in order; null: in any';
 COMMENT ON COLUMN idempotent.outbox_message.payload IS 'what is to be sent';
 
@@ -58,7 +62,9 @@ CREATE TABLE idempotent.outbox_id (
     message_id  uuid NOT NULL,
     expires_at  timestamptz NOT NULL,
     fingerprint uuid NOT NULL,
+    slot        smallint NOT NULL,
     topic       text COLLATE "C" NOT NULL,
+    scope       text COLLATE "C" NOT NULL DEFAULT '',
     key         text COLLATE "C",
     CONSTRAINT outbox_id_pkey PRIMARY KEY (topic, message_id)
 ) USING heap;
@@ -68,7 +74,9 @@ COMMENT ON INDEX idempotent.outbox_id_expires_at_idx IS 'what can be deleted';
 COMMENT ON COLUMN idempotent.outbox_id.message_id IS 'the id';
 COMMENT ON COLUMN idempotent.outbox_id.expires_at IS 'from then on it counts as absent; infinity: the message is not acknowledged';
 COMMENT ON COLUMN idempotent.outbox_id.fingerprint IS '128 bits of SHA-256 over what counts of the payload';
+COMMENT ON COLUMN idempotent.outbox_id.slot IS 'of the owner: of the scope, else the key, else the id';
 COMMENT ON COLUMN idempotent.outbox_id.topic IS 'the topic of the message';
+COMMENT ON COLUMN idempotent.outbox_id.scope IS 'the owner of what the message is about';
 COMMENT ON COLUMN idempotent.outbox_id.key IS 'the key of the message';
 
 CREATE TABLE idempotent.outbox_dead (
@@ -77,7 +85,9 @@ CREATE TABLE idempotent.outbox_dead (
     put_at     timestamptz NOT NULL,
     dead_at    timestamptz NOT NULL,
     attempt    integer NOT NULL,
+    slot       smallint,
     topic      text COLLATE "C" NOT NULL,
+    scope      text COLLATE "C" NOT NULL,
     key        text COLLATE "C",
     payload    jsonb NOT NULL,
     CONSTRAINT outbox_dead_pkey PRIMARY KEY (topic, message_id)
@@ -88,7 +98,9 @@ COMMENT ON COLUMN idempotent.outbox_dead.message_id IS 'its id';
 COMMENT ON COLUMN idempotent.outbox_dead.put_at IS 'when it was put';
 COMMENT ON COLUMN idempotent.outbox_dead.dead_at IS 'when it was taken out of its topic';
 COMMENT ON COLUMN idempotent.outbox_dead.attempt IS 'how often it was taken';
+COMMENT ON COLUMN idempotent.outbox_dead.slot IS 'of the owner';
 COMMENT ON COLUMN idempotent.outbox_dead.topic IS 'the topic';
+COMMENT ON COLUMN idempotent.outbox_dead.scope IS 'the owner of what the message is about';
 COMMENT ON COLUMN idempotent.outbox_dead.key IS 'the key, whose later messages went on without it';
 COMMENT ON COLUMN idempotent.outbox_dead.payload IS 'what was to be sent';
 
@@ -154,7 +166,7 @@ END $$;
 COMMENT ON FUNCTION idempotent.outbox_lock(text, text) IS 'lets one transaction at a time put messages of a topic and key, or of an id';
 
 -- Notes the id; whether the message is to be put, and not there already. Under the lock of the id.
-CREATE FUNCTION idempotent.outbox_is_new(topic text, message_id uuid, key text, payload jsonb) RETURNS boolean
+CREATE FUNCTION idempotent.outbox_is_new(topic text, message_id uuid, key text, payload jsonb, scope text, slot smallint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     digest CONSTANT uuid := idempotent.outbox_fingerprint(topic, payload);
@@ -175,8 +187,8 @@ BEGIN
         PERFORM idempotent.outbox_check_date(topic, message_id);
         DELETE FROM idempotent.outbox_id AS i
          WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at <= clock_timestamp();
-        INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, topic, key)
-        VALUES (outbox_is_new.message_id, 'infinity', digest, outbox_is_new.topic, outbox_is_new.key)
+        INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, slot, topic, scope, key)
+        VALUES (outbox_is_new.message_id, 'infinity', digest, outbox_is_new.slot, outbox_is_new.topic, outbox_is_new.scope, outbox_is_new.key)
         ON CONFLICT ON CONSTRAINT outbox_id_pkey DO NOTHING;
         IF FOUND THEN
             RETURN true;
@@ -184,17 +196,18 @@ BEGIN
         -- Put past the lock, by hand or by a restore: look again.
     END LOOP;
 END $$;
-COMMENT ON FUNCTION idempotent.outbox_is_new(text, uuid, text, jsonb) IS 'notes the id of a message; false if it is known as that of the same message, ID002 of another';
+COMMENT ON FUNCTION idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint) IS 'notes the id of a message; false if it is known as that of the same message, ID002 of another';
 
 -- SECURITY DEFINER, as all that follow behind a door in C, which checks names and asks of the call whether it may: a role that is
 -- granted EXECUTE on the door needs no rights on the tables.
 -- COLLATE "C", as the columns have it: arguments may come from a column with a collation of its own.
-CREATE FUNCTION idempotent.outbox_put(topic text, payload jsonb, key text, message_id uuid) RETURNS uuid
+CREATE FUNCTION idempotent.outbox_put(topic text, payload jsonb, key text, message_id uuid, scope text) RETURNS uuid
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     id     uuid := message_id;
+    owner  CONSTANT text := COALESCE(key, message_id::text, NULLIF(scope, ''));
     place  bigint;
     begun  bigint;
     behind boolean := false;
@@ -210,7 +223,7 @@ BEGIN
             substring(int8send(floor(EXTRACT(epoch FROM moment) * 1000::numeric)::bigint), 3, 6), 1, 6), 52, 1), 53, 1), 'hex')::uuid;
     ELSE
         PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('id ', id));
-        IF NOT idempotent.outbox_is_new(topic, id, key, payload) THEN
+        IF NOT idempotent.outbox_is_new(topic, id, key, payload, scope, idempotent.own_slot(owner, scope)) THEN
             RETURN id;
         END IF;
     END IF;
@@ -233,8 +246,10 @@ BEGIN
              ORDER BY e.key, e.position LIMIT 1;
         END IF;
     END IF;
-    INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, is_first, topic, key, payload)
-    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0, key IS NULL, topic, key, payload)
+    -- Whose it is is asked while the table is locked: see idempotent.own_slots().
+    INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
+    VALUES (place, id, moment, CASE WHEN behind IS NOT TRUE THEN moment END, 0,
+            CASE WHEN owner IS NOT NULL THEN idempotent.own_slot(owner, scope) END, key IS NULL, topic, scope, key, payload)
     ON CONFLICT ON CONSTRAINT outbox_message_pkey DO NOTHING;
     IF FOUND THEN
         PERFORM idempotent.outbox_count(topic, 'executed', 1);
@@ -248,7 +263,7 @@ BEGIN
     END IF;
     RETURN id;
 END $$;
-COMMENT ON FUNCTION idempotent.outbox_put(text, jsonb, text, uuid) IS 'behind idempotent_outbox_put()';
+COMMENT ON FUNCTION idempotent.outbox_put(text, jsonb, text, uuid, text) IS 'behind idempotent_outbox_put()';
 
 -- The next message of each key goes on when what came before it is gone: acknowledged, a dead letter, or deleted by hand. No message
 -- that is not seen here waits behind one that is: see outbox_put.
@@ -306,8 +321,8 @@ CREATE FUNCTION idempotent.outbox_bury(topic text, positions bigint[]) RETURNS v
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 BEGIN
-    INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, topic, key, payload)
-    SELECT m.position, m.message_id, m.put_at, clock_timestamp(), m.attempt, m.topic, m.key, m.payload
+    INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, slot, topic, scope, key, payload)
+    SELECT m.position, m.message_id, m.put_at, clock_timestamp(), m.attempt, m.slot, m.topic, m.scope, m.key, m.payload
       FROM idempotent.outbox_message AS m WHERE m.topic = outbox_bury.topic COLLATE "C" AND m.position = ANY (positions);
     DELETE FROM idempotent.outbox_message AS m WHERE m.topic = outbox_bury.topic COLLATE "C" AND m.position = ANY (positions);
     PERFORM idempotent.outbox_count(topic, 'failed', cardinality(positions));
@@ -322,6 +337,8 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 ROWS 100 AS $$
 DECLARE
     most    CONSTANT integer := (SELECT o.max_attempts FROM idempotent.operation AS o WHERE o.name = outbox_take.topic COLLATE "C");
+    -- A change that is under way waits for what is taken meanwhile.
+    is_all  CONSTANT boolean := NOT EXISTS (SELECT FROM idempotent.own);
     missing integer := batch;
     moment  timestamptz := clock_timestamp();
     granted bigint;
@@ -338,10 +355,11 @@ BEGIN
             USING ERRCODE = '22023', HINT = 'Take several batches if there is more.';
     END IF;
     WHILE missing > 0 LOOP
-        -- Waits for no relay: a message that another relay is just taking is skipped.
+        -- Waits for no relay: a message that another relay is just taking is skipped. What another node answers for is sent there.
         SELECT array_agg(c.position) INTO heads
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
                  WHERE m.topic = outbox_take.topic COLLATE "C" AND m.ready_at <= moment
+                   AND (is_all OR idempotent.owns(m.slot))
                  ORDER BY m.ready_at LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN heads IS NULL;
         -- What is not the first of its key, as it now turns out, is not taken. It waits from now on, if one before it is not just
@@ -379,10 +397,11 @@ BEGIN
             UNION ALL
             SELECT w.head, w.nth + 1, n.position, w.key
               FROM walk AS w
-             CROSS JOIN LATERAL (SELECT e.key, e.position, e.lease_until, e.attempt FROM idempotent.outbox_message AS e
+             CROSS JOIN LATERAL (SELECT e.key, e.position, e.lease_until, e.attempt, e.slot FROM idempotent.outbox_message AS e
                                   WHERE e.topic = outbox_take.topic COLLATE "C" AND e.key IS NOT NULL AND (e.key, e.position) > (w.key, w.position)
                                   ORDER BY e.key, e.position LIMIT 1) AS n
              WHERE n.key = w.key AND (n.lease_until IS NULL OR n.lease_until <= moment) AND (most IS NULL OR n.attempt < most)
+               AND (is_all OR idempotent.owns(n.slot))
         ), wanted AS MATERIALIZED (
             SELECT w.head, w.nth, w.position FROM walk AS w LIMIT missing
         ), locked AS MATERIALIZED (
@@ -504,9 +523,9 @@ BEGIN
         IF letter.key IS NOT NULL THEN
             PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('key ', letter.key));
         END IF;
-        INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, is_first, topic, key, payload)
-        VALUES (nextval('idempotent.outbox_position'), letter.message_id, letter.put_at, clock_timestamp(), 0, letter.key IS NULL,
-                letter.topic, letter.key, letter.payload);
+        INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
+        VALUES (nextval('idempotent.outbox_position'), letter.message_id, letter.put_at, clock_timestamp(), 0, letter.slot, letter.key IS NULL,
+                letter.topic, letter.scope, letter.key, letter.payload);
         DELETE FROM idempotent.outbox_dead AS d WHERE d.topic = letter.topic AND d.message_id = letter.message_id;
         number := number + 1;
     END LOOP;
@@ -519,10 +538,11 @@ CREATE FUNCTION idempotent_outbox_put(
     topic      text,
     payload    jsonb,
     key        text = NULL,
-    message_id uuid = NULL
+    message_id uuid = NULL,
+    scope      text = ''
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_put';
-COMMENT ON FUNCTION idempotent_outbox_put(text, jsonb, text, uuid) IS
+COMMENT ON FUNCTION idempotent_outbox_put(text, jsonb, text, uuid, text) IS
 'put a message into the outbox, with the caller''s transaction; returns its id';
 
 CREATE FUNCTION idempotent_outbox_take(
@@ -597,8 +617,8 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_count(text, text, bigint),
     idempotent.check_lease(text, interval, interval),
     idempotent.outbox_lock(text, text),
-    idempotent.outbox_is_new(text, uuid, text, jsonb),
-    idempotent.outbox_put(text, jsonb, text, uuid),
+    idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint),
+    idempotent.outbox_put(text, jsonb, text, uuid, text),
     idempotent.outbox_go_on(),
     idempotent.outbox_forget(),
     idempotent.outbox_bury(text, bigint[]),
@@ -607,7 +627,7 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_ack(text, uuid[], bigint),
     idempotent.outbox_release(text, uuid[], bigint, interval),
     idempotent.outbox_redrive(text, uuid[]),
-    idempotent_outbox_put(text, jsonb, text, uuid),
+    idempotent_outbox_put(text, jsonb, text, uuid, text),
     idempotent_outbox_take(text, integer, interval),
     idempotent_outbox_ack(text, uuid[], bigint),
     idempotent_outbox_release(text, uuid[], bigint, interval),

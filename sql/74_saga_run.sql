@@ -7,6 +7,7 @@ CREATE TABLE idempotent.saga_run (
     changed_at timestamptz NOT NULL,
     expires_at timestamptz,
     step       integer NOT NULL,
+    slot       smallint NOT NULL,
     state      text NOT NULL,
     saga       text COLLATE "C" NOT NULL,
     scope      text COLLATE "C" NOT NULL,
@@ -27,9 +28,10 @@ COMMENT ON COLUMN idempotent.saga_run.started_at IS 'when it was called first';
 COMMENT ON COLUMN idempotent.saga_run.changed_at IS 'when a step or a compensation was done last';
 COMMENT ON COLUMN idempotent.saga_run.expires_at IS 'from then on it counts as absent; null: not finished';
 COMMENT ON COLUMN idempotent.saga_run.step IS 'the step to run or to compensate next, from 1; 0 or beyond the last: none';
+COMMENT ON COLUMN idempotent.saga_run.slot IS 'of the owner, idempotent_slot(key, scope)';
 COMMENT ON COLUMN idempotent.saga_run.state IS 'running, compensating, completed or compensated';
 COMMENT ON COLUMN idempotent.saga_run.saga IS 'the saga';
-COMMENT ON COLUMN idempotent.saga_run.scope IS 'the owner of the key';
+COMMENT ON COLUMN idempotent.saga_run.scope IS 'the owner of the key; empty: the key is its own';
 COMMENT ON COLUMN idempotent.saga_run.key IS 'the caller''s key';
 COMMENT ON COLUMN idempotent.saga_run.steps IS 'the steps as they were when it started';
 COMMENT ON COLUMN idempotent.saga_run.request IS 'the request, which every handler sees';

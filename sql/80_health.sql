@@ -64,7 +64,9 @@ SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.s
           FROM (SELECT s.role FROM idempotent.operation AS s UNION SELECT s.take_role FROM idempotent.operation AS s) AS o
          WHERE o.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
              WHERE r.rolname OPERATOR(pg_catalog.=) o.role::pg_catalog.name)) AS missing_roles,
-       (SELECT pg_catalog.array_agg(a.what ORDER BY a.what COLLATE "C") FROM idempotent.additions() AS a) AS additions
+       (SELECT pg_catalog.array_agg(a.what ORDER BY a.what COLLATE "C") FROM idempotent.additions() AS a) AS additions,
+       (SELECT o.slots::int4multirange FROM idempotent.own AS o) AS own,
+       (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r WHERE r.operation OPERATOR(pg_catalog.=) '') AS ignorant_before
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
      (SELECT pg_catalog.sum(s.live) FILTER (WHERE s.what OPERATOR(pg_catalog.=) 'records')::bigint AS records,
@@ -97,5 +99,8 @@ COMMENT ON COLUMN idempotent.health.administrators IS 'roles that were granted f
 COMMENT ON COLUMN idempotent.health.surplus_rights IS 'rights that no documented role has, such as any of PUBLIC, or that can be passed on; expected: none. All are in idempotent.rights';
 COMMENT ON COLUMN idempotent.health.missing_roles IS 'roles that operations are for, and that do not exist: nobody may use those operations; null: none';
 COMMENT ON COLUMN idempotent.health.additions IS 'indexes, constraints, triggers, rules and policies on these tables that are not the extension''s: writes go past all but constraints of uniqueness; null: none';
+
+COMMENT ON COLUMN idempotent.health.own IS 'the slots that this database answers for, see idempotent_own(); null: all';
+COMMENT ON COLUMN idempotent.health.ignorant_before IS 'keys dated before then may be known elsewhere, see idempotent_ignorant(); null: none are';
 
 GRANT SELECT ON idempotent.backlog, idempotent.health TO pg_monitor;

@@ -35,10 +35,12 @@ extension_sql_file!("../sql/58_audit.sql", name = "audit", requires = ["observe"
 extension_sql_file!("../sql/58_rights.sql", name = "rights", requires = ["audit"]);
 extension_sql_file!("../sql/60_settings.sql", name = "settings", requires = ["rights"]);
 extension_sql_file!("../sql/62_by_hand.sql", name = "by_hand", requires = ["settings"]);
-extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["by_hand"]);
+extension_sql_file!("../sql/64_nodes.sql", name = "nodes", requires = ["by_hand"]);
+extension_sql_file!("../sql/70_outbox.sql", name = "outbox", requires = ["nodes"]);
 extension_sql_file!("../sql/72_saga.sql", name = "saga", requires = ["outbox"]);
 extension_sql_file!("../sql/74_saga_run.sql", name = "saga_run", requires = ["saga"]);
-extension_sql_file!("../sql/76_saga_settle.sql", name = "saga_settle", requires = ["saga_run"]);
+extension_sql_file!("../sql/76_move.sql", name = "move", requires = ["saga_run"]);
+extension_sql_file!("../sql/76_saga_settle.sql", name = "saga_settle", requires = ["move"]);
 extension_sql_file!("../sql/78_scope.sql", name = "scope", requires = ["saga_settle"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["scope"]);
 extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["health"]);
@@ -52,6 +54,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::catalog_changes::init();
     tables::catalog::init();
     tables::operations::init();
+    tables::own::init();
     session::transaction::init();
     pg::shared_memory::init(&SHARED);
     worker::init();

@@ -24,7 +24,7 @@ pub const CALLERS_FUNCTIONS: &str = "{idempotent_claim,idempotent_complete,idemp
     idempotent_release,idempotent_extend,idempotent_extend_all,idempotent_check,idempotent_checkpoint,idempotent_replay,idempotent_run,\
     idempotent_http_claim,idempotent_http_complete,\
     idempotent_explain,idempotent_new_key,idempotent_request_key,idempotent_derive_key,\
-    idempotent_shard,idempotent_first,idempotent_first_of,idempotent_first_skip_held,idempotent_advance,idempotent_lock,idempotent_unlock,\
+    idempotent_slot,idempotent_shard,idempotent_first,idempotent_first_of,idempotent_first_skip_held,idempotent_advance,idempotent_lock,idempotent_unlock,\
     idempotent_outbox_put,idempotent_saga_run,idempotent_saga_step}";
 
 /// Those functions, and the type that they return, as GRANT names them.

@@ -1,4 +1,4 @@
-//! Keys and what follows from them: new ones, derived ones, and the shard of one.
+//! Keys and what follows from them: new ones, derived ones, and the slot and shard of one.
 
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
@@ -9,7 +9,9 @@ use pgrx::pg_sys::Datum;
 use rules::dating;
 use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
+use rules::names::{self, KEY, SCOPE};
 use rules::request::exclude::Exclusions;
+use rules::slot::{self, SLOTS, shard};
 
 arguments! {
     NEW_KEY: NewKey = "idempotent_new_key" {
@@ -21,9 +23,8 @@ arguments! {
     DERIVE_KEY: DeriveKey = "idempotent_derive_key" {
         operation: Text, key: Text, label: Text, scope: Text,
     }
-    SHARD: Shard = "idempotent_shard" {
-        operation: Text, key: Text, shards: Int4, scope: Text,
-    }
+    SLOT: Slot = "idempotent_slot" { key: Text, scope: Text }
+    SHARD: Shard = "idempotent_shard" { key: Text, shards: Int4, scope: Text }
 }
 
 /// Microseconds from 1970 to 2000, the two epochs.
@@ -56,16 +57,27 @@ pub fn idempotent_derive_key(args: &Args) -> Returned {
     Ok(Some(make::uuid(identity.record_id().derive(label.utf8))))
 }
 
+pub fn idempotent_slot(args: &Args) -> Returned {
+    let slot = slot(args.get(SLOT.key), args.get(SLOT.scope))?;
+    Ok(Some(Datum::from(i32::from(slot))))
+}
+
 pub fn idempotent_shard(args: &Args) -> Returned {
-    let (operation, key, scope) =
-        (args.get(SHARD.operation), args.get(SHARD.key), args.get(SHARD.scope));
-    let identity = identity(operation, key, scope)?;
+    let slot = slot(args.get(SHARD.key), args.get(SHARD.scope))?;
     let shards = args.get(SHARD.shards).and_then(|shards| u32::try_from(shards).ok());
-    let shards = shards.filter(|shards| *shards > 0).ok_or_else(|| {
-        Error::new(Code::InvalidParameter, "shards must be at least 1")
-            .hint("Pass the number of shards, e.g. shards => 16.")
-    })?;
-    Ok(Some(Datum::from(identity.record_id().shard(shards))))
+    let shards =
+        shards.filter(|shards| (1..=u32::from(SLOTS)).contains(shards)).ok_or_else(|| {
+            Error::new(Code::InvalidParameter, "shards must be a number from 1 to 16384")
+                .detail("A shard has one slot at least, and there are 16384.")
+                .hint("Pass the number of shards, e.g. shards => 16.")
+        })?;
+    Ok(Some(Datum::from(shard(slot, shards))))
+}
+
+fn slot(key: Option<Text<'_>>, scope: Option<Text<'_>>) -> Result<u16> {
+    let key = names::check(&KEY, key.map(|key| key.utf8))?;
+    let scope = names::check(&SCOPE, scope.map(|scope| scope.utf8))?;
+    Ok(slot::of(slot::owner(scope, key)))
 }
 
 fn identity<'a>(

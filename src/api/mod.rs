@@ -11,6 +11,7 @@ mod http;
 mod keys;
 mod lease;
 mod named_lock;
+mod nodes;
 mod offsets;
 mod operation;
 mod outbox;
@@ -37,6 +38,7 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     keys::NewKey::DECLARED,
     keys::RequestKey::DECLARED,
     keys::DeriveKey::DECLARED,
+    keys::Slot::DECLARED,
     keys::Shard::DECLARED,
     lease::Extend::DECLARED,
     lease::ExtendAll::DECLARED,
@@ -47,6 +49,11 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     forget::ForgetMessage::DECLARED,
     forget::Rewind::DECLARED,
     forget::ForgetOffset::DECLARED,
+    nodes::Own::DECLARED,
+    nodes::Import::DECLARED,
+    nodes::OwnSlot::DECLARED,
+    nodes::Owns::DECLARED,
+    nodes::FenceAbove::DECLARED,
     replay::Replay::DECLARED,
     replay::Explain::DECLARED,
     run::Run::DECLARED,
@@ -108,7 +115,15 @@ crate::pg::function::sql_functions! {
     idempotent_new_key => keys::idempotent_new_key,
     idempotent_request_key => keys::idempotent_request_key,
     idempotent_derive_key => keys::idempotent_derive_key,
+    idempotent_slot => keys::idempotent_slot,
     idempotent_shard => keys::idempotent_shard,
+    idempotent_own_slot => nodes::own_slot,
+    idempotent_own => nodes::idempotent_own,
+    idempotent_import => nodes::idempotent_import,
+    idempotent_owns => nodes::owns,
+    idempotent_announce_own => nodes::announce_own,
+    idempotent_wait_for_writers => nodes::wait_for_writers,
+    idempotent_fence_above => nodes::fence_above,
     idempotent_operation => operation::idempotent_operation,
     idempotent_operation_changed => operation::idempotent_operation_changed,
     idempotent_operation_drop => operation::idempotent_operation_drop,

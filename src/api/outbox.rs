@@ -20,13 +20,15 @@ use pgrx::pg_sys::Datum;
 use rules::Timestamp;
 use rules::dating::{Age, Dates};
 use rules::error::{Code, Error, Result};
-use rules::names::{LANE, TOPIC};
+use rules::names::{LANE, SCOPE, TOPIC};
 use rules::policy::Policy;
 use rules::retention::answer_expires;
 use std::ffi::CStr;
 
 arguments! {
-    PUT: Put = "idempotent_outbox_put" { topic: Text, payload: Jsonb, key: Text, message_id: Uuid }
+    PUT: Put = "idempotent_outbox_put" {
+        topic: Text, payload: Jsonb, key: Text, message_id: Uuid, scope: Text,
+    }
     TAKE: Take = "idempotent_outbox_take" { topic: Text, batch: Int4, lease: Interval }
     ACK: Ack = "idempotent_outbox_ack" { topic: Text, message_ids: Uuids, fence: Int8 }
     RELEASE: Release = "idempotent_outbox_release" {
@@ -68,6 +70,7 @@ pub fn idempotent_outbox_put(args: &Args) -> Returned {
     if let Some(key) = args.get(PUT.key) {
         checked(&LANE, Some(key))?;
     }
+    checked(&SCOPE, args.get(PUT.scope))?;
     pass_on(args, SCHEMA, c"outbox_put")
 }
 

@@ -7,6 +7,7 @@ use crate::pg::{rights, snapshot};
 use crate::stats::{Counter, Tally};
 use crate::tables::catalog;
 use crate::tables::operations::{self, Operation};
+use crate::tables::own;
 use crate::tables::records::row::{Found, Owner};
 use crate::tables::records::table::Records;
 use crate::{pg::clock, settings};
@@ -27,6 +28,8 @@ pub struct Call<'a> {
     /// The operation's counters.
     pub tally: Rc<Tally>,
     generation: u64,
+    /// Whether it begins something, which only the node does that answers for the owner.
+    begins: bool,
 }
 
 impl<'a> Call<'a> {
@@ -49,7 +52,29 @@ impl<'a> Call<'a> {
         let generation = catalog::generation();
         let Operation { policy, tally } = operations::get(&operation)?;
         check_may(&policy, identity.operation(), identity.scope())?;
-        Ok(Self { owner, policy, tally, generation })
+        Ok(Self { owner, policy, tally, generation, begins: true })
+    }
+
+    /// The call, of a holder that finishes what was begun here, also if another node answers for the owner
+    /// since: see `idempotent_own`.
+    pub fn to_finish(self) -> Self {
+        Self { begins: false, ..self }
+    }
+
+    /// From here on the call holds the key.
+    pub fn has_begun(&mut self) {
+        self.begins = false;
+    }
+
+    /// Refuses a call that begins something for an owner of another node, with the table open.
+    ///
+    /// # Errors
+    /// ID010 if another node answers for the owner.
+    pub fn check_owner(&self) -> Result<()> {
+        if !self.begins {
+            return Ok(());
+        }
+        own::check(self.owner.identity.scope(), self.owner.identity.key())
     }
 
     /// Opens the operation's table for writing, which also holds off a change of durability until
@@ -59,6 +84,7 @@ impl<'a> Call<'a> {
             let durability = self.policy.durability;
             let records = Records::open_to_write(durability)?;
             if self.is_current()? {
+                self.check_owner()?;
                 return Ok(records);
             }
             // Kept, the lock could deadlock with the move that made us come here.
@@ -73,6 +99,7 @@ impl<'a> Call<'a> {
             refuse_unlogged_on_standby(&self.policy)?;
             let records = Records::open_to_read(self.policy.durability)?;
             if self.is_current()? {
+                self.check_owner()?;
                 return Ok(records);
             }
         }

@@ -8,6 +8,7 @@ use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::stats::Counter;
 use crate::tables::hold::{self, AsLongAsItTakes, hold};
+use crate::tables::own;
 use crate::tables::records::row::{Found, Row, column};
 use crate::tables::records::table::Records;
 use pgrx::pg_sys::Datum;
@@ -132,6 +133,11 @@ fn refuse_fence(call: &Call<'_>, fence: Option<i64>) -> Result<()> {
 }
 
 pub fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> Error {
+    let identity = &call.owner.identity;
+    // Nothing is known of it here, because it is another node's.
+    if let Err(error) = own::check(identity.scope(), identity.key()) {
+        return error;
+    }
     fence_error(verdict, &call.owner.identity, fence)
         .unwrap_or_else(|| other_answer_error(&call.owner.identity))
 }

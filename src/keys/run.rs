@@ -27,6 +27,7 @@ pub fn execute(
     request: Option<Datum>,
     decision: &Decision,
 ) -> Result<Answer> {
+    call.has_begun();
     let stored = call_handler(&call.policy, handler, request)?;
     counts::count(&call.tally, Counter::Executed, 1);
     let executed = executed(&stored, &decision.answer);

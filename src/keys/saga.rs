@@ -12,6 +12,7 @@ use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
 use crate::pg::lock::{self, KeyLock};
 use crate::settings;
+use crate::tables::catalog;
 use crate::tables::hold::Patience;
 use crate::tables::sagas::{Done, SagaRow, Sagas, Written};
 use pgrx::pg_sys::Datum;
@@ -57,6 +58,8 @@ impl Stepped {
 /// Does the next step, or answers for a saga that has none.
 pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Stepped> {
     let sagas = Sagas::open()?;
+    catalog::refresh();
+    call.check_owner()?;
     let asked = fingerprint(request, &call.policy);
     let verdict = |found: Option<&SagaRow>| {
         let now = clock::now();

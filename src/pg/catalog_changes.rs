@@ -35,6 +35,21 @@ pub fn refresh() -> u64 {
     generation()
 }
 
+/// Has every session learn that a relation changes, before it waits for the transaction that changes it: its
+/// commit tells them, too, but then they have gone on meanwhile with what they knew.
+pub fn announce(relation: pg_sys::Oid) {
+    // SAFETY: MyDatabaseId is set when the backend connects and never written after that. The message is one of
+    // a relation's cache entry (storage/sinval.h), whose other bytes nothing reads; all-zero is a value of the
+    // union. Receivers rebuild the entry from the catalog, as after any change.
+    unsafe {
+        let mut message: pg_sys::SharedInvalidationMessage = std::mem::zeroed();
+        message.rc.id = pg_sys::SHAREDINVALRELCACHE_ID as pg_sys::int8;
+        message.rc.dbId = pg_sys::MyDatabaseId;
+        message.rc.relId = relation;
+        pg_sys::SendSharedInvalidMessages(&message, 1);
+    }
+}
+
 // Postgres calls it with the cache and a hash of the key. It reads and raises nothing.
 unsafe extern "C-unwind" fn on_change(_: Datum, _: std::ffi::c_int, _: u32) {
     GENERATION.set(GENERATION.get() + 1);

@@ -146,12 +146,16 @@ kinds! {
     Texts = TEXTARRAYOID: Datum, |datum| datum;
     /// `uuid[]`, which passes through as it is.
     Uuids = UUIDARRAYOID: Datum, |datum| datum;
+    /// `int4multirange`, which passes through as it is.
+    Slots = INT4MULTIRANGEOID: Datum, |datum| datum;
     /// `bigint[]`, read by `Args::int8s`.
     Int8s = INT8ARRAYOID: Datum, |datum| datum;
     /// `interval`, read by `Args::duration`.
     Interval = INTERVALOID: Datum, |datum| datum;
     /// `boolean`.
     Bool = BOOLOID: bool, |datum| datum.value() != 0;
+    /// `smallint`.
+    Int2 = INT2OID: i16, |datum| datum.value() as i16;
     /// `integer`.
     Int4 = INT4OID: i32, |datum| datum.value() as i32;
     /// `bigint`.

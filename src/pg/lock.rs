@@ -212,6 +212,24 @@ fn milliseconds(wait: Micros) -> i32 {
     i32::try_from(wait / 1_000).unwrap_or(i32::MAX)
 }
 
+/// Waits for the end of every transaction, prepared ones included, that writes the table now, as long as
+/// the session's own timeouts allow. It lets others begin meanwhile.
+pub fn writers_end(table: pg_sys::Oid) {
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
+        locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
+        locktag_field2: u32::from(table),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    let writers = pg_sys::ShareLock as pg_sys::LOCKMODE;
+    // SAFETY: WaitForLockers reads the tag of a table of this database, and `writers` is a mode of its lock method,
+    // with which those of writers conflict. It waits for transactions and takes no lock of the table.
+    unsafe { pg_sys::WaitForLockers(tag, writers, false) };
+}
+
 /// Whether another transaction, prepared ones included, holds the lock. Takes nothing, so that
 /// asking never makes a claim beside it fail.
 pub fn is_held_by_another(id: RecordId) -> bool {

@@ -20,13 +20,16 @@ pub struct Catalog {
     pub reset: pg_sys::Oid,
     pub earlier: pg_sys::Oid,
     pub exclusions: pg_sys::Oid,
+    pub own: pg_sys::Oid,
     pub audit: pg_sys::Oid,
     pub asked: pg_sys::Oid,
     pub messages: pg_sys::Oid,
     pub offsets: pg_sys::Oid,
     pub locks: pg_sys::Oid,
     pub sagas: pg_sys::Oid,
+    pub outbox_messages: pg_sys::Oid,
     pub outbox_ids: pg_sys::Oid,
+    pub outbox_dead: pg_sys::Oid,
 }
 
 impl Catalog {
@@ -37,6 +40,21 @@ impl Catalog {
         }
     }
 
+    /// Every table that holds keys.
+    pub fn keyed(&self) -> [pg_sys::Oid; 9] {
+        [
+            self.unlogged,
+            self.logged,
+            self.messages,
+            self.offsets,
+            self.locks,
+            self.sagas,
+            self.outbox_messages,
+            self.outbox_ids,
+            self.outbox_dead,
+        ]
+    }
+
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
         relation == self.unlogged
             || relation == self.logged
@@ -45,13 +63,16 @@ impl Catalog {
             || relation == self.reset
             || relation == self.earlier
             || relation == self.exclusions
+            || relation == self.own
             || relation == self.audit
             || relation == self.asked
             || relation == self.messages
             || relation == self.offsets
             || relation == self.locks
             || relation == self.sagas
+            || relation == self.outbox_messages
             || relation == self.outbox_ids
+            || relation == self.outbox_dead
     }
 }
 
@@ -122,13 +143,16 @@ fn look_up() -> Result<Catalog> {
         reset: relation(c"reset")?,
         earlier: relation(c"earlier_retention")?,
         exclusions: relation(c"exclusion")?,
+        own: relation(c"own")?,
         audit: relation(c"audit")?,
         asked: relation(c"asked")?,
         messages: relation(c"messages")?,
         offsets: relation(c"offsets")?,
         locks: relation(c"locks")?,
         sagas: relation(c"saga_run")?,
+        outbox_messages: relation(c"outbox_message")?,
         outbox_ids: relation(c"outbox_id")?,
+        outbox_dead: relation(c"outbox_dead")?,
     })
 }
 

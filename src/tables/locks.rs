@@ -5,6 +5,7 @@
 //! others wait for the transaction that is writing it.
 
 use crate::pg::clock;
+use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
@@ -12,11 +13,12 @@ use crate::pg::lock::{KeyLock, Names};
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::hold::{AsLongAsItTakes, Looked, hold};
-use crate::tables::{fences, open};
+use crate::tables::{catalog, fences, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
 use rules::lock::{Answer, Lock, ask, is_held};
+use rules::slot;
 use rules::{Micros, Timestamp};
 
 /// Columns of the table, in order (sql/54_locks.sql).
@@ -24,10 +26,11 @@ pub mod column {
     pub const EXPIRES_AT: usize = 0;
     pub const ACQUIRED_AT: usize = 1;
     pub const FENCE: usize = 2;
-    pub const RESOURCE: usize = 3;
-    pub const SCOPE: usize = 4;
-    pub const HOLDER: usize = 5;
-    pub const COUNT: usize = 6;
+    pub const SLOT: usize = 3;
+    pub const RESOURCE: usize = 4;
+    pub const SCOPE: usize = 5;
+    pub const HOLDER: usize = 6;
+    pub const COUNT: usize = 7;
 }
 
 /// What is locked, or is to be.
@@ -67,8 +70,13 @@ impl LockRow {
 /// Takes or extends the resource, unless another holder has it. The answer is that of this moment: it is
 /// not held against the transaction's snapshot, as a lock that was given back leaves no row by which
 /// to tell what the snapshot does not show.
+///
+/// # Errors
+/// ID010 for an owner of another node.
 pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
     let table = open()?;
+    catalog::refresh();
+    own::check(resource.scope.utf8, resource.name.utf8)?;
     let mut is_locked = false;
     loop {
         let (row_lock, found) = find(&table, resource)?;
@@ -97,6 +105,8 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
         row.set(column::EXPIRES_AT, Some(Datum::from(until)));
         row.set(column::ACQUIRED_AT, since);
         row.set(column::FENCE, Some(Datum::from(fence)));
+        let slot = slot::of(slot::owner(resource.scope.utf8, resource.name.utf8));
+        row.set(column::SLOT, Some(make::slot(slot)));
         row.set(column::RESOURCE, Some(resource.name.datum));
         row.set(column::SCOPE, Some(resource.scope.datum));
         row.set(column::HOLDER, Some(key.datum));

@@ -6,27 +6,30 @@
 //! one direction only; and it never holds more than one lock, however many messages there are. It waits as
 //! long as its caller's patience lasts, for all of them together.
 
+use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::table::lookup::{Key, Look, RowState, Seen};
 use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
 use crate::tables::hold::RowPatience;
-use crate::tables::open;
 use crate::tables::records::row::inserter;
+use crate::tables::{catalog, open, own};
 use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
 use rules::Timestamp;
 use rules::error::{Code, Error, Result};
+use rules::slot;
 
 /// Columns of the table, in order (sql/50_consumer.sql).
 pub mod column {
     pub const EXPIRES_AT: usize = 0;
     pub const SEEN_AT: usize = 1;
-    pub const CONSUMER: usize = 2;
-    pub const SCOPE: usize = 3;
-    pub const MESSAGE_ID: usize = 4;
-    pub const COUNT: usize = 5;
+    pub const SLOT: usize = 2;
+    pub const CONSUMER: usize = 3;
+    pub const SCOPE: usize = 4;
+    pub const MESSAGE_ID: usize = 5;
+    pub const COUNT: usize = 6;
 }
 
 /// A message that may be new to a consumer.
@@ -60,11 +63,18 @@ pub enum Marked {
 /// Marks the messages as seen; what each was.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
+/// ID010 for an owner of another node. 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
 /// transaction's snapshot: the transaction does not see what came of it.
 pub fn mark(batch: &Batch<'_>, patience: &impl RowPatience) -> Result<Vec<Marked>> {
     let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
     open::check_indexes(&table)?;
+    catalog::refresh();
+    for arriving in batch.messages {
+        own::check(batch.scope.utf8, arriving.message.utf8)?;
+        if !batch.scope.utf8.is_empty() {
+            break;
+        }
+    }
     let mut answers = vec![Mark::Seen { by: None }; batch.messages.len()];
     let memory = PgMemoryContexts::new("pg_idempotent messages");
     let mut snapshot = snapshot::dirty();
@@ -307,6 +317,8 @@ impl Walk<'_> {
         let mut row = Columns::null();
         row.set(column::EXPIRES_AT, Some(Datum::from(arriving.expires_at)));
         row.set(column::SEEN_AT, Some(Datum::from(self.batch.now)));
+        let slot = slot::of(slot::owner(self.batch.scope.utf8, arriving.message.utf8));
+        row.set(column::SLOT, Some(make::slot(slot)));
         row.set(column::CONSUMER, Some(self.batch.consumer.datum));
         row.set(column::SCOPE, Some(self.batch.scope.datum));
         row.set(column::MESSAGE_ID, Some(arriving.message.datum));

@@ -15,6 +15,7 @@ pub mod offsets;
 pub mod open;
 pub mod operations;
 pub mod outbox;
+pub mod own;
 pub mod records;
 pub mod resets;
 pub mod sagas;

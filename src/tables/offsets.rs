@@ -1,22 +1,24 @@
 //! How far consumers have come: `idempotent.offsets`.
 
+use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
 use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
 use crate::pg::spi::{self, Parameter};
-use crate::tables::open;
+use crate::tables::{catalog, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
+use rules::slot;
 
 /// Columns of the table that this library knows (sql/52_offsets.sql).
-const COLUMNS: usize = 5;
+const COLUMNS: usize = 6;
 
 /// What lies before the stored offset is answered by a look, and locks nothing. Otherwise the row is
 /// locked, and the stored offset is looked at again as it is then.
 const ADVANCE: &str = "
-INSERT INTO idempotent.offsets AS o (consumer, scope, partition, \"offset\", advanced_at)
-SELECT $1, $2, $3, $4, pg_catalog.clock_timestamp()
+INSERT INTO idempotent.offsets AS o (consumer, scope, partition, \"offset\", slot, advanced_at)
+SELECT $1, $2, $3, $4, $5, pg_catalog.clock_timestamp()
 WHERE NOT EXISTS (
     SELECT FROM idempotent.offsets AS s
     WHERE s.consumer = $1 AND s.scope = $2
@@ -43,7 +45,7 @@ RETURNING o.\"offset\"";
 
 thread_local! {
     static STATEMENT: Prepared = const {
-        Prepared::new(ADVANCE, &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID])
+        Prepared::new(ADVANCE, &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT8OID, pg_sys::INT2OID])
     };
 }
 
@@ -51,7 +53,7 @@ thread_local! {
 /// stays.
 ///
 /// # Errors
-/// 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
+/// ID010 for an owner of another node. 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
 pub fn advance(
     consumer: &Text<'_>,
     scope: &Text<'_>,
@@ -59,9 +61,12 @@ pub fn advance(
     offset: i64,
 ) -> Result<bool> {
     let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    catalog::refresh();
+    own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
-    let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset)];
+    let slot = make::slot(slot::of(slot::owner(scope.utf8, partition.utf8)));
+    let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset), slot];
     Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)
 }
 

@@ -160,7 +160,7 @@ pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
 /// What the operation has lost from a table that it does not use any more, and what it has forgotten
 /// under earlier settings.
 fn with_past(policy: Policy, name: &Text<'_>) -> Result<Policy> {
-    let lost_before = resets::lost_with(name)?.unwrap_or(policy.lost_before);
+    let lost_before = resets::lost_with(name, policy.durability)?.unwrap_or(policy.lost_before);
     exclusions::numbered(Policy { lost_before, earlier: earlier::of(name)?, ..policy }, name)
 }
 

@@ -4,6 +4,6 @@
 /// Columns of the table, in order.
 pub mod column {
     pub const EXPIRES_AT: usize = 1;
-    pub const TOPIC: usize = 3;
-    pub const COUNT: usize = 5;
+    pub const TOPIC: usize = 4;
+    pub const COUNT: usize = 7;
 }

@@ -36,7 +36,12 @@ pub fn is_free() -> bool {
 pub fn last_noted(durability: Durability) -> Result<Option<Timestamp>> {
     let mut last = None;
     each(durability, |columns| {
-        last = last.max(columns.get(column::NOTICED_AT).map(|at| at.value() as i64));
+        // SAFETY: `operation` is declared text, and `each` pins the tuple during the visit.
+        let of = columns.get(column::OPERATION).map(|name| unsafe { Text::from_datum(name) });
+        // What other nodes may know says nothing of the table.
+        if of.is_none_or(|name| !name.server.is_empty()) {
+            last = last.max(columns.get(column::NOTICED_AT).map(|at| at.value() as i64));
+        }
     })?;
     Ok(last)
 }
@@ -72,15 +77,16 @@ fn insert(
     Ok(())
 }
 
-/// When records were last lost from a table that an operation does not use any more; `None` if
-/// never.
-pub fn lost_with(operation: &Text<'_>) -> Result<Option<Timestamp>> {
+/// When records were last lost from a table that an operation does not use any more, or before when another
+/// node may have had records of its keys, for which a line has an empty name; `None` if never.
+pub fn lost_with(operation: &Text<'_>, used: Durability) -> Result<Option<Timestamp>> {
     let mut lost = None;
     for durability in Durability::ALL {
         each(durability, |columns| {
             // SAFETY: `operation` is declared text, and `each` pins the tuple during the visit.
             let of = columns.get(column::OPERATION).map(|name| unsafe { Text::from_datum(name) });
-            if of.is_some_and(|name| name.server == operation.server) {
+            let is_of_all = |name: &Text<'_>| name.server.is_empty() && durability == used;
+            if of.is_some_and(|name| name.server == operation.server || is_of_all(&name)) {
                 lost = lost.max(columns.get(column::RESET_AT).map(|at| at.value() as i64));
             }
         })?;

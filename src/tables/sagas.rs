@@ -21,7 +21,7 @@ use rules::saga::{Known, Position, State};
 /// the executor. All others are read by name.
 pub mod column {
     pub const EXPIRES_AT: usize = 2;
-    pub const SAGA: usize = 5;
+    pub const SAGA: usize = 6;
     pub const COUNT: usize = SAGA + 1;
 }
 
@@ -105,9 +105,9 @@ DELETE FROM idempotent.saga_run AS r
 /// Another row is in the way only if the transaction's snapshot does not show it, which is 40001.
 const START: &str = "
 INSERT INTO idempotent.saga_run AS r
-       (started_at, changed_at, step, state, saga, scope, key, steps, request, fingerprint,
+       (started_at, changed_at, step, slot, state, saga, scope, key, steps, request, fingerprint,
         fingerprint_version, answers)
-SELECT $4, $4, 1, 'running', s.name, $2, $3, s.steps, $5, $6, $7, '{}'
+SELECT $4, $4, 1, $8, 'running', s.name, $2, $3, s.steps, $5, $6, $7, '{}'
   FROM idempotent.saga AS s WHERE s.name OPERATOR(pg_catalog.=) $1
     ON CONFLICT ON CONSTRAINT saga_run_pkey DO NOTHING";
 
@@ -184,6 +184,7 @@ impl Sagas {
             (pg_sys::JSONBOID, request),
             (pg_sys::UUIDOID, digest),
             (pg_sys::INT2OID, version),
+            (pg_sys::INT2OID, Some(make::slot(owner.identity.slot()))),
         ];
         Ok(spi::execute(START, &parameters)? == 1)
     }

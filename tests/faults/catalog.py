@@ -4,8 +4,9 @@ import answers
 import claims
 import keys
 import leases
+import nodes
 import operations
 import outbox_saga
 import patterns
 
-FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS, *outbox_saga.FAULTS]
+FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS, *outbox_saga.FAULTS, *nodes.FAULTS]

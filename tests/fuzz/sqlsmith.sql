@@ -26,7 +26,7 @@ CREATE VIEW smith.claimed AS SELECT n.operation, n.key, r.outcome, r.fence, r.re
 CREATE VIEW smith.completed AS SELECT n.key, CASE WHEN (idempotent_claim('charge', n.key, wait => '0')).outcome = 'claimed' THEN idempotent_complete('charge', n.key) END AS response FROM smith.named AS n;
 CREATE VIEW smith.leased AS SELECT n.key, r.fence, idempotent_extend('leased', n.key, '1 hour', fence => r.fence) AS until FROM smith.named AS n, LATERAL idempotent_claim('leased', n.key, lease => '1 hour') AS r;
 CREATE VIEW smith.known AS SELECT n.operation, n.key, r.outcome, r.response, idempotent_explain(n.operation, n.key) AS why FROM smith.named AS n, LATERAL idempotent_replay(n.operation, n.key) AS r;
-CREATE VIEW smith.derived AS SELECT n.key, idempotent_request_key(a.request) AS request_key, idempotent_derive_key('charge', n.key, 'mail') AS derived, idempotent_shard('charge', n.key, 7) AS shard FROM smith.named AS n, smith.argument AS a;
+CREATE VIEW smith.derived AS SELECT n.key, idempotent_request_key(a.request) AS request_key, idempotent_derive_key('charge', n.key, 'mail') AS derived, idempotent_slot(n.key) AS slot, idempotent_shard(n.key, 7) AS shard FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.resolved AS SELECT r.outcome, r.response FROM smith.argument AS a, LATERAL idempotent_resolve('unsure', 'k3', 'completed', a.response) AS r;
 CREATE VIEW smith.granted AS SELECT a.role, idempotent_grant(a.role)::text AS granted, idempotent_revoke(a.role)::text AS revoked FROM smith.argument AS a;
 CREATE VIEW smith.declined AS SELECT n.key, (idempotent_run('logged', n.key || 'f', a.request, 'smith.declines(jsonb)')).response FROM smith.named AS n, smith.argument AS a;
@@ -60,7 +60,7 @@ CREATE FUNCTION smith.settled(key text) RETURNS text LANGUAGE sql AS $$ SELECT (
 CREATE FUNCTION smith.operation(name text, retention interval) RETURNS text LANGUAGE sql
     AS $$ SELECT (idempotent_operation(coalesce(name, 'any'), retention => greatest(retention, '1 s'))).name $$;
 CREATE FUNCTION smith.shared(key text, label text, shards integer) RETURNS text LANGUAGE sql
-    AS $$ SELECT idempotent_derive_key('charge', coalesce(key, 'k'), coalesce(nullif(label, ''), 'l'))::text || '/' || idempotent_shard('charge', coalesce(key, 'k'), greatest(shards, 1)) $$;
+    AS $$ SELECT idempotent_derive_key('charge', coalesce(key, 'k'), coalesce(nullif(label, ''), 'l'))::text || '/' || idempotent_shard(coalesce(key, 'k'), greatest(least(shards, 16384), 1)) $$;
 
 CREATE VIEW smith.forgotten AS SELECT n.key, idempotent_forget(n.operation, n.key) AS forgotten, smith.kept(n.key, '1') AS kept, smith.released(n.key) AS released, smith.settled(n.key) AS settled FROM smith.named AS n;
 CREATE VIEW smith.answered AS SELECT n.key, smith.served(n.key, m.media, convert_to(a.request::text, 'UTF8'), a.status) AS headers
@@ -86,6 +86,13 @@ CREATE VIEW smith.given_back AS SELECT t.payload, idempotent_outbox_release('mai
     FROM (SELECT idempotent_outbox_put('mail', a.request) AS put FROM smith.argument AS a) AS p, LATERAL idempotent_outbox_take('mail', 1 + (p.put IS NULL)::integer) AS t;
 CREATE VIEW smith.checked AS SELECT n.key, idempotent.check_lease('lease', a.lease, '0')::text AS lease, idempotent.outbox_lock('mail', n.key)::text AS lane,
     idempotent.outbox_held('mail', '{}', a.fence) AS held, idempotent.check_saga_name(n.key)::text AS saga, idempotent.check_saga_step(n.key, a.fence, '{P0001}')::text AS step FROM smith.named AS n, smith.argument AS a;
+-- Several nodes: what is asked of slots, and rows that come from another node.
+CREATE VIEW smith.slots AS SELECT n.key, idempotent.owns(idempotent_slot(n.key)::smallint) AS ours, idempotent.own_slot(n.key, n.scope) AS slot,
+    idempotent.check_slots(int4multirange(int4range(0, idempotent_slot(n.key))))::text AS checked, idempotent.writers() AS writers FROM smith.named AS n;
+CREATE VIEW smith.imported AS SELECT e.line, idempotent_import(e.line) AS answer
+    FROM (SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r)) AS line FROM idempotent.record AS r WHERE r.state <> 'e' LIMIT 3) AS e;
+CREATE VIEW smith.past AS SELECT n.key, idempotent_import(jsonb_build_object('table', 'offsets', 'row', jsonb_build_object('offset', 1, 'advanced_at', now(),
+    'slot', idempotent_slot(n.key), 'consumer', n.operation, 'scope', '', 'partition', n.key))) AS answer FROM smith.named AS n;
 -- What is behind the doors of the outbox.
 CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint,
     idempotent.outbox_check_date('mail', gen_random_uuid())::text AS dated, idempotent.outbox_expires('mail', gen_random_uuid())::text AS expires,

@@ -37,7 +37,7 @@ CALLS = (
     ("SELECT length(idempotent_new_key()), idempotent_new_key('2025-01-01') < idempotent_new_key('2025-01-02');", "36|t"),
     ("SELECT idempotent_request_key('{{\"n\": 1}}') = idempotent_request_key('{{\"n\": 1.0}}');", "t"),
     ("SELECT idempotent_derive_key('card', 'order-7', 'network');", "de6b4a95-127f-8cb0-ac38-3d653d6bd4ac"),
-    ("SELECT idempotent_shard('tried', 'order-7', 1);", "0"),
+    ("SELECT idempotent_slot('order-7') BETWEEN 0 AND 16383, idempotent_shard('order-7', 1);", "t|0"),
     ("SELECT idempotent_first('tried', '{k}-m'), idempotent_first('tried', '{k}-m');", "t|f"),
     ("SELECT idempotent_advance('tried', '{k}-p', 7), idempotent_advance('tried', '{k}-p', 7);", "t|f"),
     ("SELECT acquired, fence > 0 FROM idempotent_lock('{k}', 'key', '1 minute');", "t|t"),

@@ -31,9 +31,11 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_outbox_release('t', '{}', 1)", "SELECT idempotent_outbox_redrive('t')", "SELECT idempotent.outbox_wait('t', 1, true)",
                "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
                "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
+               "SELECT idempotent_own(NULL)", "SELECT idempotent_import('{}')", "SELECT idempotent.own_slot('k', '')", "SELECT idempotent.owns(0::smallint)",
+               "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.fence_above(1)",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
-NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_shard",
+NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_slot", "idempotent_shard",
              "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}
 
 OF_THE_LIBRARY = """SELECT DISTINCT proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
@@ -45,8 +47,8 @@ VERSIONS = "SELECT version, schema_version FROM idempotent.health"
 
 def expire(server, database, operation):
     """Puts in a record that has expired."""
-    server.must("INSERT INTO idempotent.record (record_id, expires_at, sweep_at, state, evicted, operation, scope, key) "
-                f"VALUES (gen_random_uuid(), now(), now(), 'c', false, '{operation}', '', 'short')", database)
+    server.must("INSERT INTO idempotent.record (record_id, expires_at, sweep_at, slot, state, evicted, operation, scope, key) "
+                f"VALUES (gen_random_uuid(), now(), now(), 0, 'c', false, '{operation}', '', 'short')", database)
 
 
 def is_swept(server, database, operation):

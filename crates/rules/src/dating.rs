@@ -4,14 +4,13 @@
 //! again. Layout: RFC 9562, section 5.7.
 
 use crate::policy::{Earlier, KeyDates};
+use crate::uuid7;
 use crate::{Micros, Timestamp};
 
 /// 1970-01-01 00:00 UTC.
 const UNIX_EPOCH: Timestamp = -946_684_800_000_000;
 /// The highest millisecond that fits a `UUIDv7`, in the year 10889.
 const LAST_MILLISECOND: i64 = (1 << 48) - 1;
-/// The length of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
-const UUID_LENGTH: usize = 36;
 
 /// How old a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,25 +40,7 @@ pub enum Age {
 /// version 7 and be refused for a date that it never meant.
 #[must_use]
 pub fn key_date(key: &[u8]) -> Option<Timestamp> {
-    if key.len() != UUID_LENGTH {
-        return None;
-    }
-    let mut uuid: u128 = 0;
-    for (at, &byte) in key.iter().enumerate() {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            if byte != b'-' {
-                return None;
-            }
-        } else {
-            uuid = (uuid << 4) | u128::from(char::from(byte).to_digit(16)?);
-        }
-    }
-    let version = (uuid >> 76) & 0xf;
-    let variant = (uuid >> 62) & 0b11;
-    if version != 7 || variant != 0b10 {
-        return None;
-    }
-    let milliseconds = i64::try_from(uuid >> 80).ok()?;
+    let milliseconds = i64::try_from(uuid7::milliseconds(key)?).ok()?;
     Some(UNIX_EPOCH + milliseconds * 1000)
 }
 

@@ -26,6 +26,8 @@ pub enum Code {
     Sealed,
     /// `ID009`: a transaction that claimed and did not finish wants to commit.
     Guard,
+    /// `ID010`: the owner's slot is another node's.
+    Slot,
     /// `40001`: retry the transaction.
     SerializationFailure,
     /// `40001`, too, when a unique constraint has refused a row. The row is there already, without all
@@ -71,6 +73,7 @@ impl Code {
             Self::NoClaim => "ID007",
             Self::Sealed => "ID008",
             Self::Guard => "ID009",
+            Self::Slot => "ID010",
             Self::SerializationFailure | Self::LostInsert => "40001",
             Self::ReadOnly => "25006",
             Self::InvalidParameter => "22023",

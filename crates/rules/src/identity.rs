@@ -1,4 +1,4 @@
-//! The identity of a key: (operation, scope, key), and the one digest with four uses.
+//! The identity of a key: (operation, scope, key), and the one digest with three uses.
 //!
 //! All three are bytes: UTF-8, whatever the server's encoding, or raw bytes in an `SQL_ASCII`
 //! database, where what they spell is unknown. So validity is never assumed.
@@ -10,19 +10,21 @@ use sha2::{Digest, Sha256};
 use crate::error::Result;
 use crate::names::{KEY, MAX_KEY, OPERATION, SCOPE, check};
 use crate::slot;
+use crate::uuid7;
 
-/// 128 bits of SHA-256 over the identity: primary key, advisory lock, shard and the root of
-/// downstream keys.
+/// 128 bits of SHA-256 over the identity: primary key, advisory lock and the root of downstream keys.
+/// The first 48 bits of a `UUIDv7`'s are its milliseconds: see [`Identity::record_id`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct RecordId(pub [u8; 16]);
 
 impl RecordId {
-    /// The two numbers of the advisory lock's tag: the first 8 bytes, big endian.
+    /// The two numbers of the advisory lock's tag: the last 8 bytes, big endian, which are of the digest
+    /// whatever the key is.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // Cut in two.
     pub fn lock_key(self) -> (u32, u32) {
-        let first = (u128::from_be_bytes(self.0) >> 64) as u64;
-        ((first >> 32) as u32, first as u32)
+        let last = u128::from_be_bytes(self.0) as u64;
+        ((last >> 32) as u32, last as u32)
     }
 
     /// A key for a downstream call: always the same for the same record and label, and telling
@@ -41,14 +43,6 @@ impl RecordId {
         uuid[6] = (uuid[6] & 0x0f) | 0x80;
         uuid[8] = (uuid[8] & 0x3f) | 0x80;
         uuid
-    }
-
-    /// The shard, `0..shards`, by [`slot::jump`] over the last 8 bytes, big endian: the half that
-    /// the advisory lock does not use. 0 shards answer like 1.
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // The half that is meant.
-    pub fn shard(self, shards: u32) -> u32 {
-        slot::jump(u128::from_be_bytes(self.0) as u64, shards)
     }
 }
 
@@ -96,8 +90,18 @@ impl<'a> Identity<'a> {
         self.key
     }
 
+    /// The slot of the owner.
+    #[must_use]
+    pub fn slot(&self) -> u16 {
+        slot::of(slot::owner(self.scope, self.key))
+    }
+
     /// The first 16 bytes of SHA-256 over operation, scope and key, in this order, each behind its
     /// length as four bytes, big endian: no two identities share an input.
+    ///
+    /// Where the key is a `UUIDv7`, by the rule of [`crate::dating::key_date`], its milliseconds take the
+    /// place of the first six bytes, big endian: such records lie in the index in the order of time,
+    /// and not one on each page of it.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
         let mut hasher = Sha256::new();
@@ -107,7 +111,11 @@ impl<'a> Identity<'a> {
             hasher.update(length.to_be_bytes());
             hasher.update(part);
         }
-        RecordId(first_half(hasher.finalize().into()))
+        let mut id = first_half(hasher.finalize().into());
+        if let Some(milliseconds) = uuid7::milliseconds(self.key) {
+            id[..6].copy_from_slice(&milliseconds.to_be_bytes()[2..]);
+        }
+        RecordId(id)
     }
 
     /// For a DETAIL: `operation "charge", scope "t1", key "k"`. What does not print, or would turn

@@ -19,6 +19,7 @@ pub mod lock;
 pub mod names;
 pub mod observe;
 pub mod outcome;
+pub mod own;
 pub mod policy;
 pub mod record;
 pub mod request;
@@ -26,6 +27,7 @@ pub mod retention;
 pub mod saga;
 pub mod slot;
 pub mod store_failures;
+pub mod uuid7;
 pub mod version;
 
 #[cfg(test)]

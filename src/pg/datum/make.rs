@@ -41,6 +41,11 @@ pub fn varlena(bytes: &[u8]) -> Result<Datum> {
     Ok(Datum::from(unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length) }))
 }
 
+/// A slot, as the `smallint` of the tables: it is at most 16383.
+pub fn slot(slot: u16) -> Datum {
+    Datum::from(slot.cast_signed())
+}
+
 /// A palloc'd uuid.
 pub fn uuid(bytes: [u8; 16]) -> Datum {
     // SAFETY: palloc gives as many bytes as the array has, or raises an error.

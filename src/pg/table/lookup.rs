@@ -25,6 +25,11 @@ impl Key {
         Self { columns: [id; MOST], count: 1, equal: pg_sys::F_UUID_EQ }
     }
 
+    /// Of the only row of a table whose key is `true`.
+    pub fn only() -> Self {
+        Self { columns: [(0, Datum::from(true)); MOST], count: 1, equal: pg_sys::F_BOOLEQ }
+    }
+
     /// Of texts, in columns of collation "C".
     pub fn texts(texts: &[(usize, Datum)]) -> Self {
         let mut columns = [(0, Datum::from(0)); MOST];

@@ -38,6 +38,9 @@ pub(super) const fn marker_id(number: u8) -> RecordId {
 /// Not one of the states of a record (rules/record.rs): nothing reads the marker as one.
 const STATE: u8 = b'e';
 
+/// No owner has this slot: what is published, copied or moved by slots leaves such rows where they are.
+const NO_SLOT: i16 = -1;
+
 /// When nothing was ever lost.
 const NEVER: Timestamp = Timestamp::MIN;
 
@@ -211,6 +214,7 @@ pub(super) fn insert_at(table: &Relation, id: RecordId, lost_at: Option<Timestam
     row.set(column::FINISHED_AT, lost_at.map(Datum::from));
     row.set(column::EXPIRES_AT, Some(Datum::from(Timestamp::MAX)));
     row.set(column::SWEEP_AT, Some(Datum::from(Timestamp::MAX)));
+    row.set(column::SLOT, Some(Datum::from(NO_SLOT)));
     row.set(column::STATE, Some(Datum::from(STATE as i8)));
     row.set(column::EVICTED, Some(Datum::from(false)));
     for text in [column::OPERATION, column::SCOPE, column::KEY] {

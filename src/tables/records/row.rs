@@ -1,5 +1,6 @@
 //! A record as a row: its columns, and what the domain judges by.
 
+use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
@@ -20,26 +21,27 @@ pub mod column {
     pub const SWEEP_AT: usize = 3;
     pub const FINISHED_AT: usize = 4;
     pub const FINGERPRINT_VERSION: usize = 5;
-    pub const STATE: usize = 6;
-    pub const EVICTED: usize = 7;
-    pub const OPERATION: usize = 8;
-    pub const SCOPE: usize = 9;
-    pub const KEY: usize = 10;
-    pub const RESPONSE: usize = 11;
-    pub const STATUS: usize = 12;
-    pub const HEADERS: usize = 13;
-    pub const BODY: usize = 14;
-    pub const CHECKPOINT: usize = 15;
-    pub const FENCE: usize = 16;
-    pub const LEASE_UNTIL: usize = 17;
-    pub const CLAIMED_AT: usize = 18;
-    pub const ATTEMPT: usize = 19;
-    pub const ATTEMPT_ID: usize = 20;
-    pub const FIRST_SENT: usize = 21;
-    pub const COUNT: usize = 22;
+    pub const SLOT: usize = 6;
+    pub const STATE: usize = 7;
+    pub const EVICTED: usize = 8;
+    pub const OPERATION: usize = 9;
+    pub const SCOPE: usize = 10;
+    pub const KEY: usize = 11;
+    pub const RESPONSE: usize = 12;
+    pub const STATUS: usize = 13;
+    pub const HEADERS: usize = 14;
+    pub const BODY: usize = 15;
+    pub const CHECKPOINT: usize = 16;
+    pub const FENCE: usize = 17;
+    pub const LEASE_UNTIL: usize = 18;
+    pub const CLAIMED_AT: usize = 19;
+    pub const ATTEMPT: usize = 20;
+    pub const ATTEMPT_ID: usize = 21;
+    pub const FIRST_SENT: usize = 22;
+    pub const COUNT: usize = 23;
 }
 
-/// The owner of a record: the identity as the server spells it, and the id.
+/// Whose record it is: the identity as the server spells it, and the id.
 #[derive(Clone, Copy)]
 pub struct Owner<'a> {
     pub operation: Text<'a>,
@@ -60,6 +62,7 @@ impl Row {
     pub fn new(owner: &Owner<'_>) -> Self {
         let mut row = Self(Columns::null());
         row.set(column::RECORD_ID, Some(Datum::from(owner.id.0.as_ptr())));
+        row.set(column::SLOT, Some(make::slot(owner.identity.slot())));
         row.set(column::OPERATION, Some(owner.operation.datum));
         row.set(column::SCOPE, Some(owner.scope.datum));
         row.set(column::KEY, Some(owner.key.datum));

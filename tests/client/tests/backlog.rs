@@ -37,8 +37,8 @@ pub fn create_extension(wire: &mut Wire) {
 /// Records that expired one after the other during the last hour.
 pub fn fill(wire: &mut Wire, table: &str, rows: usize) {
     wire.run(&format!(
-        "INSERT INTO idempotent.{table} (record_id, finished_at, expires_at, sweep_at, state, evicted, operation, scope, key, response)
-         SELECT gen_random_uuid(), now() - interval '1 day', at, at, 'c', false, 'op', '', 'expired ' || n, '1'
+        "INSERT INTO idempotent.{table} (record_id, slot, finished_at, expires_at, sweep_at, state, evicted, operation, scope, key, response)
+         SELECT gen_random_uuid(), 0, now() - interval '1 day', at, at, 'c', false, 'op', '', 'expired ' || n, '1'
          FROM generate_series(1, {rows}) AS n, LATERAL (SELECT now() - interval '1 hour' * n / {rows}) AS a (at)"
     ));
 }

@@ -165,7 +165,6 @@ fn a_bad_identity(wire: &mut Wire, case: &Case) -> TestCaseResult {
         ("idempotent_run", ", '1', '0'"),
         ("idempotent_explain", ""),
         ("idempotent_derive_key", ", 'label'"),
-        ("idempotent_shard", ", 7"),
         ("idempotent_seal", ""),
         ("idempotent_resolve", ", 'absent'"),
         ("idempotent_forget", ""),
@@ -186,8 +185,10 @@ fn a_good_identity(wire: &mut Wire, case: &Case, identity: &Identity<'_>) -> Tes
     } else {
         prop_assert_eq!(said.code(), "ID006");
     }
-    let shard = ask(wire, &format!("SELECT {}", call(case, "idempotent_shard", ", 1000")))?;
-    prop_assert_eq!(shard.value(), id.shard(1000).to_string());
+    let [_, scope, key] = case.parts.each_ref().map(|part| literal(part));
+    let shard = ask(wire, &format!("SELECT idempotent_shard({key}, 1000, {scope})"))?;
+    let expected = rules::slot::shard(identity.slot(), 1000);
+    prop_assert_eq!(shard.value(), expected.to_string());
     if let Some(label) = in_utf8(&case.label, case.encoding).filter(|label| !label.is_empty()) {
         let more = format!(", {}", literal(&case.label));
         let derived = ask(wire, &format!("SELECT {}", call(case, "idempotent_derive_key", &more)))?;

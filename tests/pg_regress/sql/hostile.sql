@@ -104,7 +104,7 @@ SELECT durability FROM public.idempotent_operation('hostile', durability => 'unl
 SELECT outcome, failed, response FROM public.idempotent_run('hostile', 'k6', '1', 'evil.raises(pg_catalog.jsonb)', 'scope');
 SELECT public.idempotent_grant('regress_idempotent_victim');
 SELECT public.idempotent_revoke('pg_monitor');
-SELECT pg_catalog.length(public.idempotent_new_key()), pg_catalog.length(public.idempotent_request_key('{"a": 1}')), public.idempotent_derive_key('charge', 'k1', 'card'), public.idempotent_shard('charge', 'k1', 7);
+SELECT pg_catalog.length(public.idempotent_new_key()), pg_catalog.length(public.idempotent_request_key('{"a": 1}')), public.idempotent_derive_key('charge', 'k1', 'card'), public.idempotent_slot('k1'), public.idempotent_shard('k1', 7);
 SELECT outcome, pg_catalog.count(*) FROM pg_catalog.generate_series(1, 200) AS n, public.idempotent_replay('hostile', 'k' OPERATOR(pg_catalog.||) n::pg_catalog.text, 'scope') GROUP BY outcome;
 -- the guard
 SELECT outcome FROM public.idempotent_claim('hostile guard', 'forgotten');

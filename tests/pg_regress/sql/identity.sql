@@ -70,8 +70,7 @@ SELECT f, pg_temp.state_of(format('SELECT %s(''identity'', '''' %s)', f, rest)) 
           pg_temp.state_of(format('SELECT %s(''identity'', ''k'' %s, scope => E''\n'')', f, rest)) AS bad_scope
 FROM (VALUES ('idempotent_claim', ''), ('idempotent_claim', ', strict => true'), ('idempotent_complete', ''), ('idempotent_fail', ''), ('idempotent_release', ''),
              ('idempotent_extend', ', lease => ''1 hour'''), ('idempotent_checkpoint', ', checkpoint => ''1'''), ('idempotent_replay', ''),
-             ('idempotent_run', ', request => ''1'', handler => ''jsonb_typeof(jsonb)'''), ('idempotent_explain', ''), ('idempotent_derive_key', ', label => ''l'''),
-             ('idempotent_shard', ', shards => 7')) AS functions (f, rest);
+             ('idempotent_run', ', request => ''1'', handler => ''jsonb_typeof(jsonb)'''), ('idempotent_explain', ''), ('idempotent_derive_key', ', label => ''l''')) AS functions (f, rest);
 SELECT pg_temp.state_of($$SELECT idempotent_operation('')$$) AS empty, pg_temp.state_of(format('SELECT idempotent_operation(%L)', repeat('o', 256))) AS long,
        pg_temp.state_of($$SELECT idempotent_operation(E'\b')$$) AS control_character;
 SELECT count(*) FROM idempotent.record WHERE operation IN ('identity', '') AND state <> 'e';

@@ -47,21 +47,27 @@ SELECT outcome, count(*) FROM generate_series(1, 500) AS n, idempotent_claim('ke
 ROLLBACK;
 
 -- shard: stable for ever, within its bounds
-SELECT o, s, k, idempotent_shard(o, k, 1, s), idempotent_shard(o, k, 2, s), idempotent_shard(o, k, 7, s), idempotent_shard(o, k, 16, s), idempotent_shard(o, k, 1024, s), idempotent_shard(o, k, 2147483647, s)
-FROM (VALUES ('charge', '', 'k1'), ('charge', 'tenant', 'k1'), ('o', '', 'é'), ('charge', 'ä', '😀')) AS calls (o, s, k);
+SELECT s, k, idempotent_slot(k, s), idempotent_shard(k, 1, s), idempotent_shard(k, 2, s), idempotent_shard(k, 7, s), idempotent_shard(k, 16, s), idempotent_shard(k, 1024, s), idempotent_shard(k, 16384, s)
+FROM (VALUES ('', 'k1'), ('tenant', 'k1'), ('tenant', 'k2'), ('', 'tenant'), ('', 'é'), ('ä', '😀')) AS calls (s, k);
 SELECT shards, min(s), max(s), count(DISTINCT s), max(c) < 3 * 20000 / shards AS even
-FROM (SELECT shards, idempotent_shard('keys', 'k' || n, shards) AS s, count(*) AS c FROM unnest('{1,2,3,10,16}'::integer[]) AS shards, generate_series(1, 20000) AS n GROUP BY 1, 2) AS spread GROUP BY shards ORDER BY shards;
+FROM (SELECT shards, idempotent_shard('k' || n, shards) AS s, count(*) AS c FROM unnest('{1,2,3,10,16}'::integer[]) AS shards, generate_series(1, 20000) AS n GROUP BY 1, 2) AS spread GROUP BY shards ORDER BY shards;
 -- growing from n to n + 1 moves about 1/(n + 1) of the keys, and only to the new shard
 SELECT n, count(*) FILTER (WHERE before <> after AND after <> n) AS moved_among_the_old, round(avg((before <> after)::integer) * (n + 1), 1) AS moved_times_n_plus_1
-FROM (SELECT n, idempotent_shard('keys', 'k' || k, n) AS before, idempotent_shard('keys', 'k' || k, n + 1) AS after FROM unnest('{1,2,7,16}'::integer[]) AS n, generate_series(1, 20000) AS k) AS growth GROUP BY n ORDER BY n;
-SELECT idempotent_shard('keys', 'k', 0);
+FROM (SELECT n, idempotent_shard('k' || k, n) AS before, idempotent_shard('k' || k, n + 1) AS after FROM unnest('{1,2,7,16}'::integer[]) AS n, generate_series(1, 20000) AS k) AS growth GROUP BY n ORDER BY n;
+SELECT idempotent_shard('k', 0);
 \echo :LAST_ERROR_SQLSTATE
-SELECT idempotent_shard('keys', 'k', -1);
+SELECT idempotent_shard('k', -1);
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_shard('k', 16385);
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_slot('');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_slot('k', repeat('s', 256));
 \echo :LAST_ERROR_SQLSTATE
 
 -- the immutable ones can be indexed
-CREATE TABLE keys_sharded (key text, shard integer GENERATED ALWAYS AS (idempotent_shard('keys', key, 16)) STORED);
+CREATE TABLE keys_sharded (key text, shard integer GENERATED ALWAYS AS (idempotent_shard(key, 16)) STORED);
 CREATE INDEX ON keys_sharded (idempotent_derive_key('keys', key, 'l'));
 INSERT INTO keys_sharded VALUES ('k1');
-SELECT shard = idempotent_shard('keys', key, 16) AS same FROM keys_sharded WHERE idempotent_derive_key('keys', key, 'l') = idempotent_derive_key('keys', 'k1', 'l');
+SELECT shard = idempotent_shard(key, 16) AS same FROM keys_sharded WHERE idempotent_derive_key('keys', key, 'l') = idempotent_derive_key('keys', 'k1', 'l');
 DROP TABLE keys_sharded;

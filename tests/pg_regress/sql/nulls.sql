@@ -36,7 +36,8 @@ BEGIN
         ('idempotent_new_key', NULL, '{at,now()}'),
         ('idempotent_request_key', NULL, '{request,''1''}'),
         ('idempotent_derive_key', NULL, '{operation,''nulls'',key,''k'',label,''l'',scope,''s''}'),
-        ('idempotent_shard', NULL, '{operation,''nulls'',key,''k'',shards,7,scope,''s''}'),
+        ('idempotent_slot', NULL, '{key,''k'',scope,''s''}'),
+        ('idempotent_shard', NULL, '{key,''k'',shards,7,scope,''s''}'),
         ('idempotent_grant', NULL, '{role,''regress_idempotent_nulls''}'),
         ('idempotent_revoke', NULL, '{role,''regress_idempotent_nulls''}')
         ) AS calls (f, prelude, arguments)

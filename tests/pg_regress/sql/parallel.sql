@@ -18,7 +18,7 @@ DO $$ BEGIN
 END $$;
 SELECT outcome, response FROM idempotent_replay('parallel', 'k1');
 SELECT outcome, count(*) FROM parallel_keys, idempotent_replay('parallel', key) GROUP BY outcome ORDER BY outcome;
-SELECT count(DISTINCT idempotent_derive_key('parallel', key, 'l')), count(DISTINCT idempotent_new_key()), count(DISTINCT idempotent_request_key(to_jsonb(key))), max(idempotent_shard('parallel', key, 16)) FROM parallel_keys;
+SELECT count(DISTINCT idempotent_derive_key('parallel', key, 'l')), count(DISTINCT idempotent_new_key()), count(DISTINCT idempotent_request_key(to_jsonb(key))), max(idempotent_slot(key)) < 16384, max(idempotent_shard(key, 16)) FROM parallel_keys;
 SELECT idempotent_explain('parallel', 'k1') ->> 'outcome' AS explained;
 SELECT outcome, response FROM idempotent_run('parallel', 'k2', '2', 'parallel_handler(jsonb)');
 SELECT parallel_cheat();

@@ -37,7 +37,7 @@ SELECT outcome, response FROM idempotent_replay('read_only', 'done');
 SELECT outcome FROM idempotent_replay('read_only', 'leased');
 SELECT outcome FROM idempotent_replay('read_only', 'k');
 SELECT idempotent_explain('read_only', 'done') ->> 'outcome';
-SELECT length(idempotent_new_key()), length(idempotent_request_key('1')), idempotent_derive_key('charge', 'k1', 'card'), idempotent_shard('charge', 'k1', 7);
+SELECT length(idempotent_new_key()), length(idempotent_request_key('1')), idempotent_derive_key('charge', 'k1', 'card'), idempotent_slot('k1'), idempotent_shard('k1', 7);
 COMMIT;
 -- set in the middle: what is held by then can neither be finished nor committed
 BEGIN;

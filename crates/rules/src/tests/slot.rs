@@ -37,6 +37,41 @@ fn no_shards_answer_like_one() {
     assert_eq!(jump(u64::MAX, 0), 0);
 }
 
+#[test]
+fn the_owner_is_the_scope_where_there_is_one() {
+    assert_eq!(owner(b"", b"k"), b"k");
+    assert_eq!(owner(b"tenant", b"k"), b"tenant");
+}
+
+/// By sha256sum: ba7816bf... of "abc", e3b0c442... of nothing.
+#[test]
+fn slots_are_the_first_fourteen_bits_but_two() {
+    assert_eq!(of(b"abc"), 0x3a78);
+    assert_eq!(of(b""), 0x23b0);
+}
+
+/// All slots: what every node agrees on.
+#[test]
+fn growing_moves_one_nth_of_the_slots_and_only_to_the_new_shard() {
+    for shards in [1_u32, 2, 3, 4, 5, 9, 16, 99] {
+        let mut filled = vec![0_u32; shards as usize];
+        let mut moved = 0_u32;
+        for slot in 0..SLOTS {
+            let (before, after) = (shard(slot, shards), shard(slot, shards + 1));
+            filled[before as usize] += 1;
+            if before != after {
+                assert_eq!(after, shards, "a slot moved between old shards");
+                moved += 1;
+            }
+        }
+        let (each, expected) = (u32::from(SLOTS) / shards, u32::from(SLOTS) / (shards + 1));
+        let off = |count: u32, of: u32| count.abs_diff(of) * 100 / of;
+        assert!(off(moved, expected) < 15, "{moved} of {SLOTS} moved to shard {shards}");
+        let worst = filled.into_iter().map(|count| off(count, each)).max();
+        assert!(worst < Some(20), "{shards} shards are {worst:?} % off");
+    }
+}
+
 /// Well mixed keys, as the bytes of a digest are.
 fn keys(count: u64) -> impl Iterator<Item = u64> {
     (0..count).map(|n| {

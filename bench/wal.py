@@ -1,0 +1,87 @@
+"""`make bench-wal`: what logged claims write right after a checkpoint, in a table ten times as large as shared_buffers.
+
+Keys that are UUIDv7 have ids in the order of time; all other keys have random ones, as UUIDv7 would have without that. Two databases
+with the same records but for that, by turns: CHECKPOINT, then claims with an answer and nothing else. Told are the bytes of WAL and
+the images of whole pages that it has of each claim, the pages of the index that were read for it, and the claims a second. Written
+to bench/wal.json. MILLIONS=1 takes a smaller table than 2 million.
+"""
+
+import os
+import statistics
+import time
+
+from measure import QUICK, drop, headline, machine, prepare, psql, run, tool, turns, write
+
+MILLIONS = float(os.environ.get("MILLIONS", "0.2" if QUICK else "2"))
+ROUNDS = 3 if QUICK else 7
+CLAIMS = 2_000
+SIDES = {"dated": "idempotent_bench_dated", "random": "idempotent_bench_random"}
+# 48 bits of milliseconds, and the rest of a digest: as the library makes them of UUIDv7 of the last 24 hours.
+IDS = {"dated": "overlay(md5(n::text) placing lpad(to_hex(floor(extract(epoch FROM sent) * 1000)::bigint), 12, '0') from 1 for 12)::uuid",
+       "random": "md5(n::text)::uuid"}
+KEYS = {"dated": "idempotent_new_key()", "random": "gen_random_uuid()::text"}
+FILL = """
+    SELECT idempotent_operation('logged', durability => 'logged');
+    ALTER TABLE idempotent.record_logged DROP CONSTRAINT record_logged_pkey;
+    DROP INDEX idempotent.record_logged_sweep_at_idx;
+    ALTER TABLE idempotent.record_logged SET (autovacuum_enabled = off);
+    INSERT INTO idempotent.record_logged (record_id, fingerprint, fingerprint_version, slot, finished_at, expires_at, sweep_at, state, evicted,
+                                          operation, scope, key, response, status)
+    SELECT {id}, md5('request ' || n)::uuid, 1, n % 16384, sent, sent + interval '1 day', sent + interval '1 day', 'c', false, 'logged', '',
+           gen_random_uuid()::text, '{{"payment": 123456, "state": "accepted"}}', 201
+      FROM generate_series(1, {rows}) AS n, LATERAL (SELECT now() - interval '1 day' * (1 - n / ({rows} + 1.0)) AS sent) AS age;
+    SET maintenance_work_mem = '1GB';
+    ALTER TABLE idempotent.record_logged ADD CONSTRAINT record_logged_pkey PRIMARY KEY (record_id);
+    CREATE INDEX record_logged_sweep_at_idx ON idempotent.record_logged (sweep_at);
+    VACUUM (ANALYZE) idempotent.record_logged;
+    CREATE FUNCTION bench.nothing(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';
+"""
+COUNTED = """
+    SELECT pg_current_wal_insert_lsn() - '0/0', (SELECT wal_fpi FROM pg_stat_wal),
+           (SELECT idx_blks_read FROM pg_statio_all_indexes WHERE indexrelname = 'record_logged_pkey')
+"""
+
+
+def counted(database):
+    return [float(number) for number in psql(COUNTED, database).split("|")]
+
+
+def claims(side, database):
+    """What one claim took, right after a checkpoint."""
+    psql("CHECKPOINT", database)
+    script = f"SELECT outcome FROM idempotent_run('logged', {KEYS[side]}, '{{\"amount\": 25}}', 'bench.nothing')"
+    before = counted(database)
+    out = tool("pgbench", "-n", "-M", "prepared", "-c", 1, "-t", CLAIMS, "-f", "/dev/stdin", database, stdin=script)
+    # The statistics of a session that has ended are there when it is gone.
+    after = counted(database)
+    wal, images, read = (round((b - a) / CLAIMS, 3) for a, b in zip(before, after))
+    return {"wal": wal, "images": images, "read": read, "rate": float(out.split("tps = ")[1].split()[0])}
+
+
+def main():
+    began = time.monotonic()
+    try:
+        for side, database in SIDES.items():
+            prepare(database)
+            psql(FILL.format(id=IDS[side], rows=int(MILLIONS * 1e6)), database)
+        facts = machine()
+        print(headline(facts), flush=True)
+        size = int(psql("SELECT pg_total_relation_size('idempotent.record_logged')", SIDES["random"])) >> 20
+        samples = {side: [] for side in SIDES}
+        for round_number in range(ROUNDS):
+            for side in turns(round_number, list(SIDES)):
+                samples[side].append(claims(side, SIDES[side]))
+    finally:
+        for database in SIDES.values():
+            drop(database)
+    median = {side: {what: statistics.median(sample[what] for sample in taken) for what in taken[0]} for side, taken in samples.items()}
+    print(f"\n{CLAIMS} logged claims right after a checkpoint, {MILLIONS:g} million records of {size} MB; medians of {ROUNDS} rounds, per claim:\n")
+    print("| what | keys that are UUIDv7 | other keys |\n|---|---:|---:|")
+    for what, name in (("wal", "bytes of WAL"), ("images", "images of whole pages in it"), ("read", "pages of the index read"), ("rate", "claims a second")):
+        print(f"| {name} | {median['dated'][what]:,.2f} | {median['random'][what]:,.2f} |")
+    written = write("wal.json", {"machine": facts, "megabytes": size, "median": median, "samples": samples})
+    print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
+
+
+if __name__ == "__main__":
+    run(main)

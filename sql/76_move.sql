@@ -1,0 +1,359 @@
+-- The move of slots from one node to another: what the one exports, a row each, the other imports. Nothing is overwritten that says
+-- something else, and what comes twice is harmless, so that a move is begun again from any point.
+--
+-- Beside the rows of keys come what they are judged by: the fences that were granted, the losses and the earlier retentions of the
+-- node they come from.
+
+CREATE FUNCTION idempotent.fence_above(fence bigint) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_fence_above';
+COMMENT ON FUNCTION idempotent.fence_above(bigint) IS 'lets fences go on above one that was granted elsewhere';
+
+CREATE FUNCTION idempotent_export(slots int4multirange) RETURNS SETOF jsonb
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 100000 SET search_path = pg_catalog, pg_temp
+SET bytea_output = 'hex' SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' AS $$
+DECLARE
+    shared int4multirange;
+    moment timestamptz;
+BEGIN
+    IF slots IS NULL THEN
+        RAISE EXCEPTION 'slots must not be null'
+            USING ERRCODE = '22023', HINT = 'Pass ranges, such as ''{[0,4096)}''.';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'slots can only be moved under READ COMMITTED'
+            USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every row there is.',
+                  HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
+    END IF;
+    PERFORM idempotent.check_slots(slots);
+    -- Until this transaction ends they are not this database's again.
+    LOCK TABLE idempotent.own IN SHARE MODE;
+    shared := slots * COALESCE((SELECT o.slots::int4multirange FROM idempotent.own AS o), '{[0,16384)}');
+    IF NOT isempty(shared) THEN
+        RAISE EXCEPTION 'this database still answers for slots that are to be exported'
+            USING ERRCODE = '55006', DETAIL = format('For %s.', shared),
+                  HINT = 'Let it answer for the others alone, first: SELECT idempotent_own(...).';
+    END IF;
+    PERFORM idempotent.wait_for_slots(slots);
+    PERFORM idempotent.audited('export', NULL, slots::text);
+    moment := clock_timestamp();
+    RETURN QUERY SELECT jsonb_build_object('table', 'fence', 'row', jsonb_build_object('last', f.last_value)) FROM idempotent.fence AS f;
+    RETURN QUERY SELECT jsonb_build_object('table', 'reset', 'row', jsonb_build_object('durability', r.durability, 'reset_at', max(r.reset_at)))
+      FROM idempotent.reset AS r WHERE r.reset_at IS NOT NULL GROUP BY r.durability;
+    RETURN QUERY SELECT jsonb_build_object('table', 'earlier_retention', 'row', to_jsonb(e)) FROM idempotent.earlier_retention AS e WHERE e.operation <> '';
+    RETURN QUERY SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r), 'excluded', x.members)
+      FROM (SELECT * FROM idempotent.record UNION ALL SELECT * FROM idempotent.record_logged) AS r
+      LEFT JOIN idempotent.exclusion AS x ON x.operation = r.operation COLLATE "C" AND x.number = r.fingerprint_version / 8
+     WHERE r.slot::integer <@ slots AND r.state <> 'e' AND (r.expires_at > moment OR r.lease_until > moment);
+    RETURN QUERY SELECT jsonb_build_object('table', 'messages', 'row', to_jsonb(m)) FROM idempotent.messages AS m
+     WHERE m.slot::integer <@ slots AND m.expires_at > moment;
+    RETURN QUERY SELECT jsonb_build_object('table', 'offsets', 'row', to_jsonb(o)) FROM idempotent.offsets AS o WHERE o.slot::integer <@ slots;
+    RETURN QUERY SELECT jsonb_build_object('table', 'locks', 'row', to_jsonb(k)) FROM idempotent.locks AS k
+     WHERE k.slot::integer <@ slots AND k.expires_at > moment;
+    RETURN QUERY SELECT jsonb_build_object('table', 'saga_run', 'row', to_jsonb(g), 'excluded', x.members)
+      FROM idempotent.saga_run AS g LEFT JOIN idempotent.exclusion AS x ON x.operation = g.saga AND x.number = g.fingerprint_version / 8
+     WHERE g.slot::integer <@ slots AND (g.expires_at IS NULL OR g.expires_at > moment);
+    RETURN QUERY SELECT jsonb_build_object('table', 'outbox_id', 'row', to_jsonb(i)) FROM idempotent.outbox_id AS i
+     WHERE i.slot::integer <@ slots AND i.expires_at > moment;
+    RETURN QUERY SELECT jsonb_build_object('table', 'outbox_message', 'row', to_jsonb(m)) FROM idempotent.outbox_message AS m
+     WHERE m.slot::integer <@ slots ORDER BY m.position;
+    RETURN QUERY SELECT jsonb_build_object('table', 'outbox_dead', 'row', to_jsonb(d)) FROM idempotent.outbox_dead AS d
+     WHERE d.slot::integer <@ slots ORDER BY d.position;
+END $$;
+COMMENT ON FUNCTION idempotent_export(int4multirange) IS
+'records, messages, offsets, locks, sagas and outbox of slots that this database no longer answers for, a row each';
+
+-- A set of exclusions has another number on each node.
+CREATE FUNCTION idempotent.import_version(operation text, version smallint, members jsonb) RETURNS smallint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    excluded CONSTANT text[] := ARRAY(SELECT jsonb_array_elements_text(NULLIF(members, 'null')));
+    numbered smallint;
+BEGIN
+    IF version IS NULL OR version < 8 THEN
+        RETURN version;
+    END IF;
+    LOCK TABLE idempotent.exclusion IN SHARE ROW EXCLUSIVE MODE;
+    SELECT x.number INTO numbered FROM idempotent.exclusion AS x WHERE x.operation = import_version.operation COLLATE "C" AND x.members = excluded;
+    IF NOT FOUND THEN
+        INSERT INTO idempotent.exclusion (operation, number, members)
+        SELECT import_version.operation, COALESCE(max(x.number), 0) + 1, excluded FROM idempotent.exclusion AS x
+         WHERE x.operation = import_version.operation COLLATE "C"
+        RETURNING number INTO numbered;
+    END IF;
+    RETURN version % 8::smallint + 8::smallint * numbered;
+END $$;
+COMMENT ON FUNCTION idempotent.import_version(text, smallint, jsonb) IS 'the version of a fingerprint by the numbers of this database';
+
+CREATE FUNCTION idempotent.import_record(arriving idempotent.record) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kept_in CONSTANT text := CASE (SELECT o.durability FROM idempotent.operation AS o WHERE o.name = arriving.operation COLLATE "C")
+                             WHEN 'logged' THEN 'record_logged' ELSE 'record' END;
+    insert_it CONSTANT text := format('INSERT INTO idempotent.%I SELECT ($1).* ON CONFLICT DO NOTHING', kept_in);
+    present idempotent.record;
+    written bigint;
+BEGIN
+    IF arriving.expires_at <= clock_timestamp() THEN
+        RETURN 'older';
+    END IF;
+    EXECUTE insert_it USING arriving;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written > 0 THEN
+        RETURN 'new';
+    END IF;
+    EXECUTE format('SELECT r.* FROM idempotent.%I AS r WHERE r.record_id = $1 FOR UPDATE OF r', kept_in) INTO present USING arriving.record_id;
+    IF present.record_id IS NULL OR (present.operation, present.scope, present.key) IS DISTINCT FROM (arriving.operation, arriving.scope, arriving.key) THEN
+        RETURN 'conflict';
+    ELSIF present.expires_at <= clock_timestamp()
+          -- An attempt that was lost, and was followed by the one that arrives.
+          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND arriving.fence > present.fence THEN
+        EXECUTE format('DELETE FROM idempotent.%I AS r WHERE r.record_id = $1', kept_in) USING arriving.record_id;
+        EXECUTE insert_it USING arriving;
+        RETURN 'new';
+    ELSIF arriving.state = 'p' AND present.fence >= arriving.fence AND present IS DISTINCT FROM arriving THEN
+        RETURN 'older';
+    ELSIF (present.state, present.fingerprint, present.fingerprint_version, present.finished_at, present.status, present.fence, present.lease_until, present.claimed_at)
+          IS NOT DISTINCT FROM
+          (arriving.state, arriving.fingerprint, arriving.fingerprint_version, arriving.finished_at, arriving.status, arriving.fence, arriving.lease_until, arriving.claimed_at)
+          -- A sweep on either side may have taken the body.
+          AND (present.evicted OR arriving.evicted
+               OR (present.response, present.headers, present.body, present.checkpoint) IS NOT DISTINCT FROM (arriving.response, arriving.headers, arriving.body, arriving.checkpoint)) THEN
+        RETURN 'same';
+    END IF;
+    RETURN 'conflict';
+END $$;
+COMMENT ON FUNCTION idempotent.import_record(idempotent.record) IS 'imports a record';
+
+CREATE FUNCTION idempotent.import_message(arriving idempotent.messages) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present idempotent.messages;
+BEGIN
+    IF arriving.expires_at <= clock_timestamp() THEN
+        RETURN 'older';
+    END IF;
+    DELETE FROM idempotent.messages AS m
+     WHERE m.message_id = arriving.message_id AND m.consumer = arriving.consumer AND m.scope = arriving.scope AND m.expires_at <= clock_timestamp();
+    INSERT INTO idempotent.messages SELECT (arriving).* ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN 'new';
+    END IF;
+    SELECT m.* INTO present FROM idempotent.messages AS m
+     WHERE m.message_id = arriving.message_id AND m.consumer = arriving.consumer AND m.scope = arriving.scope;
+    RETURN CASE WHEN present.seen_at = arriving.seen_at THEN 'same' ELSE 'conflict' END;
+END $$;
+COMMENT ON FUNCTION idempotent.import_message(idempotent.messages) IS 'imports a message that a consumer has seen';
+
+CREATE FUNCTION idempotent.import_offset(arriving idempotent.offsets) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO idempotent.offsets AS o SELECT (arriving).* ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
+       SET "offset" = excluded."offset", advanced_at = excluded.advanced_at WHERE o."offset" < excluded."offset";
+    IF FOUND THEN
+        RETURN 'new';
+    END IF;
+    RETURN (SELECT CASE WHEN o."offset" = arriving."offset" THEN 'same' ELSE 'older' END FROM idempotent.offsets AS o
+             WHERE o.consumer = arriving.consumer AND o.scope = arriving.scope AND o.partition = arriving.partition);
+END $$;
+COMMENT ON FUNCTION idempotent.import_offset(idempotent.offsets) IS 'imports the offset of a consumer: the higher one counts';
+
+CREATE FUNCTION idempotent.import_lock(arriving idempotent.locks) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present idempotent.locks;
+BEGIN
+    IF arriving.expires_at <= clock_timestamp() THEN
+        RETURN 'older';
+    END IF;
+    -- What this database does not answer for was left behind when it did.
+    DELETE FROM idempotent.locks AS k
+     WHERE k.resource = arriving.resource AND k.scope = arriving.scope
+       AND (k.expires_at <= clock_timestamp() OR k.fence < arriving.fence AND NOT idempotent.owns(k.slot));
+    INSERT INTO idempotent.locks SELECT (arriving).* ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN 'new';
+    END IF;
+    SELECT k.* INTO present FROM idempotent.locks AS k WHERE k.resource = arriving.resource AND k.scope = arriving.scope FOR UPDATE OF k;
+    IF (present.fence, present.holder) IS DISTINCT FROM (arriving.fence, arriving.holder) THEN
+        RETURN CASE WHEN idempotent.owns(present.slot) THEN 'conflict' ELSE 'older' END;
+    ELSIF present.expires_at >= arriving.expires_at THEN
+        RETURN 'same';
+    END IF;
+    UPDATE idempotent.locks AS k SET expires_at = arriving.expires_at WHERE k.resource = arriving.resource AND k.scope = arriving.scope;
+    RETURN 'new';
+END $$;
+COMMENT ON FUNCTION idempotent.import_lock(idempotent.locks) IS 'imports a lock with a key';
+
+CREATE FUNCTION idempotent.import_saga(arriving idempotent.saga_run) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present idempotent.saga_run;
+BEGIN
+    IF arriving.expires_at <= clock_timestamp() THEN
+        RETURN 'older';
+    END IF;
+    -- What this database does not answer for was left behind, and the saga went on elsewhere.
+    DELETE FROM idempotent.saga_run AS g
+     WHERE g.saga = arriving.saga AND g.scope = arriving.scope AND g.key = arriving.key
+       AND (g.expires_at <= clock_timestamp()
+            OR g.started_at = arriving.started_at AND g.changed_at < arriving.changed_at AND NOT idempotent.owns(g.slot));
+    INSERT INTO idempotent.saga_run SELECT (arriving).* ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN 'new';
+    END IF;
+    SELECT g.* INTO present FROM idempotent.saga_run AS g WHERE g.saga = arriving.saga AND g.scope = arriving.scope AND g.key = arriving.key;
+    RETURN CASE WHEN present IS NOT DISTINCT FROM arriving THEN 'same'
+                WHEN present.started_at = arriving.started_at AND present.changed_at > arriving.changed_at THEN 'older'
+                ELSE 'conflict' END;
+END $$;
+COMMENT ON FUNCTION idempotent.import_saga(idempotent.saga_run) IS 'imports where a saga stands';
+
+CREATE FUNCTION idempotent.import_outbox_id(arriving idempotent.outbox_id) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present idempotent.outbox_id;
+BEGIN
+    IF arriving.expires_at <= clock_timestamp() THEN
+        RETURN 'older';
+    END IF;
+    DELETE FROM idempotent.outbox_id AS i WHERE i.topic = arriving.topic AND i.message_id = arriving.message_id AND i.expires_at <= clock_timestamp();
+    IF arriving.expires_at < 'infinity' THEN
+        -- Acknowledged elsewhere: it is not sent from here again.
+        DELETE FROM idempotent.outbox_message AS m WHERE m.topic = arriving.topic AND m.message_id = arriving.message_id AND NOT idempotent.owns(m.slot);
+        DELETE FROM idempotent.outbox_dead AS d WHERE d.topic = arriving.topic AND d.message_id = arriving.message_id AND NOT idempotent.owns(d.slot);
+    END IF;
+    INSERT INTO idempotent.outbox_id SELECT (arriving).* ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN 'new';
+    END IF;
+    SELECT i.* INTO present FROM idempotent.outbox_id AS i WHERE i.topic = arriving.topic AND i.message_id = arriving.message_id FOR UPDATE OF i;
+    IF (present.fingerprint, present.key, present.scope) IS DISTINCT FROM (arriving.fingerprint, arriving.key, arriving.scope) THEN
+        RETURN 'conflict';
+    ELSIF present.expires_at = arriving.expires_at THEN
+        RETURN 'same';
+    ELSIF present.expires_at < 'infinity' THEN
+        RETURN 'older';
+    END IF;
+    UPDATE idempotent.outbox_id AS i SET expires_at = arriving.expires_at WHERE i.topic = arriving.topic AND i.message_id = arriving.message_id;
+    RETURN 'new';
+END $$;
+COMMENT ON FUNCTION idempotent.import_outbox_id(idempotent.outbox_id) IS 'imports the id of a message';
+
+-- Its id is kept from now on, so that it is recognised when it comes again after it was acknowledged here. It goes to the end of its
+-- key: rows are exported in their order.
+CREATE FUNCTION idempotent.import_outbox_message(arriving idempotent.outbox_message, died_at timestamptz) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moment  CONSTANT timestamptz := clock_timestamp();
+    present jsonb;
+BEGIN
+    IF EXISTS (SELECT FROM idempotent.outbox_id AS i
+                WHERE i.topic = arriving.topic AND i.message_id = arriving.message_id AND i.expires_at > moment AND i.expires_at < 'infinity') THEN
+        RETURN 'older';
+    END IF;
+    SELECT p.payload INTO present
+      FROM (SELECT m.topic, m.message_id, m.payload FROM idempotent.outbox_message AS m
+            UNION ALL SELECT d.topic, d.message_id, d.payload FROM idempotent.outbox_dead AS d) AS p
+     WHERE p.topic = arriving.topic AND p.message_id = arriving.message_id;
+    IF FOUND THEN
+        RETURN CASE WHEN present = arriving.payload THEN 'same' ELSE 'conflict' END;
+    END IF;
+    INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, slot, topic, scope, key)
+    VALUES (arriving.message_id, 'infinity', idempotent.outbox_fingerprint(arriving.topic, arriving.payload), arriving.slot,
+            arriving.topic, arriving.scope, arriving.key)
+    ON CONFLICT DO NOTHING;
+    IF died_at IS NULL THEN
+        INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
+        VALUES (nextval('idempotent.outbox_position'), arriving.message_id, arriving.put_at, moment, arriving.attempt, arriving.slot,
+                arriving.key IS NULL, arriving.topic, arriving.scope, arriving.key, arriving.payload);
+    ELSE
+        INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, slot, topic, scope, key, payload)
+        VALUES (nextval('idempotent.outbox_position'), arriving.message_id, arriving.put_at, died_at, arriving.attempt, arriving.slot,
+                arriving.topic, arriving.scope, arriving.key, arriving.payload);
+    END IF;
+    RETURN 'new';
+END $$;
+COMMENT ON FUNCTION idempotent.import_outbox_message(idempotent.outbox_message, timestamptz) IS 'imports a message of the outbox, or a dead letter';
+
+-- What is new about the node that rows come from, and counts for all that follow.
+CREATE FUNCTION idempotent.import_past(source text, line jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF source = 'reset' THEN
+        LOCK TABLE idempotent.reset IN SHARE ROW EXCLUSIVE MODE;
+        INSERT INTO idempotent.reset (durability, noticed_at, reset_at, operation)
+        SELECT n.durability, clock_timestamp(), n.reset_at, '' FROM jsonb_populate_record(NULL::idempotent.reset, line) AS n
+         WHERE NOT EXISTS (SELECT FROM idempotent.reset AS r WHERE r.durability = n.durability AND r.operation = '' AND r.reset_at >= n.reset_at);
+    ELSE
+        INSERT INTO idempotent.earlier_retention SELECT n.* FROM jsonb_populate_record(NULL::idempotent.earlier_retention, line) AS n
+        ON CONFLICT DO NOTHING;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN 'same';
+    END IF;
+    -- The trigger has every session read anew what it has kept.
+    UPDATE idempotent.operation SET name = name WHERE false;
+    RETURN 'new';
+END $$;
+COMMENT ON FUNCTION idempotent.import_past(text, jsonb) IS 'imports what was lost, or forgotten under earlier settings';
+
+CREATE FUNCTION idempotent.import_row(exported jsonb) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $$
+DECLARE
+    source CONSTANT text := exported ->> 'table';
+    line   jsonb := exported -> 'row';
+    fence  CONSTANT bigint := COALESCE((line ->> 'last')::bigint, (line ->> 'fence')::bigint);
+    answer text;
+BEGIN
+    IF source = ANY ('{record,saga_run}') THEN
+        line := line || jsonb_build_object('fingerprint_version', idempotent.import_version(
+            COALESCE(line ->> 'operation', line ->> 'saga'), (line ->> 'fingerprint_version')::smallint, exported -> 'excluded'));
+    END IF;
+    -- Whatever becomes of the row: nobody may be granted its fence again.
+    IF fence >= (SELECT f.last_value FROM idempotent.fence AS f) THEN
+        PERFORM idempotent.fence_above(fence);
+        answer := 'new';
+    END IF;
+    answer := CASE source
+        WHEN 'fence' THEN COALESCE(answer, 'same')
+        WHEN 'reset' THEN idempotent.import_past(source, line)
+        WHEN 'earlier_retention' THEN idempotent.import_past(source, line)
+        WHEN 'record' THEN idempotent.import_record(jsonb_populate_record(NULL::idempotent.record, line))
+        WHEN 'messages' THEN idempotent.import_message(jsonb_populate_record(NULL::idempotent.messages, line))
+        WHEN 'offsets' THEN idempotent.import_offset(jsonb_populate_record(NULL::idempotent.offsets, line))
+        WHEN 'locks' THEN idempotent.import_lock(jsonb_populate_record(NULL::idempotent.locks, line))
+        WHEN 'saga_run' THEN idempotent.import_saga(jsonb_populate_record(NULL::idempotent.saga_run, line))
+        WHEN 'outbox_id' THEN idempotent.import_outbox_id(jsonb_populate_record(NULL::idempotent.outbox_id, line))
+        WHEN 'outbox_message' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), NULL)
+        WHEN 'outbox_dead' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), (line ->> 'dead_at')::timestamptz)
+    END;
+    IF answer IS NULL THEN
+        RAISE EXCEPTION 'this is no row that idempotent_export() has returned'
+            USING ERRCODE = '22023', HINT = 'Pass its rows as they are, one at a time.';
+    ELSIF answer = 'conflict' THEN
+        PERFORM idempotent.audited('import', COALESCE(line ->> 'operation', line ->> 'consumer', line ->> 'saga', line ->> 'topic', line ->> 'resource'),
+            format('conflict in %s: %s', source, COALESCE(line ->> 'key', line ->> 'message_id', line ->> 'resource')));
+    END IF;
+    RETURN answer;
+END $$;
+COMMENT ON FUNCTION idempotent.import_row(jsonb) IS 'behind idempotent_import()';
+
+CREATE FUNCTION idempotent_import(exported jsonb) RETURNS text
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_import';
+COMMENT ON FUNCTION idempotent_import(jsonb) IS
+'take over a row of idempotent_export(): new, same, older, or conflict, which writes nothing; twice is harmless';
+
+REVOKE ALL ON FUNCTION
+    idempotent.fence_above(bigint),
+    idempotent_export(int4multirange),
+    idempotent.import_version(text, smallint, jsonb),
+    idempotent.import_record(idempotent.record),
+    idempotent.import_message(idempotent.messages),
+    idempotent.import_offset(idempotent.offsets),
+    idempotent.import_lock(idempotent.locks),
+    idempotent.import_saga(idempotent.saga_run),
+    idempotent.import_outbox_id(idempotent.outbox_id),
+    idempotent.import_outbox_message(idempotent.outbox_message, timestamptz),
+    idempotent.import_past(text, jsonb),
+    idempotent.import_row(jsonb),
+    idempotent_import(jsonb)
+FROM PUBLIC;
