@@ -7,6 +7,7 @@ pub mod drivers;
 #[cfg(feature = "tower")]
 pub mod http;
 mod lease;
+pub mod route;
 pub mod testing;
 
 #[cfg(feature = "axum")]

@@ -1,0 +1,75 @@
+//! Which of several nodes a key lives on. The bytes are those of `idempotent_slot` and `idempotent_shard`.
+
+use sha2::{Digest, Sha256};
+
+/// How many slots there are.
+pub const SLOTS: u16 = 16384;
+
+/// The slot of an owner: of the scope where there is one, else of the key. It does not depend on the operation, so that all operations of one tenant live together.
+pub fn slot(key: &str, scope: Option<&str>) -> u16 {
+    let owner = scope.filter(|scope| !scope.is_empty()).unwrap_or(key);
+    let digest = Sha256::digest(owner.as_bytes());
+    u16::from_be_bytes([digest[0], digest[1]]) % SLOTS
+}
+
+/// The shard of a slot, of so many: jump consistent hash. From n to n + 1 shards one slot in n + 1 moves, and only to the new shard.
+pub fn shard(slot: u16, shards: usize) -> usize {
+    let (mut key, mut bucket, mut jump) = (u64::from(slot), 0, 0);
+    while jump < shards {
+        bucket = jump;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        let ratio = 2_f64.powi(31) / ((key >> 33) + 1) as f64;
+        jump = ((bucket + 1) as f64 * ratio) as usize;
+    }
+    bucket
+}
+
+/// Pools of nodes, in the order of their shards.
+#[derive(Clone, Debug)]
+pub struct Router<D> {
+    nodes: Vec<D>,
+}
+
+impl<D> Router<D> {
+    /// None without a node.
+    pub fn new(nodes: impl IntoIterator<Item = D>) -> Option<Self> {
+        let nodes: Vec<D> = nodes.into_iter().collect();
+        (!nodes.is_empty()).then_some(Self { nodes })
+    }
+
+    /// The pool of the node that a key lives on, for [`Once::run`](crate::Once::run) and its like. The scope is the one of the call.
+    pub fn of(&self, key: &str, scope: Option<&str>) -> &D {
+        &self.nodes[shard(slot(key, scope), self.nodes.len())]
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::{Router, shard, slot};
+
+    /// Made by Python's hashlib.
+    const VECTORS: [(&str, Option<&str>, u16, [usize; 4]); 5] = [
+        ("order-1", None, 2991, [0, 0, 4, 14]),
+        ("order-1", Some("ada"), 15854, [0, 1, 1, 1]),
+        ("0197f3c6-7a52-7000-8000-000000000001", None, 11235, [0, 1, 3, 7]),
+        ("čšž 😀", None, 1394, [0, 0, 2, 2]),
+        ("xxx", Some("čšž"), 2451, [0, 0, 4, 4]),
+    ];
+
+    #[test]
+    fn slots_and_shards_are_those_of_the_extension() {
+        for (key, scope, wanted, shards) in VECTORS {
+            assert_eq!(slot(key, scope), wanted, "{key}");
+            assert_eq!([1, 2, 5, 16].map(|count| shard(wanted, count)), shards, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_router_asks_for_the_scope_before_the_key() {
+        let router = Router::new(0..5).expect("five nodes");
+        assert_eq!(router.of("k", Some("ada")), router.of("another", Some("ada")));
+        assert_eq!(router.of("k", Some("")), router.of("k", None));
+        assert!(Router::<u8>::new([]).is_none());
+    }
+}
