@@ -1,5 +1,5 @@
 -- All that is kept of one owner: for those that ask what is known of them, or to be forgotten. No index leads to it, so the tables are
--- read as a whole. The outbox knows no scopes: the owner of a message is its key.
+-- read as a whole. The owner of a message is its scope, and that of one without a scope is its key.
 
 CREATE FUNCTION idempotent.export_scope(scope text) RETURNS SETOF jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000 AS $$
@@ -19,11 +19,14 @@ BEGIN
     UNION ALL
     SELECT jsonb_build_object('table', 'saga_run', 'row', to_jsonb(r)) FROM idempotent.saga_run AS r WHERE r.scope = export_scope.scope COLLATE "C"
     UNION ALL
-    SELECT jsonb_build_object('table', 'outbox_message', 'row', to_jsonb(r)) FROM idempotent.outbox_message AS r WHERE r.key = export_scope.scope COLLATE "C"
+    SELECT jsonb_build_object('table', 'outbox_message', 'row', to_jsonb(r)) FROM idempotent.outbox_message AS r
+     WHERE r.scope = export_scope.scope COLLATE "C" OR r.scope = '' AND r.key = export_scope.scope COLLATE "C"
     UNION ALL
-    SELECT jsonb_build_object('table', 'outbox_dead', 'row', to_jsonb(r)) FROM idempotent.outbox_dead AS r WHERE r.key = export_scope.scope COLLATE "C"
+    SELECT jsonb_build_object('table', 'outbox_dead', 'row', to_jsonb(r)) FROM idempotent.outbox_dead AS r
+     WHERE r.scope = export_scope.scope COLLATE "C" OR r.scope = '' AND r.key = export_scope.scope COLLATE "C"
     UNION ALL
-    SELECT jsonb_build_object('table', 'outbox_id', 'row', to_jsonb(r)) FROM idempotent.outbox_id AS r WHERE r.key = export_scope.scope COLLATE "C"
+    SELECT jsonb_build_object('table', 'outbox_id', 'row', to_jsonb(r)) FROM idempotent.outbox_id AS r
+     WHERE r.scope = export_scope.scope COLLATE "C" OR r.scope = '' AND r.key = export_scope.scope COLLATE "C"
     UNION ALL
     SELECT jsonb_build_object('table', 'audit', 'row', to_jsonb(r)) FROM idempotent.audit AS r WHERE r.scope = export_scope.scope;
 END $$;

@@ -18,8 +18,8 @@ struct Owned {
 }
 
 const OF_SCOPE: &str = "r.scope = $1";
-/// The outbox knows no scopes: the owner of a message is its key.
-const OF_KEY: &str = "r.key = $1";
+/// The owner of a message is its scope, and that of one without a scope is its key.
+const OF_SCOPE_OR_KEY: &str = "(r.scope = $1 OR r.scope = '' AND r.key = $1)";
 const NEVER: &str = "false";
 const LEASED: &str = "r.lease_until > pg_catalog.clock_timestamp()";
 
@@ -36,14 +36,14 @@ const OWNED: [Owned; 9] = [
     },
     // What is not finished is to be undone first.
     Owned { table: "saga_run", is_owned: OF_SCOPE, is_held: "r.expires_at IS NULL" },
-    Owned { table: "outbox_message", is_owned: OF_KEY, is_held: LEASED },
-    Owned { table: "outbox_dead", is_owned: OF_KEY, is_held: NEVER },
+    Owned { table: "outbox_message", is_owned: OF_SCOPE_OR_KEY, is_held: LEASED },
+    Owned { table: "outbox_dead", is_owned: OF_SCOPE_OR_KEY, is_held: NEVER },
 ];
 
 /// Ids of messages go with their messages; what is left are those of acknowledged ones.
 const IDS: Owned = Owned {
     table: "outbox_id",
-    is_owned: OF_KEY,
+    is_owned: OF_SCOPE_OR_KEY,
     is_held: "r.expires_at = 'infinity'::timestamptz",
 };
 

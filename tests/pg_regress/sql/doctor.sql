@@ -86,7 +86,7 @@ SELECT nextval('idempotent.fence'), nextval('idempotent.outbox_position');
 -- what is due, and not swept; an unknown record and a lease that lasts are not
 UPDATE idempotent.record_logged SET sweep_at = '2020-01-01', expires_at = '2020-01-01', state = 'c', lease_until = NULL WHERE key = 'order-1';
 UPDATE idempotent.record_logged SET sweep_at = '2019-01-01', state = 'u', lease_until = NULL WHERE key = 'order-2';
-INSERT INTO idempotent.locks VALUES ('2020-01-01', '2020-01-01', 1, 'r', '', 'h');
+INSERT INTO idempotent.locks (expires_at, acquired_at, fence, slot, resource, scope, holder) VALUES ('2020-01-01', '2020-01-01', 1, 0, 'r', '', 'h');
 :look
 SELECT idempotent_sweep();
 :look
@@ -94,7 +94,8 @@ SELECT idempotent_sweep();
 -- the outbox: a relay that is gone, and dead letters
 UPDATE idempotent.outbox_message SET put_at = '2020-01-01';
 SELECT idempotent_outbox_put('another', '1') IS NOT NULL, idempotent_operation('another') IS NOT NULL;
-INSERT INTO idempotent.outbox_dead VALUES (1, gen_random_uuid(), '2020-01-01', '2020-01-01', 5, 'topic', NULL, '1');
+INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, topic, scope, payload)
+VALUES (1, gen_random_uuid(), '2020-01-01', '2020-01-01', 5, 'topic', '', '1');
 :look
 DELETE FROM idempotent.outbox_message;
 DELETE FROM idempotent.outbox_dead;

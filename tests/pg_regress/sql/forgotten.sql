@@ -84,6 +84,11 @@ SELECT count(*) AS taken FROM idempotent_outbox_take('forgotten', 1000, '1 hour'
 SELECT idempotent_outbox_ack('forgotten', '{00000000-0000-4000-8000-000000000032}', (SELECT max(fence) FROM idempotent.outbox_message WHERE key = 'owner-3')) AS acknowledged;
 SELECT * FROM idempotent_forget_scope('owner-3');
 SELECT message_id FROM idempotent.outbox_id WHERE key = 'owner-3';
+-- a message with a scope is the scope's, whatever its key
+SELECT count(idempotent_outbox_put('forgotten', '1', v.key, scope => v.scope)) FROM (VALUES ('lane', 'owner-4'), ('owner-4', 'another')) AS v (key, scope);
+SELECT count(*) AS exported FROM idempotent_export_scope('owner-4');
+SELECT forgotten, held FROM idempotent_forget_scope('owner-4');
+SELECT key, scope FROM idempotent.outbox_message WHERE 'owner-4' IN (key, scope);
 -- what is no owner
 SELECT idempotent_forget_scope('');
 \echo :LAST_ERROR_SQLSTATE
