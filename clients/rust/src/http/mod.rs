@@ -28,6 +28,7 @@ use crate::core::{
 };
 pub use body::AnswerBody;
 pub use handler::with_error;
+pub use problem::Cause;
 
 /// The header of the key.
 pub const HEADER: &str = "idempotency-key";
