@@ -172,7 +172,7 @@ def pytest_runtest_protocol(item, nextitem):
     for found in reports:
         if found.failed:
             item.ihook.pytest_runtest_logreport(report=found)
-    if not getattr(item, "reported", 0) and not any(found.failed for found in reports):
+    if not getattr(item, "reported", 0) and not any(found.failed or found.skipped for found in reports):
         nothing = pytest.TestReport(item.nodeid, item.location, {}, "failed", "not a single test ran", "call")
         item.ihook.pytest_runtest_logreport(report=nothing)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

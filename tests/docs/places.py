@@ -16,5 +16,5 @@ def exists(kind, name, function):
     *modules, function = (function or "").split("::")
     name = "/".join([name, *modules])
     paths = [ROOT / place.format(name) for place in PLACES.get(kind, ())]
-    defined = re.compile(rf"\b(?:fn|def) {function}\(" if function else "")
+    defined = re.compile(rf"\b(?:fn|def) {function}[(<]" if function else "")
     return any(path.exists() and defined.search(path.read_text()) for path in paths)

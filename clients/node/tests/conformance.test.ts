@@ -42,19 +42,31 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-for (const framework of ["express", "fastify", "hono", "fetch"]) {
-  for (const mode of ["transaction", "lease"]) {
-    test(`${framework} conforms in ${mode} mode`, async () => {
-      const port = await freePort();
-      const { ready, stop } = keepRunning(framework, mode, port);
-      try {
-        await ready;
-        const run = promisify(execFile)("python3", [RUNNER, `http://127.0.0.1:${port}`, "--mode", mode, "--without", "delete"], { maxBuffer: 1 << 24 });
-        const { stdout } = await run.catch((error: unknown) => error as { stdout: string; stderr: string; code: number });
-        assert.match(stdout, /\b0 failed/, stdout);
-      } finally {
-        stop();
-      }
-    });
+function conforms(name: string, framework: string, mode: string, through: NodeJS.ProcessEnv = {}): void {
+  test(name, async () => {
+    const port = await freePort();
+    const { ready, stop } = keepRunning(framework, mode, port, through);
+    try {
+      await ready;
+      const run = promisify(execFile)("python3", [RUNNER, `http://127.0.0.1:${port}`, "--mode", mode, "--without", "delete"], { maxBuffer: 1 << 24 });
+      const { stdout } = await run.catch((error: unknown) => error as { stdout: string; stderr: string; code: number });
+      assert.match(stdout, /\b0 failed/, stdout);
+    } finally {
+      stop();
+    }
+  });
+}
+
+for (const mode of ["transaction", "lease"]) {
+  for (const framework of ["express", "fastify", "hono", "fetch"]) {
+    conforms(`${framework} conforms in ${mode} mode`, framework, mode);
+  }
+  // One framework for each driver, of which postgres.js prepares its statements; `make test` starts the PgBouncers.
+  for (const [prepared, frameworks] of [["0", ["express", "fastify"]], ["100", ["fastify"]]] as const) {
+    const port = process.env[`PGBOUNCER_${prepared}`];
+    for (const framework of port === undefined ? [] : frameworks) {
+      const through = { PGHOST: "127.0.0.1", PGPORT: port, PREPARED: prepared };
+      conforms(`${framework} conforms in ${mode} mode through a PgBouncer with ${prepared} prepared statements`, framework, mode, through);
+    }
   }
 }

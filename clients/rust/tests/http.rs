@@ -15,7 +15,11 @@ use axum::{
     http::{Request, Response, StatusCode},
     routing::post,
 };
-use pg_idempotent_client::{Held, IdempotencyLayer, Mode, Tx, axum::Failed, http::one_tenant};
+use pg_idempotent_client::{
+    Held, IdempotencyLayer, Mode, Tx,
+    axum::Failed,
+    http::{Cause, one_tenant},
+};
 use tower_service::Service;
 
 use crate::{
@@ -30,6 +34,7 @@ both!(
     a_commit_whose_answer_is_lost,
     a_lost_lease_is_answered_503,
     a_database_that_is_down_is_answered_503,
+    an_error_of_the_layer_can_be_seen,
     two_keys_are_none,
     what_is_not_stored_is_rolled_back,
     a_large_request_is_refused,
@@ -144,6 +149,22 @@ async fn a_database_that_is_down_is_answered_503<D: Driver>() -> Result {
         (response.status().as_u16(), response.headers()["retry-after"].to_str()?),
         (503, "1")
     );
+    Ok(())
+}
+
+async fn an_error_of_the_layer_can_be_seen<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    // Less than the operation keeps: what is cut off would be replayed as blanks.
+    let app = Router::new()
+        .route("/pay", post(async || "x".repeat(2000)))
+        .layer(layer(pool).max_response_bytes(1000));
+    let response: Response<Body> = app.clone().call(request(&key, "{}")).await?;
+    let cause = response
+        .extensions()
+        .get::<Cause>()
+        .map(|cause| std::error::Error::source(&*cause.0).map(ToString::to_string));
+    assert_eq!(response.status().as_u16(), 500);
+    assert!(cause.flatten().is_some_and(|cause| cause.contains("make them equal")));
     Ok(())
 }
 

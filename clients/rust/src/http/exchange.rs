@@ -171,13 +171,7 @@ where
         Mode::Transaction => exchange.transacted(&mut handler).await,
         Mode::Lease => exchange.leased(&mut handler).await,
     };
-    answered.unwrap_or_else(|error| {
-        Ok(match error {
-            Error::Unavailable(_) | Error::LeaseLost => problem::unavailable(),
-            Error::Misrouted => problem::misrouted(),
-            _ => problem::internal(),
-        })
-    })
+    answered.unwrap_or_else(|error| Ok(problem::of(error)))
 }
 
 struct Exchange<D> {

@@ -26,7 +26,8 @@ use crate::core::{
     retry::Limits,
 };
 pub use body::AnswerBody;
-pub use exchange::with_error;
+pub use handler::with_error;
+pub use problem::Cause;
 
 /// The header of the key.
 pub const HEADER: &str = "idempotency-key";

@@ -84,16 +84,22 @@ pub(crate) fn keep_alive<D: Database>(
         lapses: since + lease,
         lost: held.lost().clone(),
     };
-    let mut hearts = open(&HEARTS);
-    let heart = hearts.entry(pool.id()).or_insert_with(|| {
-        let heart = Arc::<Heart>::default();
-        let alive = Alive { pool: pool.clone(), heart: Arc::clone(&heart) };
-        tokio::spawn(alive.run());
-        heart
-    });
-    open(&heart.beats).insert(number, beat);
+    let (heart, is_new) = {
+        let mut hearts = open(&HEARTS);
+        let found = hearts.get(&pool.id()).cloned();
+        let is_new = found.is_none();
+        let heart = found.unwrap_or_default();
+        // Before its task can look whether there is a lease.
+        open(&heart.beats).insert(number, beat);
+        hearts.insert(pool.id(), Arc::clone(&heart));
+        (heart, is_new)
+    };
+    if is_new {
+        // Without the lock: a runtime that is shutting down drops the task at once, which takes it.
+        tokio::spawn(Alive { pool: pool.clone(), heart: Arc::clone(&heart) }.run());
+    }
     heart.changed.notify_one();
-    Beating { heart: Arc::clone(heart), number }
+    Beating { heart, number }
 }
 
 /// The task's own. It keeps the pool, and with that its id, and leaves nothing behind when its runtime ends before it.
