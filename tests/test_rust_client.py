@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 import rust_client as rust
+from pooler import poolers
 from server import PRELOADED
 from suites import run_cargo
 
@@ -21,7 +22,8 @@ def test_the_package_has_what_it_needs():
 @pytest.mark.reports
 def test_suite(report, server, wanted):
     """With the applications that it starts, which cargo builds as examples, and with what README shows. rust-client/FILE::FUNCTION is one test."""
-    run_cargo(["test", "--locked", "--all-features", *rust.MANIFEST, "--", "--show-output", *wanted], rust.env(server.env()), report)
+    with poolers(server) as ports:
+        run_cargo(["test", "--locked", "--all-features", *rust.MANIFEST, "--", "--show-output", *wanted], rust.env({**server.env(), **ports}), report)
 
 
 from afterwards import test_server_logs_hold_nothing_harmful, test_tables_and_indexes_are_intact  # noqa: E402, F401 (the last)

@@ -6,6 +6,7 @@ import pytest
 
 import node_client as node
 from common import Failure, say
+from pooler import poolers
 from server import PRELOADED
 from suites import TEST, Stream, indent
 
@@ -43,7 +44,7 @@ def test_node(report, server, client, wanted):
     files = [file for file in files if not chosen or file.name.partition(".")[0] in chosen]
     command = [node.node(), "--test", "--test-concurrency=4", f"--test-reporter={client / 'tests' / 'reporter.js'}", *files]
     failed = 0
-    with Stream(command, node.node_env(server.env()), client) as lines:
+    with poolers(server) as ports, Stream(command, node.node_env({**server.env(), **ports}), client) as lines:
         for line in lines:
             test = TEST.match(line)
             if test:

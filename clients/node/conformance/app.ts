@@ -20,7 +20,7 @@ const TRIES = process.env["CONFORMANCE_TRIES"] ?? "conformance.tries";
 const pool = new pg.Pool({ max: 10 });
 pool.on("error", () => undefined);
 // One of the frameworks goes by way of the other driver.
-const sql = framework === "fastify" ? postgres({ max: 10, onnotice: () => undefined }) : undefined;
+const sql = framework === "fastify" ? postgres({ max: 10, onnotice: () => undefined, prepare: process.env["PREPARED"] !== "0" }) : undefined;
 const database: Source<unknown> = sql === undefined ? (pool) : (fromPostgres(sql) as Database<unknown>);
 
 /** An answer of any route, for each framework to send. */

@@ -18,9 +18,9 @@ after(() => { rmSync(scratch, { recursive: true }); });
 const APP = join(import.meta.dirname, "..", "conformance", "app.ts");
 const RUNNER = join(import.meta.dirname, "..", "..", "conformance", "run.py");
 
-/** Starts the application, and again whenever it ends. */
-function keepRunning(framework: string, mode: string, port: number): { ready: Promise<unknown>; stop: () => void } {
-  const env = { ...process.env, CONFORMANCE_TRIES: join(scratch, `${framework}-${mode}`), NODE_NO_WARNINGS: "1" };
+/** Starts the application, and again whenever it ends. `through`: the settings that lead it through a PgBouncer. */
+function keepRunning(framework: string, mode: string, port: number, through: NodeJS.ProcessEnv): { ready: Promise<unknown>; stop: () => void } {
+  const env = { ...process.env, ...through, CONFORMANCE_TRIES: join(scratch, `${framework}-${mode}-${port}`), NODE_NO_WARNINGS: "1" };
   const { promise: ready, resolve } = Promise.withResolvers();
   let child: ChildProcess | undefined;
   let isStopped = false;

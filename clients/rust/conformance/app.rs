@@ -20,7 +20,7 @@ use axum::{
 use deadpool_postgres::{Config, Pool, Runtime};
 use pg_idempotent_client::{IdempotencyLayer, Mode, PgTx, axum::Failed};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, types::Type};
 
 type Asked = Query<HashMap<String, String>>;
 
@@ -66,8 +66,8 @@ async fn effect(app: &App, tx: Option<PgTx>, headers: &HeaderMap) -> Result<i64,
     let insert = "INSERT INTO conformance_effect (\"case\") VALUES ($1) RETURNING id";
     let case = headers.get("x-case").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let row = match tx {
-        Some(tx) => tx.query_one(insert, &[&case]).await?,
-        None => app.pool.get().await?.query_one(insert, &[&case]).await?,
+        Some(tx) => tx.lock().await?.query_typed_one(insert, &[(&case, Type::TEXT)]).await?,
+        None => app.pool.get().await?.query_typed_one(insert, &[(&case, Type::TEXT)]).await?,
     };
     Ok(row.get(0))
 }
@@ -251,7 +251,8 @@ async fn gate_open(State(app): State<App>, asked: Asked) -> StatusCode {
 
 async fn effects(State(app): State<App>, asked: Asked) -> Result<Response, Failed> {
     let count = "SELECT count(*) FROM conformance_effect WHERE \"case\" = $1";
-    let row = app.pool.get().await?.query_one(count, &[&asked.get("case")]).await?;
+    let row =
+        app.pool.get().await?.query_typed_one(count, &[(&asked.get("case"), Type::TEXT)]).await?;
     Ok(([("content-type", "application/json")], row.get::<_, i64>(0).to_string()).into_response())
 }
 

@@ -30,6 +30,7 @@ pub fn example(name: &str) -> PathBuf {
 async fn keep_running(
     mode: &'static str,
     port: u16,
+    through: Option<String>,
     is_wanted: Arc<AtomicBool>,
     mut stop: oneshot::Receiver<()>,
     ready: oneshot::Sender<()>,
@@ -43,6 +44,9 @@ async fn keep_running(
             .env("PORT", port.to_string())
             .env("TRIES", &tries)
             .env("PGDATABASE", DATABASE.name);
+        if let Some(port) = &through {
+            command.env("PGHOST", "127.0.0.1").env("PGPORT", port);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -62,13 +66,19 @@ async fn keep_running(
     let _ = std::fs::remove_file(tries);
 }
 
-async fn conforms(mode: &'static str) -> Result {
+async fn conforms(mode: &'static str, pooled: Option<&str>) -> Result {
     DATABASE.admin().await;
+    // `make test` starts the PgBouncers.
+    let through = match pooled.map(std::env::var) {
+        Some(Ok(port)) => Some(port),
+        Some(Err(_)) => return Ok(()),
+        None => None,
+    };
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
     let (is_wanted, (stop, stopped), (ready, is_ready)) =
         (Arc::new(AtomicBool::new(true)), oneshot::channel(), oneshot::channel());
     let application =
-        tokio::spawn(keep_running(mode, port, Arc::clone(&is_wanted), stopped, ready));
+        tokio::spawn(keep_running(mode, port, through, Arc::clone(&is_wanted), stopped, ready));
     is_ready.await?;
     let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/run.py");
     // hyper refuses a header with DEL itself.
@@ -93,10 +103,22 @@ async fn conforms(mode: &'static str) -> Result {
 
 #[tokio::test]
 async fn in_transaction_mode() -> Result {
-    conforms("transaction").await
+    conforms("transaction", None).await
 }
 
 #[tokio::test]
 async fn in_lease_mode() -> Result {
-    conforms("lease").await
+    conforms("lease", None).await
+}
+
+#[tokio::test]
+async fn in_transaction_mode_through_pgbouncer() -> Result {
+    conforms("transaction", Some("PGBOUNCER_0")).await?;
+    conforms("transaction", Some("PGBOUNCER_100")).await
+}
+
+#[tokio::test]
+async fn in_lease_mode_through_pgbouncer() -> Result {
+    conforms("lease", Some("PGBOUNCER_0")).await?;
+    conforms("lease", Some("PGBOUNCER_100")).await
 }

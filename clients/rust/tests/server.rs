@@ -150,19 +150,24 @@ pub fn fresh() -> String {
     pg_idempotent_client::testing::fresh_scope()
 }
 
+/// A test that waits for what never comes fails, instead of being ended with all others.
+pub async fn in_time(test: impl Future<Output = Result>) -> Result {
+    tokio::time::timeout(std::time::Duration::from_secs(180), test).await?
+}
+
 /// The same tests through both drivers.
 macro_rules! both {
     ($($name:ident),+ $(,)?) => {
         mod tokio_postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() -> $crate::server::Result {
-                super::$name::<deadpool_postgres::Pool>().await
+                $crate::server::in_time(super::$name::<deadpool_postgres::Pool>()).await
             })+
         }
         mod sqlx {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() -> $crate::server::Result {
-                super::$name::<sqlx::PgPool>().await
+                $crate::server::in_time(super::$name::<sqlx::PgPool>()).await
             })+
         }
     };

@@ -3,6 +3,7 @@
 mod body;
 mod claim;
 mod exchange;
+mod handler;
 mod problem;
 
 use std::{
