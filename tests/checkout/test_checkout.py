@@ -80,7 +80,7 @@ def test_chromium(report, shop):
     if browser() is None:
         # What the page itself does is not looked at: not green, and not silent.
         say(f"\n    SKIPPED: no {' or '.join(BROWSERS)} is here, so NOBODY has pressed a button of the page. Install it with:\n        apt-get install chromium\n"
-            "    or name one: CHROMIUM=/path/to/chromium. Over HTTP all the stories have been played above.\n")
+            "    or name one: CHROMIUM=/path/to/chromium. The other tests of this layer play all stories over HTTP.\n")
         assert os.environ.get("CHROMIUM") != "required", "no Chromium is here"
         report("over HTTP alone", True)
         return
