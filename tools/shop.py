@@ -76,9 +76,10 @@ class Shop:
 
 
 def browser():
-    """The path of a Chromium, or None. It is the system's own: a private one would be a hundred megabytes for one page."""
-    given = os.environ.get("CHROMIUM")
-    return given or next((path for path in map(shutil.which, BROWSERS) if path), None)
+    """The path of a Chromium, or None. It is the system's own: a private one would be a hundred megabytes for one page. CHROMIUM names one, or says
+    that one is `required`."""
+    given = os.environ.get("CHROMIUM", "required")
+    return given if given != "required" else next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 def browse(base, *arguments):
