@@ -58,20 +58,20 @@ def documents(major, version, into):
     (into / "crates.txt.gz").write_bytes(compressed(licences(major)))
 
 
-def deb(config, values, files):
+def deb(config, values, files, into):
     """Fills in a configuration of nfpm, and returns the package that it makes."""
     filled = files / config
     filled.write_text(string.Template((PACKAGING / config).read_text()).substitute(values))
     nfpm = interpreter("packages").with_name("nfpm")
-    said = output_of([nfpm, "package", "-f", filled, "-p", "deb", "-t", directory()], cwd=str(ROOT),
+    said = output_of([nfpm, "package", "-f", filled, "-p", "deb", "-t", into], cwd=str(ROOT),
                      env={**os.environ, "SOURCE_DATE_EPOCH": str(moment())})
     return Path(re.search(r"created package: (\S+)", said).group(1))
 
 
-def debs(major, library=None, release=RELEASE):
+def debs(major, into, library=None, release=RELEASE):
     """The Debian package of a major, and that of its debug symbols."""
     version, made = extension_version(), built(main_prefix(major) / "bin" / "pg_config")
-    files = directory() / f"files-{major}"
+    files = into / f"files-{major}"
     shutil.rmtree(str(files), ignore_errors=True)
     (files / "lib").mkdir(parents=True)
     library = library or made / "lib" / f"{EXTENSION}.so"
@@ -83,7 +83,7 @@ def debs(major, library=None, release=RELEASE):
     values = {"major": major, "arch": ARCHITECTURES[platform.machine()], "version": version, "release": release, "maintainer": MAINTAINER,
               "moment": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment())), "files": files, "glibc": glibc(library), "build_id": identity,
               "build_id_directory": identity[:2], "build_id_file": identity[2:]}
-    found = [deb(config, values, files) for config in ("deb.yaml", "dbgsym.yaml")]
+    found = [deb(config, values, files, into) for config in ("deb.yaml", "dbgsym.yaml")]
     shutil.rmtree(str(files))
     return found
 
@@ -99,7 +99,7 @@ def main():
     paths = []
     for major in sys.argv[1:] or MAJORS:
         with step(f"packing for Postgres {major}"):
-            paths += debs(major)
+            paths += debs(major, directory())
             tarball = package(main_prefix(major) / "bin" / "pg_config")
             paths.append(Path(shutil.copy2(str(tarball), str(directory()))))
     with step("packing the source for PGXN"):

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from common import EXTENSION, MAIN_MAJOR, Failure, checkout_dir, need
+from common import EXTENSION, Failure, checkout_dir, need
 from debian import libraries, postgres_root, write_database
 from postgres import copy_tree, main_prefix
 from server import Server

@@ -1,7 +1,6 @@
 """The packages: what is in them, and that a server lives through their installation. Debian's own Postgres 15, and the pinned 17, each in a
 root of its own, in which dpkg installs, replaces and removes them."""
 
-import contextlib
 import functools
 import json
 import os
@@ -31,14 +30,15 @@ REPLACEMENTS = 3
 @functools.lru_cache(maxsize=None)
 def made_for(major):
     """The packages of a major: today's, its debug symbols, and one with another library that takes the place of the first."""
-    pack.directory().mkdir(parents=True, exist_ok=True)
-    today, symbols = pack.debs(major)
-    other = target_dir() / "packages" / f"other-{major}.so"
+    into = target_dir() / "test-packages" / major
+    shutil.rmtree(str(into), ignore_errors=True)
+    into.mkdir(parents=True)
+    today, symbols = pack.debs(major, into)
+    other = into / "other.so"
     shutil.copy2(str(built(main_prefix(major) / "bin" / "pg_config") / "lib" / f"{EXTENSION}.so"), str(other))
     with open(other, "ab") as end:
         end.write(b"another library")
-    following, _ = pack.debs(major, other, "2")
-    other.unlink()
+    following, _ = pack.debs(major, into, other, "2")
     return {"today": today, "symbols": symbols, "following": following}
 
 
@@ -107,7 +107,7 @@ def test_lintian(request):
 def test_packed_again_they_are_the_same(made, major):
     pg_config = main_prefix(major) / "bin" / "pg_config"
     before = [path.read_bytes() for path in (made["today"], made["symbols"], package(pg_config))]
-    assert [path.read_bytes() for path in (*pack.debs(major), package(pg_config))] == before
+    assert [path.read_bytes() for path in (*pack.debs(major, made["today"].parent), package(pg_config))] == before
 
 
 def test_tour(root, server):
