@@ -309,8 +309,14 @@ mod tests {
         }
     }
 
+    /// What other tests have rolled back is still in the index.
+    fn without_entries() {
+        run("TRUNCATE idempotent.messages");
+    }
+
     #[pg_test]
     fn a_sweep_goes_on_at_the_very_entry_among_rows_of_one_time() {
+        without_entries();
         expired_at_once(100);
         assert_eq!(sweep_by_portions(10, i64::MAX), (11, 100), "the last one finds the end");
     }
@@ -318,6 +324,7 @@ mod tests {
     /// As beside an old snapshot: nothing leaves the index. (Here it is this transaction that may yet roll back.)
     #[pg_test]
     fn a_sweep_looks_at_the_clock_among_dead_entries_and_never_returns_to_them() {
+        without_entries();
         expired_at_once(320);
         run("DELETE FROM idempotent.messages");
         assert_eq!(sweep_by_portions(1000, 0), (11, 0), "32 entries each, and the end");
