@@ -90,7 +90,8 @@ impl House {
         }
         admin.run(
             "GRANT EXECUTE ON FUNCTION idempotent_operation, idempotent_seal, idempotent_resolve, idempotent_forget,
-                 idempotent_forget_all, idempotent_sweep, idempotent_stats_reset, idempotent_grant, idempotent_revoke TO operator",
+                 idempotent_forget_all, idempotent_sweep, idempotent_stats_reset, idempotent_grant, idempotent_revoke,
+                 idempotent_own, idempotent_ignorant, idempotent_export, idempotent_import TO operator",
         );
         let fences = OPERATIONS.map(|operation| (operation, fill(&mut admin, operation))).to_vec();
         for role in ["left", "right"] {
