@@ -3,19 +3,19 @@
 Keys that are UUIDv7 have ids in the order of time; all other keys have random ones, as UUIDv7 would have without that. Two databases
 with the same records but for that, by turns: CHECKPOINT, then claims with an answer and nothing else. Told are the bytes of WAL and
 the images of whole pages that it has of each claim, the pages of the index that were read for it, and the claims a second. Written
-to bench/wal.json. MILLIONS=1 takes a smaller table than 2 million.
+to bench/wal.json. MILLIONS=1 takes a smaller table than 3 million records.
 """
 
 import os
 import statistics
 import time
 
-from measure import QUICK, drop, headline, machine, prepare, psql, run, tool, turns, write
+from measure import DATABASE, QUICK, drop, headline, machine, prepare, psql, run, tool, turns, write
 
-MILLIONS = float(os.environ.get("MILLIONS", "0.2" if QUICK else "2"))
+MILLIONS = float(os.environ.get("MILLIONS", "0.2" if QUICK else "3"))
 ROUNDS = 3 if QUICK else 7
 CLAIMS = 2_000
-SIDES = {"dated": "idempotent_bench_dated", "random": "idempotent_bench_random"}
+SIDES = {"dated": DATABASE, "random": f"{DATABASE}_random"}
 # 48 bits of milliseconds, and the rest of a digest: as the library makes them of UUIDv7 of the last 24 hours.
 IDS = {"dated": "overlay(md5(n::text) placing lpad(to_hex(floor(extract(epoch FROM sent) * 1000)::bigint), 12, '0') from 1 for 12)::uuid",
        "random": "md5(n::text)::uuid"}

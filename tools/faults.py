@@ -20,7 +20,7 @@ from fault_results import Result, write
 from in_venv import interpreter
 
 CHECKOUT = "FAULTS_OF"  # set in the copy: the checkout that it was made from
-COPIED = ("src", "crates", "sql", "tests", "bench/rivals", "tools", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "README.md", ".cargo")
+COPIED = ("src", "crates", "sql", "tests", "clients/conformance", "bench/rivals", "tools", "Cargo.toml", "Cargo.lock", f"{EXTENSION}.control", "README.md", ".cargo")
 # Most of a try is the build, of our own crate alone: it is made quick, not good.
 QUICK = {"OPT_LEVEL": "1", "LTO": "off", "CODEGEN_UNITS": "16", "INCREMENTAL": "true", "DEBUG": "false"}
 HANGS = 150  # seconds for the tests of a layer, which without a fault take a tenth of that

@@ -31,7 +31,7 @@ pub fn idempotent_fail(args: &Args) -> Returned {
 fn finish(args: &Args, failed: bool) -> Returned {
     let mut call =
         match Call::new(args.get(FINISH.operation), args.get(FINISH.key), args.get(FINISH.scope)) {
-            Ok(call) => call.to_finish(),
+            Ok(call) => call.finishing(),
             Err(error) => {
                 return Keyless::instead_of(error, args.get(FINISH.operation))
                     .map(|_| args.get(FINISH.response));
@@ -60,7 +60,7 @@ pub fn idempotent_release(args: &Args) -> Returned {
         args.get(RELEASE.key),
         args.get(RELEASE.scope),
     ) {
-        Ok(call) => mode::release(&mut call.to_finish(), args.get(RELEASE.fence))?,
+        Ok(call) => mode::release(&mut call.finishing(), args.get(RELEASE.fence))?,
         Err(error) => Keyless::instead_of(error, args.get(RELEASE.operation)).map(|_| true)?,
     };
     Ok(Some(Datum::from(released)))

@@ -107,7 +107,7 @@ pub fn idempotent_http_complete(args: &Args) -> Returned {
         args.get(COMPLETE.key),
         args.get(COMPLETE.scope),
     ) {
-        Ok(call) => call.to_finish(),
+        Ok(call) => call.finishing(),
         Err(error) => {
             return Keyless::instead_of(error, args.get(COMPLETE.operation))
                 .map(|_| is_stored(false));

@@ -32,7 +32,7 @@ pub fn idempotent_extend(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_extend()");
     let call =
         match Call::new(args.get(EXTEND.operation), args.get(EXTEND.key), args.get(EXTEND.scope)) {
-            Ok(call) => Some(call.to_finish()),
+            Ok(call) => Some(call.finishing()),
             Err(error) => Keyless::instead_of(error, args.get(EXTEND.operation)).map(|_| None)?,
         };
     let lease = lease(args.duration(EXTEND.lease, 1)?)?;
@@ -90,7 +90,7 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
     let mut leases = Vec::with_capacity(keys.len());
     for (at, (key, fence)) in keys.iter().zip(fences).enumerate() {
         match Call::new(operation, *key, scope) {
-            Ok(call) => leases.push((at, call.to_finish(), fence)),
+            Ok(call) => leases.push((at, call.finishing(), fence)),
             // Where it is only observed, it goes on as a lease that lasts.
             Err(error) => drop(Keyless::instead_of(error, operation)?),
         }
@@ -117,7 +117,7 @@ pub fn idempotent_checkpoint(args: &Args) -> Returned {
         args.get(CHECKPOINT.key),
         args.get(CHECKPOINT.scope),
     ) {
-        Ok(call) => call.to_finish(),
+        Ok(call) => call.finishing(),
         Err(error) => {
             return Keyless::instead_of(error, args.get(CHECKPOINT.operation))
                 .map(|_| Some(Datum::from(0)));

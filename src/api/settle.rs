@@ -62,7 +62,7 @@ pub fn idempotent_forget(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget()");
     let call = Call::new(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     // What another node answers for is left behind here, and may be cleared away.
-    let mut call = call.to_finish();
+    let mut call = call.finishing();
     let records = call.open_to_write()?;
     let forgotten = forget::forget(&call, &records, args.get(FORGET.fence))?;
     if forgotten {

@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
 
     /// The call, of a holder that finishes what was begun here, also if another node answers for the owner
     /// since: see `idempotent_own`.
-    pub fn to_finish(self) -> Self {
+    pub fn finishing(self) -> Self {
         Self { begins: false, ..self }
     }
 

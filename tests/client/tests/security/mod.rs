@@ -95,7 +95,7 @@ impl House {
                  idempotent_forget_all, idempotent_sweep, idempotent_stats_reset, idempotent_doctor, idempotent_grant, idempotent_revoke,
                  idempotent_forget_message, idempotent_rewind, idempotent_forget_offset, idempotent_forget_scope, idempotent_export_scope,
                  idempotent_saga_explain, idempotent_saga_resume, idempotent_saga_abandon, idempotent_saga_settle,
-                 idempotent_saga_forget TO operator",
+                 idempotent_saga_forget, idempotent_own, idempotent_ignorant, idempotent_export, idempotent_import TO operator",
         );
         let fences = OPERATIONS.map(|operation| (operation, fill(&mut admin, operation))).to_vec();
         for role in ["left", "right"] {
