@@ -42,6 +42,15 @@ BEGIN
             USING ERRCODE = '55000', DETAIL = format('Records and settings of operation "%s" bear its name.', OLD.name),
                   HINT = 'Configure the new name with idempotent_operation(), and remove the old one with idempotent_operation_drop().';
     END IF;
+    -- What is claimed now is stored before it is looked for.
+    IF NOT by_function AND (TG_OP = 'DELETE' OR COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')) THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'settings can only be changed by hand under READ COMMITTED'
+                USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every record that the operation has.',
+                      HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
+        END IF;
+        LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
     IF NOT by_function AND COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')
        AND (TG_OP = 'UPDATE' OR EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed)
             OR TG_OP = 'DELETE' AND EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.operation = changed)) THEN
@@ -57,19 +66,23 @@ BEGIN
                   HINT = format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed);
     END IF;
     -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
-    -- anything was kept, so that a record went after the retention, whichever clock had made the key.
+    -- anything was kept, so that a record went after the retention, whichever clock had made the key. A date that was ahead, by no
+    -- more than a record is kept, was one by which it was kept.
     IF (new_retention > old_retention OR uses_again) AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)) THEN
-        was_kept := GREATEST(CASE WHEN uses_again THEN old_retention - skew ELSE old_retention + skew END, '0');
+        was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
          WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
-        INSERT INTO idempotent.earlier_retention VALUES (changed, moment + skew, was_kept);
+        INSERT INTO idempotent.earlier_retention VALUES (changed, moment + GREATEST(skew, old_retention), was_kept);
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
     IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
         SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) THEN
+        -- One number at a time: another session may be giving one to the same operation.
+        LOCK TABLE idempotent.exclusion IN SHARE ROW EXCLUSIVE MODE;
         INSERT INTO idempotent.exclusion
-        SELECT NEW.name, COALESCE(max(x.number), 0) + 1, NEW.fingerprint_exclude FROM idempotent.exclusion AS x WHERE x.operation = NEW.name;
+        SELECT NEW.name, COALESCE(max(x.number), 0) + 1, NEW.fingerprint_exclude FROM idempotent.exclusion AS x WHERE x.operation = NEW.name
+        HAVING NOT COALESCE(bool_or(x.members = NEW.fingerprint_exclude), false);
     END IF;
     RETURN COALESCE(NEW, OLD);
 END $$;
@@ -135,7 +148,7 @@ CREATE FUNCTION idempotent.retention_ended() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE idempotent.earlier_retention AS e
-       SET until = clock_timestamp() + current_setting('idempotent.clock_skew')::interval + interval '1 second'
+       SET until = clock_timestamp() + GREATEST(current_setting('idempotent.clock_skew')::interval, e.kept) + interval '1 second'
      WHERE e.operation = NEW.operation AND e.until = NEW.until;
     RETURN NULL;
 END $$;

@@ -57,6 +57,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
         SELECT 'index', i.relname, o.oid, o.relname
           FROM ours AS o JOIN pg_index AS x ON x.indrelid = o.oid JOIN pg_class AS i ON i.oid = x.indexrelid
          WHERE NOT x.indisprimary AND i.relname NOT IN (SELECT k.name FROM known AS k)
+           AND NOT EXISTS (SELECT FROM pg_constraint AS n WHERE n.conindid = x.indexrelid AND n.conrelid = o.oid)
         UNION ALL
         SELECT 'constraint', n.conname, r.oid, r.relname
           FROM ours AS o JOIN pg_constraint AS n ON n.conrelid = o.oid OR n.confrelid = o.oid JOIN pg_class AS r ON r.oid = n.conrelid

@@ -118,96 +118,98 @@ BEGIN
      WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'::"char"
        AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean;
 
-    -- Rights.
+    -- What reads tables that an administrator may have locked.
 
-    RETURN QUERY
-    SELECT 'warning', 'surplus_right',
-           format('%s %s %s on %s %s.', g.role, CASE WHEN g.granted_as IS NULL THEN 'has' ELSE 'may pass on' END, g.privilege, g.kind, g.object),
-           format('REVOKE %s%s ON %s %s FROM %s;', CASE WHEN g.granted_as IS NOT NULL THEN 'GRANT OPTION FOR ' END, g.privilege,
-                  CASE WHEN g.kind = 'view' THEN 'table' ELSE g.kind END, g.object, CASE WHEN g.role = 'public' THEN 'PUBLIC' ELSE quote_ident(g.role) END)
-      FROM idempotent.rights AS g
-     WHERE g.granted_as IS NULL OR g.grantable;
-
-    RETURN QUERY
-    SELECT 'error', 'role_missing', format('Operation "%s" is for members of role "%s", which does not exist: nobody may use it.', o.name, m.role),
-           format('CREATE ROLE %I; -- or name another one: SELECT name FROM idempotent_operation(%L, %s => ...);', m.role, o.name, m.setting)
-      FROM idempotent.operation AS o, LATERAL (VALUES ('role', o.role), ('take_role', o.take_role)) AS m (setting, role)
-     WHERE m.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = m.role::name);
-
-    -- Operations: what is known of them, and settings that contradict each other.
-
-    RETURN QUERY
-    SELECT 'notice', 'undeclared_operation', format('Operation "%s" is called, and has no settings: a misspelt name looks like this, too.', s.operation),
-           format('SELECT name FROM idempotent_operation(%L);', s.operation)
-      FROM idempotent.stats AS s
-     WHERE s.operation <> '(other)' AND s.claimed + s.executed + s.replayed > 0
-       AND NOT EXISTS (SELECT FROM idempotent.operation AS o WHERE o.name = s.operation COLLATE "C")
-     ORDER BY s.claimed + s.executed + s.replayed DESC, s.operation LIMIT few;
-
-    RETURN QUERY
-    SELECT 'notice', 'uncounted_operations', 'There are more operations than counters: the row (other) of idempotent.stats holds the rest.',
-           'SELECT idempotent_stats_reset(); -- if it comes back: is something that is no operation part of the name?'
-      FROM idempotent.stats AS s
-     WHERE s.operation = '(other)';
-
-    RETURN QUERY
-    SELECT 'notice', 'observed_operation', format('Operation "%s" is observed: its calls all go through, the repeated ones as well.', o.name),
-           format('SELECT name FROM idempotent_operation(%L, mode => ''enforce'');', o.name)
-      FROM idempotent.operation AS o
-     WHERE o.mode = 'observe';
-
-    RETURN QUERY
-    SELECT 'warning', 'dates_without_use', format('Operation "%s" is unlogged and ignores the dates of keys: after a crash every key runs again, and after_reset has no effect.', o.name),
-           format('SELECT name FROM idempotent_operation(%L, durability => ''logged''); -- or after_reset => ''execute'', if a second run does no harm', o.name)
-      FROM idempotent.operation AS o
-     WHERE o.durability = 'unlogged' AND o.key_dates = 'ignore' AND o.after_reset = 'unknown';
-
-    RETURN QUERY
-    SELECT 'notice', 'retention_without_effect', format('Operation "%s" keeps bodies for %s, and records for %s.', o.name, o.response_retention, o.retention),
-           format('SELECT name FROM idempotent_operation(%L, retention => %L);', o.name, o.response_retention)
-      FROM idempotent.operation AS o
-     WHERE o.response_retention > o.retention;
-
-    RETURN QUERY
-    SELECT 'warning', 'lease_outlives_answer', format('Operation "%s" leases keys for %s, and keeps answers for %s: a client that waits for the holder can miss the answer.', o.name, o.lease, o.retention),
-           format('SELECT name FROM idempotent_operation(%L, retention => %L);', o.name, GREATEST(o.lease * 2, '24 hours'::interval))
-      FROM idempotent.operation AS o
-     WHERE o.lease >= o.retention;
-
-    RETURN QUERY
-    SELECT 'notice', 'records_lost', format('Records of %s operations were lost %s: dated keys from before are answered unknown.', r.durability, to_char(r.reset_at, 'YYYY-MM-DD HH24:MI:SSOF')),
-           '-- settle what is unknown: SELECT idempotent_resolve(operation, key, ''completed'', response); or ''failed''; or ''absent'', to let it run again'
-      FROM idempotent.reset AS r
-     WHERE r.reset_at > clock_timestamp() - '1 day'::interval;
-
-    -- Holders that keep callers waiting: claims of transactions, and steps of sagas.
-
-    RETURN QUERY
-    SELECT 'warning', 'key_held', format('Backend %s (user %s, application "%s", %s) holds keys (%s), and its transaction began %s ago.', a.pid, a.usename, a.application_name,
-                                         COALESCE(a.state, 'state unknown'), count(*), date_trunc('second', clock_timestamp() - a.xact_start)),
-           format('SELECT pg_terminate_backend(%s); -- the work is rolled back, and the keys are free at once', a.pid)
-      FROM pg_locks AS k JOIN pg_stat_activity AS a ON a.pid = k.pid
-     WHERE k.locktype = 'advisory' AND k.objsubid = ANY ('{478,480}'::smallint[]) AND k.granted AND a.datname = current_database()
-       AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-       AND a.xact_start < clock_timestamp() - held
-     GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start;
-
-    RETURN QUERY
-    SELECT 'warning', 'key_prepared', format('The prepared transaction %s of user %s holds keys (%s) since %s.', quote_literal(x.gid), x.owner, count(*), to_char(x.prepared, 'YYYY-MM-DD HH24:MI:SSOF')),
-           format('-- as its coordinator has decided: COMMIT PREPARED %1$L; or ROLLBACK PREPARED %1$L;', x.gid)
-      FROM pg_prepared_xacts AS x
-      JOIN pg_locks AS t ON t.pid IS NULL AND t.locktype = 'transactionid' AND t.transactionid = x.transaction
-      JOIN pg_locks AS k ON k.pid IS NULL AND k.virtualtransaction = t.virtualtransaction
-     WHERE k.locktype = 'advisory' AND k.objsubid = ANY ('{478,480}'::smallint[]) AND x.database = current_database()
-       AND x.prepared < clock_timestamp() - held
-     GROUP BY x.gid, x.owner, x.prepared;
-
-    -- Records, which a standby has in part, and which an administrator may have locked.
-
-    IF pg_is_in_recovery() THEN
-        RETURN;
-    END IF;
     BEGIN
+        -- Rights.
+
+        RETURN QUERY
+        SELECT 'warning', 'surplus_right',
+               format('%s %s %s on %s %s.', g.role, CASE WHEN g.granted_as IS NULL THEN 'has' ELSE 'may pass on' END, g.privilege, g.kind, g.object),
+               format('REVOKE %s%s ON %s %s FROM %s;', CASE WHEN g.granted_as IS NOT NULL THEN 'GRANT OPTION FOR ' END, g.privilege,
+                      CASE WHEN g.kind = 'view' THEN 'table' ELSE g.kind END, g.object, CASE WHEN g.role = 'public' THEN 'PUBLIC' ELSE quote_ident(g.role) END)
+          FROM idempotent.rights AS g
+         WHERE g.granted_as IS NULL OR g.grantable;
+
+        RETURN QUERY
+        SELECT 'error', 'role_missing', format('Operation "%s" is for members of role "%s", which does not exist: nobody may use it.', o.name, m.role),
+               format('CREATE ROLE %I; -- or name another one: SELECT name FROM idempotent_operation(%L, %s => ...);', m.role, o.name, m.setting)
+          FROM idempotent.operation AS o, LATERAL (VALUES ('role', o.role), ('take_role', o.take_role)) AS m (setting, role)
+         WHERE m.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = m.role::name);
+
+        -- Operations: what is known of them, and settings that contradict each other.
+
+        RETURN QUERY
+        SELECT 'notice', 'undeclared_operation', format('Operation "%s" is called, and has no settings: a misspelt name looks like this, too.', s.operation),
+               format('SELECT name FROM idempotent_operation(%L);', s.operation)
+          FROM idempotent.stats AS s
+         WHERE s.operation <> '(other)' AND s.claimed + s.executed + s.replayed > 0
+           AND NOT EXISTS (SELECT FROM idempotent.operation AS o WHERE o.name = s.operation COLLATE "C")
+         ORDER BY s.claimed + s.executed + s.replayed DESC, s.operation LIMIT few;
+
+        RETURN QUERY
+        SELECT 'notice', 'uncounted_operations', 'There are more operations than counters: the row (other) of idempotent.stats holds the rest.',
+               'SELECT idempotent_stats_reset(); -- if it comes back: is something that is no operation part of the name?'
+          FROM idempotent.stats AS s
+         WHERE s.operation = '(other)';
+
+        RETURN QUERY
+        SELECT 'notice', 'observed_operation', format('Operation "%s" is observed: its calls all go through, the repeated ones as well.', o.name),
+               format('SELECT name FROM idempotent_operation(%L, mode => ''enforce'');', o.name)
+          FROM idempotent.operation AS o
+         WHERE o.mode = 'observe';
+
+        RETURN QUERY
+        SELECT 'warning', 'dates_without_use', format('Operation "%s" is unlogged and ignores the dates of keys: after a crash every key runs again, and after_reset has no effect.', o.name),
+               format('SELECT name FROM idempotent_operation(%L, durability => ''logged''); -- or after_reset => ''execute'', if a second run does no harm', o.name)
+          FROM idempotent.operation AS o
+         WHERE o.durability = 'unlogged' AND o.key_dates = 'ignore' AND o.after_reset = 'unknown';
+
+        RETURN QUERY
+        SELECT 'notice', 'retention_without_effect', format('Operation "%s" keeps bodies for %s, and records for %s.', o.name, o.response_retention, o.retention),
+               format('SELECT name FROM idempotent_operation(%L, retention => %L);', o.name, o.response_retention)
+          FROM idempotent.operation AS o
+         WHERE o.response_retention > o.retention;
+
+        RETURN QUERY
+        SELECT 'warning', 'lease_outlives_answer', format('Operation "%s" leases keys for %s, and keeps answers for %s: a client that waits for the holder can miss the answer.', o.name, o.lease, o.retention),
+               format('SELECT name FROM idempotent_operation(%L, retention => %L);', o.name, GREATEST(o.lease * 2, '24 hours'::interval))
+          FROM idempotent.operation AS o
+         WHERE o.lease >= o.retention;
+
+        RETURN QUERY
+        SELECT 'notice', 'records_lost', format('Records of %s operations were lost %s: dated keys from before are answered unknown.', r.durability, to_char(r.reset_at, 'YYYY-MM-DD HH24:MI:SSOF')),
+               '-- settle what is unknown: SELECT idempotent_resolve(operation, key, ''completed'', response); or ''failed''; or ''absent'', to let it run again'
+          FROM idempotent.reset AS r
+         WHERE r.reset_at > clock_timestamp() - '1 day'::interval;
+
+        -- Holders that keep callers waiting: claims of transactions, and steps of sagas.
+
+        RETURN QUERY
+        SELECT 'warning', 'key_held', format('Backend %s (user %s, application "%s", %s) holds keys (%s), and its transaction began %s ago.', a.pid, a.usename, a.application_name,
+                                             COALESCE(a.state, 'state unknown'), count(*), date_trunc('second', clock_timestamp() - a.xact_start)),
+               format('SELECT pg_terminate_backend(%s); -- the work is rolled back, and the keys are free at once', a.pid)
+          FROM pg_locks AS k JOIN pg_stat_activity AS a ON a.pid = k.pid
+         WHERE k.locktype = 'advisory' AND k.objsubid = ANY ('{478,480}'::smallint[]) AND k.granted AND a.datname = current_database()
+           AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+           AND a.xact_start < clock_timestamp() - held
+         GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start;
+
+        RETURN QUERY
+        SELECT 'warning', 'key_prepared', format('The prepared transaction %s of user %s holds keys (%s) since %s.', quote_literal(x.gid), x.owner, count(*), to_char(x.prepared, 'YYYY-MM-DD HH24:MI:SSOF')),
+               format('-- as its coordinator has decided: COMMIT PREPARED %1$L; or ROLLBACK PREPARED %1$L;', x.gid)
+          FROM pg_prepared_xacts AS x
+          JOIN pg_locks AS t ON t.pid IS NULL AND t.locktype = 'transactionid' AND t.transactionid = x.transaction
+          JOIN pg_locks AS k ON k.pid IS NULL AND k.virtualtransaction = t.virtualtransaction
+         WHERE k.locktype = 'advisory' AND k.objsubid = ANY ('{478,480}'::smallint[]) AND x.database = current_database()
+           AND x.prepared < clock_timestamp() - held
+         GROUP BY x.gid, x.owner, x.prepared;
+
+        -- Records, which a standby has in part, and which an administrator may have locked.
+
+        IF pg_is_in_recovery() THEN
+            RETURN;
+        END IF;
         RETURN QUERY
         SELECT 'warning', 'backlog', format('Of %s the oldest that is due waits since %s.', t.what, to_char(t.since, 'YYYY-MM-DD HH24:MI:SSOF')),
                'SELECT idempotent_sweep(5000); -- until that returns 0, each time in a transaction of its own'

@@ -29,6 +29,7 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget_all()");
     let name = checked(&OPERATION, args.get(FORGET_ALL.operation))?;
     check_role(&operations::get(&name)?.policy, name.utf8)?;
+    snapshot::refuse_frozen("an operation can only be emptied")?;
     let _configuring = Configuring::begin();
     let mut forgotten = 0;
     for durability in Durability::ALL {

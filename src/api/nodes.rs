@@ -12,7 +12,7 @@ use crate::tables::configuring::Configuring;
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, fences, own};
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error, Result};
+use rules::error::{Code, Error};
 use rules::names::{self, KEY, SCOPE};
 use rules::policy::Durability;
 use rules::slot;
@@ -32,7 +32,7 @@ pub fn idempotent_own(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_own()");
     // Where it answers for all, nothing goes.
     if args.get(OWN.slots).is_some() {
-        refuse_frozen()?;
+        snapshot::refuse_frozen("slots can only be moved")?;
     }
     catalog::get()?;
     let _configuring = Configuring::begin();
@@ -43,7 +43,7 @@ pub fn idempotent_own(args: &Args) -> Returned {
 /// change of durability.
 pub fn idempotent_import(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_import()");
-    refuse_frozen()?;
+    snapshot::refuse_frozen("slots can only be moved")?;
     if args.get(IMPORT.exported).is_none() {
         return Err(Error::new(Code::InvalidParameter, "exported must not be null")
             .hint("Pass the rows of idempotent_export() as they are, one at a time."));
@@ -53,15 +53,6 @@ pub fn idempotent_import(args: &Args) -> Returned {
         Records::open_to_write(durability)?;
     }
     pass_on(args, SCHEMA, c"import_row")
-}
-
-fn refuse_frozen() -> Result<()> {
-    if !snapshot::is_frozen() {
-        return Ok(());
-    }
-    Err(Error::new(Code::FeatureNotSupported, "slots can only be moved under READ COMMITTED")
-        .detail("This transaction's snapshot may not show every row there is.")
-        .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"))
 }
 
 /// The slot of an owner, for a row that SQL writes.

@@ -97,9 +97,16 @@ pub fn is_configuring(_: &Args) -> Returned {
     Ok(Some(Datum::from(configuring::is_at_work())))
 }
 
-/// Whether a record of the operation still counts, in one of the tables.
+/// Whether something that its settings judge still counts: a record in one of the tables, a saga, a
+/// message.
 const HAS_RECORDS: &str = "
-SELECT 'record' FROM (
+SELECT 'saga' FROM idempotent.saga_run AS s
+WHERE s.saga = $1 AND (s.expires_at IS NULL OR s.expires_at > pg_catalog.clock_timestamp())
+UNION ALL SELECT 'message' FROM idempotent.outbox_message AS m WHERE m.topic = $1
+UNION ALL SELECT 'message' FROM idempotent.outbox_dead AS d WHERE d.topic = $1
+UNION ALL SELECT 'message' FROM idempotent.messages AS c
+WHERE c.consumer = $1 AND c.expires_at > pg_catalog.clock_timestamp()
+UNION ALL SELECT 'record' FROM (
     SELECT u.operation, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
     UNION ALL
     SELECT l.operation, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l) AS r
@@ -114,16 +121,21 @@ pub fn idempotent_operation_drop(args: &Args) -> Returned {
     check_operation(name.map(|name| name.utf8))?;
     let Some(name) = name else { return Ok(None) };
     catalog::get()?;
+    snapshot::refuse_frozen("an operation can only be removed")?;
     let _configuring = Configuring::begin();
-    // What is claimed now is stored where the settings say: in the order in which they are moved.
     spi::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
+    // Nothing else is locked for a name that has no settings.
+    if operations::row(&name)?.is_none() {
+        return Ok(Some(Datum::from(false)));
+    }
+    // What is claimed now is stored where the settings say: in the order in which they are moved.
     spi::execute(
         "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
         &[],
     )?;
     let parameters = [(pg_sys::TEXTOID, Some(name.datum))];
-    if !spi::texts(HAS_RECORDS, &parameters)?.is_empty() {
-        return Err(has_records(name.utf8));
+    if let Some(what) = spi::texts(HAS_RECORDS, &parameters)?.first() {
+        return Err(has_records(name.utf8, what.as_ref()));
     }
     let dropped =
         spi::execute("DELETE FROM idempotent.operation AS o WHERE o.name = $1", &parameters)?;
@@ -242,14 +254,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     if current == [wanted] {
         return Ok(());
     }
-    if snapshot::is_frozen() {
-        return Err(Error::new(
-            Code::FeatureNotSupported,
-            "durability can only be changed under READ COMMITTED",
-        )
-        .detail("This transaction's snapshot may not show every record there is to move.")
-        .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
-    }
+    snapshot::refuse_frozen("durability can only be changed")?;
     // In this order: a lease of the logged table may have to note in the other one that fences have
     // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
     spi::execute(

@@ -22,6 +22,7 @@ arguments! {
 pub fn idempotent_forget_scope(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget_scope()");
     let scope = named(args.get(FORGET.scope))?;
+    snapshot::refuse_frozen("what is kept of a scope can only be deleted")?;
     let Forgotten { rows, held } = {
         let _configuring = Configuring::begin();
         forget(&scope)?

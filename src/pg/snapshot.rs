@@ -1,6 +1,7 @@
 //! Snapshots, and the isolation level's view of what is newer than the transaction's own.
 
 use pgrx::pg_sys;
+use rules::error::{Code, Error, Result};
 
 /// A snapshot that sees what is committed now and what is being written, and tells by whom: for
 /// each tuple, `xmin` is the transaction still inserting it and `xmax` the one still deleting it.
@@ -33,6 +34,16 @@ pub fn is_older_than(xid: pg_sys::TransactionId) -> bool {
 pub fn is_frozen() -> bool {
     // SAFETY: XactIsoLevel is a number of this backend, which has one thread.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// For what must see every row there is: 0A000 where the snapshot is an old one.
+pub fn refuse_frozen(what: &str) -> Result<()> {
+    if !is_frozen() {
+        return Ok(());
+    }
+    Err(Error::new(Code::FeatureNotSupported, format!("{what} under READ COMMITTED"))
+        .detail("This transaction's snapshot may not show every row there is.")
+        .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"))
 }
 
 /// Raises 25006 in a read-only transaction and on a standby, and 25000 in a parallel operation,

@@ -350,14 +350,18 @@ pub fn undeclared(operation: &[u8]) -> Error {
 
 /// What an administrator is told that removes the settings of an operation in use.
 #[must_use]
-pub fn has_records(operation: &[u8]) -> Error {
+pub fn has_records(operation: &[u8], what: &[u8]) -> Error {
     let (name, typed) = (printable(operation), literal(operation, "operation"));
-    Error::new(Code::ObjectInUse, format!("operation \"{name}\" still has records"))
-        .detail("Without its settings their keys would be judged by the defaults, or run again.")
-        .hint(format!(
-            "Wait until they have expired, or delete them first: SELECT \
-            idempotent_forget_all({typed})."
-        ))
+    let hint = match what {
+        b"saga" => "Wait until they have ended and expired, or end them: idempotent_saga_abandon(), idempotent_saga_forget()."
+            .to_owned(),
+        b"message" => "Wait until they are delivered and forgotten.".to_owned(),
+        _ => format!("Wait until they have expired, or delete them first: SELECT idempotent_forget_all({typed})."),
+    };
+    let what = printable(what);
+    Error::new(Code::ObjectInUse, format!("operation \"{name}\" still has {what}s"))
+        .detail("Without its settings they would be judged by the defaults, be open to every caller, or run again.")
+        .hint(hint)
 }
 
 /// Refuses what is longer than the most that callers may ask for.

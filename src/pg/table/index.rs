@@ -50,7 +50,8 @@ impl Drop for Index {
     }
 }
 
-/// Whether `insert` can maintain an index: no expressions, no predicate, nothing deferred.
+/// Whether `insert` and `replace` can maintain an index: no expressions, no predicate, nothing deferred, and
+/// an entry for each row. (A summary, as BRIN makes, must be told of rows that are replaced in place.)
 ///
 /// # Safety
 /// The index must exist, and its table be locked.
@@ -63,17 +64,35 @@ pub unsafe fn is_plain(index: pg_sys::Oid) -> bool {
         let plain = pg_sys::RelationGetIndexExpressions(open).is_null()
             && pg_sys::RelationGetIndexPredicate(open).is_null()
             && (*(*open).rd_index).indimmediate
-            && !(*(*open).rd_index).indisexclusion;
+            && !(*(*open).rd_index).indisexclusion
+            && !summarizes(open);
         pg_sys::index_close(open, lock);
         plain
     }
+}
+
+/// # Safety
+/// `index` must be open.
+#[cfg(not(feature = "pg15"))]
+unsafe fn summarizes(index: pg_sys::Relation) -> bool {
+    // SAFETY: the index is open, which this function demands, and every open index has its access method.
+    unsafe { (*(*index).rd_indam).amsummarizing }
+}
+
+/// Postgres 15 replaces no row in place whose columns are in such an index.
+///
+/// # Safety
+/// None is needed.
+#[cfg(feature = "pg15")]
+unsafe fn summarizes(_: pg_sys::Relation) -> bool {
+    false
 }
 
 /// An administrator's index is in the way: 55000.
 pub fn unfit(index: pg_sys::Oid) -> Error {
     let name = name(index);
     Error::new(Code::ObjectNotReady, format!("index \"{name}\" cannot be maintained"))
-        .detail("Records are written past the executor, into plain indexes only: no expressions, no WHERE, nothing deferred.")
+        .detail("Records are written past the executor, into plain indexes only: no expressions, no WHERE, nothing deferred, not BRIN.")
         .hint(format!("DROP INDEX idempotent.{name}; or index the columns themselves."))
 }
 

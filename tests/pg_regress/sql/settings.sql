@@ -208,6 +208,22 @@ SELECT idempotent_claim('settings_most', 'k', lease => '100 years');
 SELECT max_lease, max_retention FROM idempotent_operation('settings_most', max_lease => '0', max_retention => '0');
 SELECT outcome FROM idempotent_claim('settings_most', 'k', lease => '1 year');
 
+-- an operation is not removed while a saga or a message of its name is there: they would be open to every caller
+CREATE FUNCTION settings_step(given jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '1'; END $$;
+SELECT name FROM idempotent_saga('settings_in_use', '[{"name": "a", "handler": "public.settings_step"}, {"name": "b", "handler": "public.settings_step"}]');
+SELECT name FROM idempotent_operation('settings_in_use');
+SELECT outcome, more FROM idempotent_saga_step('settings_in_use', 'k');
+SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
+SELECT idempotent_saga_forget('settings_in_use', 'k', unfinished => true);
+SELECT idempotent_outbox_put('settings_in_use', '1') IS NOT NULL AS put;
+SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
+DELETE FROM idempotent.outbox_message WHERE topic = 'settings_in_use';
+SELECT idempotent_first('settings_in_use', 'm');
+SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
+SELECT idempotent_forget_message('settings_in_use', 'm'), idempotent_operation_drop('settings_in_use');
+DELETE FROM idempotent.saga WHERE name = 'settings_in_use';
+DROP FUNCTION settings_step;
+
 -- operations that are not configured
 SET idempotent.undeclared_operations = warn;
 SELECT pg_temp.claimed('settings_Misspelt', 'k'), pg_temp.claimed('settings_most', 'new');
