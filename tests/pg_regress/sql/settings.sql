@@ -210,7 +210,7 @@ SELECT outcome FROM idempotent_claim('settings_most', 'k', lease => '1 year');
 
 -- an operation is not removed while a saga or a message of its name is there: they would be open to every caller
 CREATE FUNCTION settings_step(given jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '1'; END $$;
-SELECT name FROM idempotent_saga('settings_in_use', '[{"name": "a", "handler": "public.settings_step"}, {"name": "b", "handler": "public.settings_step"}]');
+SELECT name FROM idempotent_saga('settings_in_use', '[{"name": "a", "handler": "public.settings_step(jsonb)"}, {"name": "b", "handler": "public.settings_step(jsonb)"}]');
 SELECT name FROM idempotent_operation('settings_in_use');
 SELECT outcome, more FROM idempotent_saga_step('settings_in_use', 'k');
 SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
