@@ -282,11 +282,13 @@ BEGIN
         LOCK TABLE idempotent.reset IN SHARE ROW EXCLUSIVE MODE;
         INSERT INTO idempotent.reset (durability, noticed_at, reset_at, operation)
         SELECT n.durability, clock_timestamp(), n.reset_at, '' FROM jsonb_populate_record(NULL::idempotent.reset, line) AS n
-         WHERE NOT EXISTS (SELECT FROM idempotent.reset AS r WHERE r.durability = n.durability AND r.operation = '' AND r.reset_at >= n.reset_at);
+         WHERE n.durability IS NOT NULL AND n.reset_at IS NOT NULL
+           AND NOT EXISTS (SELECT FROM idempotent.reset AS r WHERE r.durability = n.durability AND r.operation = '' AND r.reset_at >= n.reset_at);
     ELSIF source <> 'earlier_retention' THEN
         RETURN NULL;
     ELSE
         INSERT INTO idempotent.earlier_retention SELECT n.* FROM jsonb_populate_record(NULL::idempotent.earlier_retention, line) AS n
+         WHERE n.operation IS NOT NULL AND n.until IS NOT NULL AND n.kept IS NOT NULL
         ON CONFLICT DO NOTHING;
     END IF;
     IF NOT FOUND THEN
