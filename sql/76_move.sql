@@ -282,9 +282,13 @@ BEGIN
         LOCK TABLE idempotent.reset IN SHARE ROW EXCLUSIVE MODE;
         INSERT INTO idempotent.reset (durability, noticed_at, reset_at, operation)
         SELECT n.durability, clock_timestamp(), n.reset_at, '' FROM jsonb_populate_record(NULL::idempotent.reset, line) AS n
-         WHERE NOT EXISTS (SELECT FROM idempotent.reset AS r WHERE r.durability = n.durability AND r.operation = '' AND r.reset_at >= n.reset_at);
+         WHERE n.durability IS NOT NULL AND n.reset_at IS NOT NULL
+           AND NOT EXISTS (SELECT FROM idempotent.reset AS r WHERE r.durability = n.durability AND r.operation = '' AND r.reset_at >= n.reset_at);
+    ELSIF source <> 'earlier_retention' THEN
+        RETURN NULL;
     ELSE
         INSERT INTO idempotent.earlier_retention SELECT n.* FROM jsonb_populate_record(NULL::idempotent.earlier_retention, line) AS n
+         WHERE n.operation IS NOT NULL AND n.until IS NOT NULL AND n.kept IS NOT NULL
         ON CONFLICT DO NOTHING;
     END IF;
     IF NOT FOUND THEN
@@ -301,14 +305,33 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_
 DECLARE
     source CONSTANT text := exported ->> 'table';
     line   jsonb := exported -> 'row';
-    fence  CONSTANT bigint := COALESCE((line ->> 'last')::bigint, (line ->> 'fence')::bigint);
+    fence  bigint;
     answer text;
+    -- What no row of the table lacks.
+    needed CONSTANT text[] := CASE source
+        WHEN 'fence' THEN '{last}'
+        WHEN 'reset' THEN '{durability,reset_at}'
+        WHEN 'earlier_retention' THEN '{operation,until,kept}'
+        WHEN 'record' THEN '{record_id,expires_at,sweep_at,slot,state,evicted,operation,scope,key}'
+        WHEN 'messages' THEN '{expires_at,seen_at,slot,consumer,scope,message_id}'
+        WHEN 'offsets' THEN '{offset,advanced_at,slot,consumer,scope,partition}'
+        WHEN 'locks' THEN '{expires_at,acquired_at,fence,slot,resource,scope,holder}'
+        WHEN 'saga_run' THEN '{started_at,changed_at,step,slot,state,saga,scope,key,steps,answers}'
+        WHEN 'outbox_id' THEN '{message_id,expires_at,fingerprint,slot,topic,scope}'
+        WHEN 'outbox_message' THEN '{message_id,put_at,attempt,slot,topic,scope}'
+        WHEN 'outbox_dead' THEN '{message_id,put_at,dead_at,attempt,slot,topic,scope}'
+    END;
 BEGIN
+    IF NOT COALESCE(jsonb_typeof(line) = 'object' AND jsonb_strip_nulls(line) ?& needed, false) THEN
+        RAISE EXCEPTION 'this is no row that idempotent_export() has returned'
+            USING ERRCODE = '22023', HINT = 'Pass its rows as they are, one at a time.';
+    END IF;
     IF source = ANY ('{record,saga_run}') THEN
         line := line || jsonb_build_object('fingerprint_version', idempotent.import_version(
             COALESCE(line ->> 'operation', line ->> 'saga'), (line ->> 'fingerprint_version')::smallint, exported -> 'excluded'));
     END IF;
     -- Whatever becomes of the row: nobody may be granted its fence again.
+    fence := COALESCE((line ->> 'last')::bigint, (line ->> 'fence')::bigint);
     IF fence >= (SELECT f.last_value FROM idempotent.fence AS f) THEN
         PERFORM idempotent.fence_above(fence);
         answer := 'new';
@@ -326,10 +349,7 @@ BEGIN
         WHEN 'outbox_message' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), NULL)
         WHEN 'outbox_dead' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), (line ->> 'dead_at')::timestamptz)
     END;
-    IF answer IS NULL THEN
-        RAISE EXCEPTION 'this is no row that idempotent_export() has returned'
-            USING ERRCODE = '22023', HINT = 'Pass its rows as they are, one at a time.';
-    ELSIF answer = 'conflict' THEN
+    IF answer = 'conflict' THEN
         PERFORM idempotent.audited('import', COALESCE(line ->> 'operation', line ->> 'consumer', line ->> 'saga', line ->> 'topic', line ->> 'resource'),
             format('conflict in %s: %s', source, COALESCE(line ->> 'key', line ->> 'message_id', line ->> 'resource')));
     END IF;

@@ -55,7 +55,7 @@ FAULTS = [
           ("Handler::check_again", "if self.generation == catalog_changes::refresh() {", "if self.generation == catalog_changes::generation() || true {"),
           "isolation/run"),
     fault("doctor-knows-no-foreign-index", "The doctor finds an index that is not the extension's",
-          ("idempotent_doctor", "AND (NOT i.indisvalid OR NOT i.indisprimary AND c.relname <> ALL (own));", "AND NOT i.indisvalid;"),
+          ("additions", "         WHERE NOT x.indisprimary AND i.relname", "         WHERE x.indisprimary AND i.relname"),
           "regress/doctor"),
     fault("callers-may-forget", "Administration is not granted with the caller's functions",
           ("CALLERS_FUNCTIONS", "idempotent_claim,idempotent_complete,", "idempotent_claim,idempotent_forget,idempotent_complete,"),

@@ -1,4 +1,7 @@
--- Several nodes: whose data a row is, which of it is this database's, and how it moves.
+-- Several nodes: whose data a row is, and which of it is this database's.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pg_idempotent;
+RESET client_min_messages;
 
 -- What clients compute, too: the bytes of slots, shards and ids, as data that another implementation has made.
 \set vectors `cat "$PG_ABS_SRCDIR/../../clients/conformance/vectors/identity.json"`
