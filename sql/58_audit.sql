@@ -90,7 +90,7 @@ record AS MATERIALIZED (
 ),
 live AS (
     SELECT r.*, r.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND r.lease_until OPERATOR(pg_catalog.<=) c.now
-                AND r.expires_at OPERATOR(pg_catalog.=) 'infinity'::timestamptz AS is_unknown
+                AND r.expires_at OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz AS is_unknown
       FROM record AS r, clock AS c WHERE r.expires_at OPERATOR(pg_catalog.>) c.now
 ),
 asked AS MATERIALIZED (

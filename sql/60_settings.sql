@@ -157,7 +157,7 @@ COMMENT ON FUNCTION idempotent.retention_ended() IS 'settings end when the chang
 -- Not for a line that is restored.
 CREATE CONSTRAINT TRIGGER retention_ended
     AFTER INSERT ON idempotent.earlier_retention DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.until > pg_catalog.transaction_timestamp()) EXECUTE FUNCTION idempotent.retention_ended();
+    FOR EACH ROW WHEN (NEW.until OPERATOR(pg_catalog.>) pg_catalog.transaction_timestamp()) EXECUTE FUNCTION idempotent.retention_ended();
 COMMENT ON TRIGGER retention_ended ON idempotent.earlier_retention IS 'settings end when the change of them commits';
 
 CREATE TRIGGER earlier_retention_changed

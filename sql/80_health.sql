@@ -65,7 +65,7 @@ SELECT l.version, e.extversion AS schema_version, l.preloaded, l.last_sweep, l.s
          WHERE o.role IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r
              WHERE r.rolname OPERATOR(pg_catalog.=) o.role::pg_catalog.name)) AS missing_roles,
        (SELECT pg_catalog.array_agg(a.what ORDER BY a.what COLLATE "C") FROM idempotent.additions() AS a) AS additions,
-       (SELECT o.slots::int4multirange FROM idempotent.own AS o) AS own,
+       (SELECT o.slots::pg_catalog.int4multirange FROM idempotent.own AS o) AS own,
        (SELECT pg_catalog.max(r.reset_at) FROM idempotent.reset AS r WHERE r.operation OPERATOR(pg_catalog.=) '') AS ignorant_before
 FROM pg_catalog.jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer),
      pg_catalog.pg_extension AS e,
