@@ -20,7 +20,6 @@ from .drivers import AsyncTransaction, Row
 from .errors import IdempotencyError, InProgress, LostLease, Misrouted, Unavailable, translated
 from .heart import Held
 from .http import (
-    GONE,
     HEADER,
     MEGABYTE,
     METHODS,
@@ -320,7 +319,7 @@ class _Exchange:
         if isinstance(self.attempt, AsyncLeaseAttempt):
             if self.attempt.lost.is_set():
                 raise LostLease(self.request.operation, self.claim.key, self.request.scope)
-            await middleware.idempotent._in_transaction(self.attempt, store, done=GONE)
+            await middleware.idempotent._in_transaction(self.attempt, store)
             return response
         assert self.transaction is not None
         try:

@@ -15,7 +15,7 @@ from .attempt import scope_of
 from .drivers import Row, Transaction
 from .errors import Failure, IdempotencyError, LostLease, Unreachable
 from .heart import Held
-from .http import GONE, METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
+from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
 from .outcome import HttpClaim, Outcome
 from .retry import Polls, Retry
 from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
@@ -218,7 +218,7 @@ def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outco
         if it.lost.is_set():
             raise LostLease(asked.operation, claim.key, asked.scope)
         response = _response(answer)
-        client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)], done=GONE)
+        client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)])
         return answer
     finally:
         client.heart.let_go(held)

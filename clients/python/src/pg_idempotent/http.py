@@ -15,7 +15,6 @@ HEADER = "idempotency-key"
 METHODS = ("POST", "PATCH")
 MEGABYTE = 1 << 20
 IN_FAILED_TRANSACTION = "25P02"
-GONE = ("ID007",)  # what an answer that is not stored leaves of the claim
 # A value that names no key in any reading: the extension words the problem.
 MALFORMED = '"'
 
