@@ -124,7 +124,7 @@ async function aside(method: string, path: string, query: URLSearchParams): Prom
   return { status: (await within30s(entered.promise)) ? 204 : 504, headers: {} };
 }
 
-function options<Incoming>(path: string, tenant: (request: Incoming) => string | null): HttpOptions<Incoming> {
+function options<Incoming>(path: string, tenant: (request: Incoming) => string): HttpOptions<Incoming> {
   return { operation, scope: tenant, required: path !== "/optional", mode: mode === "lease" ? "lease" : "transaction", lease: 30_000, maxResponseBytes: 100_000 };
 }
 
@@ -145,7 +145,7 @@ async function viaFetch(request: Request): Promise<Response> {
 function viaExpress(): Server {
   const app = express().disable("x-powered-by");
   for (const path of ROUTES) {
-    const handler = expressIdempotent(database, options<express.Request>(path, (request) => request.get("x-tenant") ?? null), async (request, reply: express.Response) => {
+    const handler = expressIdempotent(database, options<express.Request>(path, (request) => request.get("x-tenant") ?? ""), async (request, reply: express.Response) => {
       const chunks: Uint8Array[] = [];
       for await (const chunk of request) {
         chunks.push(chunk as Uint8Array);
@@ -179,7 +179,7 @@ async function viaFastify(): Promise<Server> {
   // Bytes as they come: what a route makes of them is its own.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => { done(null, body); });
-  const tenant = (request: FastifyRequest): string | null => (request.headers["x-tenant"] as string | undefined) ?? null;
+  const tenant = (request: FastifyRequest): string => (request.headers["x-tenant"] as string | undefined) ?? "";
   for (const url of ROUTES) {
     const handler = fastifyIdempotent(database, options(url, tenant), async (request: FastifyRequest, reply: FastifyReply) => {
       const header = (name: string): string | undefined => request.headers[name] as string | undefined;
@@ -202,7 +202,7 @@ async function viaFastify(): Promise<Server> {
 function viaHono(): Hono {
   const app = new Hono();
   for (const path of ROUTES) {
-    app.on(["POST", "PATCH"], path, honoIdempotent(database, options<Context>(path, (context) => context.req.header("x-tenant") ?? null), async (context) => {
+    app.on(["POST", "PATCH"], path, honoIdempotent(database, options<Context>(path, (context) => context.req.header("x-tenant") ?? ""), async (context) => {
       const body = new Uint8Array(await context.req.arrayBuffer());
       return response(await work({ path, query: queryOf(context.req.url), header: (name) => context.req.header(name), body }));
     }));
@@ -213,7 +213,7 @@ function viaHono(): Hono {
 function viaPlainFetch(): Hono {
   const app = new Hono();
   for (const path of ROUTES) {
-    const handler = fetchIdempotent(database, options<Request>(path, (request) => request.headers.get("x-tenant")), viaFetch);
+    const handler = fetchIdempotent(database, options<Request>(path, (request) => request.headers.get("x-tenant") ?? ""), viaFetch);
     app.on(["POST", "PATCH"], path, (context) => handler(context.req.raw));
   }
   return app;

@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 import express, { type NextFunction, type Request as Asked, type Response as Reply } from "express";
 import fastify from "fastify";
 import type pg from "pg";
-import { currentLease } from "pg-idempotent";
+import { OutcomeUnknown, currentLease } from "pg-idempotent";
 import { type HttpOptions, currentTransaction, expressIdempotent, fastifyIdempotent, fetchIdempotent } from "pg-idempotent/http";
 import { Door, effects, freshDatabase, latch, poolOf, until } from "./server.ts";
 
@@ -272,6 +272,32 @@ test("express: a lease that is lost while the handler runs aborts its signal, an
   assert.equal(wasAborted, true);
   const { rows } = await admin.query<{ outcome: string }>("SELECT outcome FROM idempotent_replay('api', $1)", [key]);
   assert.equal(rows[0]?.outcome, "absent");
+});
+
+test("express: a handler that takes a lease over is told", async () => {
+  const key = randomUUID();
+  const found: unknown[] = [];
+  const port = await served(async (_, response) => {
+    const lease = currentLease();
+    found.push([lease?.attempt, lease?.checkpoint]);
+    if (lease?.attempt === 1) {
+      await lease.save({ sent: true });
+      throw new OutcomeUnknown();
+    }
+    response.end("done");
+  }, { mode: "lease", lease: 300, wait: 20_000 });
+  assert.deepEqual([(await post(port, "/pay", key)).status, (await post(port, "/pay", key)).status], [500, 200]);
+  assert.deepEqual(found, [[1, null], [2, { sent: true }]]);
+});
+
+test("a request whose scope nobody knows is an error, and never everybody's", async () => {
+  let runs = 0;
+  const scope = (request: Asked): string => request.get("x-user") as string;
+  const port = await served((_, response) => { runs += 1; response.end("done"); }, { scope });
+  assert.equal((await post(port, "/pay", randomUUID())).status, 500);
+  assert.equal(runs, 0);
+  assert.equal((await post(port, "/pay", randomUUID(), "{}", { "x-user": "" })).status, 200);
+  assert.equal((await post(port, "/pay", randomUUID(), "{}", { "x-user": "ada" })).status, 200);
 });
 
 test("fastify: payloads of every kind, returned or sent, are replayed as they were", async () => {

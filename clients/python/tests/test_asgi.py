@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 INSERT = "INSERT INTO payment (tenant) VALUES (%s)"
 
 
-def client(app: Any, pool: Any, tenant: str, **settings: Any) -> httpx.AsyncClient:
+def client(app: Any, pool: Any, tenant: str | None, **settings: Any) -> httpx.AsyncClient:
     served = IdempotencyMiddleware(app, pool=pool, operation="asgi", scope=lambda request: tenant, **settings)
     return httpx.AsyncClient(transport=httpx.ASGITransport(served, raise_app_exceptions=False), base_url="http://test")
 
@@ -207,3 +207,35 @@ async def test_a_request_without_a_key_has_a_transaction_of_its_own(async_pool, 
         for headers in ({}, {}, keyed(), keyed()):
             assert (await http.post("/pay", headers=headers)).status_code == 200
     assert len(payments) == 3
+
+
+async def test_a_request_without_a_scope_is_an_error(async_pool, tenant):
+    """Were it everybody's, all whom nobody knows would be told each other's answers."""
+    calls = []
+
+    async def app(scope, receive, send):
+        calls.append(1)
+        await JSONResponse({})(scope, receive, send)
+
+    async with client(app, async_pool, None) as http:
+        assert (await http.post("/", headers=keyed())).status_code == 500
+    assert calls == []
+    async with client(app, async_pool, "") as http:
+        assert (await http.post("/", headers=keyed(tenant))).status_code == 200
+
+
+async def test_a_handler_that_takes_over_is_told(async_pool, tenant):
+    found = []
+
+    async def app(scope, receive, send):
+        it = scope["pg_idempotent"]
+        found.append((it.number, it.checkpoint))
+        if it.number == 1:
+            await it.save_checkpoint({"sent": True})
+            raise ZeroDivisionError
+        await JSONResponse({})(scope, receive, send)
+
+    settings = {"mode": "lease", "lease": timedelta(seconds=0.3), "wait": timedelta(seconds=20)}
+    async with client(app, async_pool, tenant, **settings) as http:
+        assert [(await http.post("/", headers=keyed())).status_code for _ in range(2)] == [500, 200]
+    assert found == [(1, None), (2, {"sent": True})]

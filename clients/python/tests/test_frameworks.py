@@ -112,6 +112,39 @@ def test_a_django_view_under_a_lease(django, tenant, payments):
     assert (view.calls, len(payments)) == (1, 1)
 
 
+def test_a_django_view_without_a_scope_is_an_error(django):
+    view = Calls(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="whose key"):
+        view("k")
+    assert view.calls == 0
+
+
+def test_a_django_view_that_takes_over_is_told(django, tenant):
+    from datetime import timedelta
+
+    from django.http import JsonResponse
+
+    from pg_idempotent.django import idempotent
+
+    found = []
+
+    @idempotent(operation="django", scope=tenant, mode="lease", lease=timedelta(seconds=0.3), wait=timedelta(seconds=20))
+    def view(request: Any) -> Any:
+        it = request.idempotency
+        found.append((it.number, it.checkpoint))
+        if it.number == 1:
+            it.save_checkpoint({"sent": True})
+            raise ZeroDivisionError
+        return JsonResponse({})
+
+    calls = Calls(tenant)
+    calls.view = view
+    with pytest.raises(ZeroDivisionError):
+        calls("k")
+    assert calls("k").status_code == 200
+    assert found == [(1, None), (2, {"sent": True})]
+
+
 def test_powertools_runs_a_function_once(pool: ConnectionPool[Any], tenant: str) -> None:
     from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
     from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyValidationError

@@ -146,3 +146,12 @@ def test_a_commit_without_an_answer_is_settled(idem, admin, tenant, monkeypatch,
         assert it.complete({"a": 1}) == {"a": 1}
     assert it.number == 1
     assert idem.replay("card", "k", scope=tenant).response == {"a": 1}
+
+
+def test_a_release_whose_commit_was_lost_is_done(idem, admin, tenant, monkeypatch):
+    lose(idem, admin, monkeypatch, "idempotent_release")
+    with idem.lease("card", "k", scope=tenant) as it:
+        it.release()
+    with idem.lease("card", "k", scope=tenant, wait=idem.wait * 0) as it:
+        it.complete(1)
+    assert it.number == 1

@@ -38,6 +38,15 @@ def pay(connection: Any, tenant: str, order: str = "1", amount: int = 10) -> int
     return int(connection.execute(INSERT, (tenant, order, amount)).fetchone()[0])
 
 
+def test_a_function_that_finds_no_scope_is_an_error(idem):
+    @idem(operation="charge", key_func=lambda order: order["id"], scope=lambda order: order.get("tenant"))
+    def charge(tx: Any, order: dict[str, Any]) -> int:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="whose key"):
+        charge({"id": "1"})
+
+
 def test_a_decorated_function_happens_once(idem, tenant, payments):
     @idem(operation="charge", key_func=lambda order: order["id"], ttl=timedelta(days=3), scope=lambda order: order["tenant"])
     def charge(tx, order):

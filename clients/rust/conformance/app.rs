@@ -261,7 +261,8 @@ fn number<N: std::str::FromStr + Default>(asked: &Asked, name: &str) -> N {
 }
 
 fn tenant(request: &Parts) -> Option<String> {
-    Some(request.headers.get("x-tenant")?.to_str().ok()?.to_owned())
+    let Some(tenant) = request.headers.get("x-tenant") else { return Some(String::new()) };
+    tenant.to_str().ok().map(str::to_owned)
 }
 
 async fn prepare(pool: &Pool) -> Result<(), Box<dyn Error>> {

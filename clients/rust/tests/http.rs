@@ -16,7 +16,7 @@ use axum::{
     routing::post,
 };
 use pg_idempotent_client::{
-    Held, IdempotencyLayer, Mode, Tx,
+    Error, Held, IdempotencyLayer, Mode, Tx,
     axum::Failed,
     http::{Cause, one_tenant},
 };
@@ -33,6 +33,8 @@ both!(
     no_answer_before_commit,
     a_commit_whose_answer_is_lost,
     a_lost_lease_is_answered_503,
+    a_handler_that_takes_over_is_told,
+    a_request_without_a_scope_is_refused,
     a_database_that_is_down_is_answered_503,
     an_error_of_the_layer_can_be_seen,
     two_keys_are_none,
@@ -134,6 +136,48 @@ async fn a_lost_lease_is_answered_503<D: Driver>() -> Result {
         .route("/pay", post(pay))
         .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_millis(600)));
     assert_eq!(send(&app, request(&key, "{}")).await?.status, 503);
+    Ok(())
+}
+
+async fn a_handler_that_takes_over_is_told<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let pay = async |held: Held| {
+        if held.attempt() == 1 {
+            assert!(held.checkpoint().is_null(), "there is no holder before the first");
+            held.save("sent").await?;
+            panic!("the first run leaves its lease");
+        }
+        std::result::Result::<_, Failed>::Ok(format!("{} {}", held.attempt(), held.checkpoint()))
+    };
+    let app = Router::new()
+        .route("/pay", post(pay))
+        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_millis(300)));
+    let (first, same) = (app.clone(), key.clone());
+    assert!(
+        tokio::spawn(async move { send(&first, request(&same, "{}")).await.is_ok() })
+            .await
+            .is_err_and(|ended| ended.is_panic())
+    );
+    assert_eq!(send(&app, request(&key, "{}")).await?, told(200, "2 \"sent\"", false));
+    Ok(())
+}
+
+async fn a_request_without_a_scope_is_refused<D: Driver>() -> Result {
+    let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
+    let runs = Arc::new(AtomicU32::new(0));
+    let user = |parts: &axum::http::request::Parts| parts.extensions.get::<String>().cloned();
+    let pay = async |State(runs): State<Arc<AtomicU32>>| runs.fetch_add(1, SeqCst).to_string();
+    let app = Router::new()
+        .route("/pay", post(pay))
+        .layer(IdempotencyLayer::new(pool, "api", user))
+        .with_state(Arc::clone(&runs));
+    let response: Response<Body> = app.clone().call(request(&key, "{}")).await?;
+    let cause = response.extensions().get::<Cause>();
+    assert!(cause.is_some_and(|cause| matches!(*cause.0, Error::NoScope)), "{cause:?}");
+    assert_eq!((response.status().as_u16(), runs.load(SeqCst)), (500, 0));
+    let mut of_a_user = request(&key, "{}");
+    of_a_user.extensions_mut().insert("ada".to_owned());
+    assert_eq!(send(&app, of_a_user).await?, told(200, "0", false));
     Ok(())
 }
 

@@ -30,6 +30,7 @@ both!(
     an_error_leaves_the_lease_and_release_gives_it_back,
     a_checkpoint_reaches_the_next_holder,
     a_claim_and_an_answer_whose_commits_are_lost,
+    a_release_whose_commit_is_lost_is_done,
 );
 
 async fn a_second_call_gets_the_answer_of_the_first<D: Driver>() -> Result {
@@ -206,5 +207,28 @@ async fn a_claim_and_an_answer_whose_commits_are_lost<D: Driver>() -> Result {
         (0, false, 2, 1)
     );
     assert!(Lease::new("card", &key).scope(None).run(&pool, async |_| Ok(7_u32)).await?.replayed);
+    Ok(())
+}
+
+async fn a_release_whose_commit_is_lost_is_done<D: Driver>() -> Result {
+    DATABASE.admin().await;
+    let door = Door::open().await;
+    let pool = D::open(DATABASE.name, At { door: Some(door.port), connections: 1 });
+    let key = fresh();
+    let call = || Lease::new("card", &key).scope(None).wait(Duration::ZERO);
+    let released = call().run(&pool, async |held| {
+        door.break_after_commit();
+        held.release().await?;
+        assert_eq!(door.broken(), 1);
+        // Once more is a mistake, and told as one.
+        assert!(held.release().await.is_err());
+        Err::<i32, _>("nothing was done".into())
+    });
+    let error = released.await.unwrap_err();
+    assert_eq!(
+        std::error::Error::source(&error).map(ToString::to_string).as_deref(),
+        Some("nothing was done")
+    );
+    assert!(!call().run(&pool, async |_| Ok(1)).await?.replayed);
     Ok(())
 }

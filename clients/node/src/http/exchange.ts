@@ -1,5 +1,5 @@
 /** One HTTP request under an idempotency key, whatever the framework: claim, handler, complete, COMMIT, and only then the first byte. */
-import { type Observe, parsed, resultOf } from "../core/call.js";
+import { type Observe, type Result, parsed, resultOf } from "../core/call.js";
 import { refuseNested, within } from "../core/context.js";
 import type { Cell, Database, Isolation, Session } from "../core/database.js";
 import { LeaseLost, Unavailable, sqlstate } from "../core/errors.js";
@@ -14,8 +14,8 @@ import { type Header, tooMany, unavailable } from "./problem.js";
 export interface HttpOptions<Incoming> extends Limits {
   /** The operation, such as the template of the route; never the raw path. */
   operation: string | ((request: Incoming) => string);
-  /** Whose key it is: what authentication, outside of this, has established. `null` says that there is one tenant. */
-  scope: string | null | ((request: Incoming) => string | null);
+  /** Whose key it is: what authentication, outside of this, has established. `null` says that there is one tenant; a function that returns none throws. */
+  scope: string | null | ((request: Incoming) => string);
   /** Whether a request without a key is refused with 400; else it passes through, outside of any transaction. */
   required?: boolean;
   /** `transaction`: the handler runs in the transaction that holds the claim (`currentTransaction()`). `lease`: it holds a lease (`currentLease()`), for
@@ -119,13 +119,10 @@ class HttpCall<Incoming> {
 
   constructor(options: HttpOptions<Incoming>, incoming: Incoming, request: HttpRequest) {
     const { operation, scope } = options;
-    if ((scope as unknown) === undefined) {
-      throw new TypeError("scope is required: whose keys are they? Pass scope: null if there is one tenant only");
-    }
     this.options = options;
     this.request = request;
     this.operation = typeof operation === "function" ? operation(incoming) : operation;
-    this.scope = (typeof scope === "function" ? scope(incoming) : scope) ?? "";
+    this.scope = scope === null ? "" : known(typeof scope === "function" ? scope(incoming) : scope);
   }
 
   async claim(session: Session<unknown>, lease: number | undefined): Promise<Claimed> {
@@ -149,7 +146,7 @@ class HttpCall<Incoming> {
       operation, claimed.key, answer.status.toString(), JSON.stringify(answer.headers), body, scope, claimed.fence,
     ]);
     const isStored = rows[0]?.[0] === "true";
-    if (isStored && !answer.isWhole && !resultOf(await session.query(REPLAY, [operation, claimed.key, scope])).evicted) {
+    if (isStored && !answer.isWhole && !(await this.record(session, claimed)).evicted) {
       throw new Error("the operation's max_response_bytes is above the adapter's maxResponseBytes, so that blanks would be replayed: make them equal");
     }
     return isStored;
@@ -159,9 +156,14 @@ class HttpCall<Incoming> {
     return this.options.store?.(answer) ?? true;
   }
 
-  observed({ outcome }: Claimed): void {
+  /** What the server has of the key. */
+  async record(session: Session<unknown>, claimed: Claimed): Promise<Result> {
+    return resultOf(await session.query(REPLAY, [this.operation, claimed.key, this.scope]));
+  }
+
+  observed({ outcome }: Claimed, attempt?: number): void {
     const mode = this.options.mode ?? "transaction";
-    this.options.observe?.({ operation: this.operation, mode, outcome, attempt: undefined, replayed: outcome === "replay" });
+    this.options.observe?.({ operation: this.operation, mode, outcome, attempt, replayed: outcome === "replay" });
   }
 
   /** What a claim that is none is answered; `Busy` where another attempt holds the key. */
@@ -172,6 +174,14 @@ class HttpCall<Incoming> {
     };
     return claimed.outcome === "in_progress" ? new Busy(answered) : answered();
   }
+}
+
+/** Callers in JavaScript can forget it, and a function can find nobody: all of those would share their keys, and be told each other's answers. */
+function known(scope: string | null | undefined): string {
+  if (scope === null || scope === undefined) {
+    throw new TypeError("scope is required: whose key is it? Pass scope: null if there is one tenant only");
+  }
+  return scope;
 }
 
 function headersOf(cell: Cell | undefined): Header[] {
@@ -220,6 +230,23 @@ async function completed<Incoming>(session: Session<unknown>, call: HttpCall<Inc
   }
 }
 
+/** A claim with a lease, and what an earlier holder left. */
+interface Taken {
+  claimed: Claimed;
+  attempt: number | undefined;
+  checkpoint: unknown;
+}
+
+async function take<Incoming>(session: Session<unknown>, call: HttpCall<Incoming>, lease: number): Promise<Taken> {
+  const claimed = await call.claim(session, lease);
+  if (claimed.fence === null) {
+    return { claimed, attempt: undefined, checkpoint: null };
+  }
+  // The claim does not tell of the holders before.
+  const { attempt, checkpoint } = await call.record(session, claimed);
+  return { claimed, attempt, checkpoint };
+}
+
 async function leased<Incoming, Ran extends HttpAnswer>(
   database: Database<unknown>,
   call: HttpCall<Incoming>,
@@ -228,22 +255,22 @@ async function leased<Incoming, Ran extends HttpAnswer>(
   const { options, operation, scope } = call;
   const lease = options.lease ?? LEASE;
   let since = 0;
-  const taken = await persist<{ claimed: Claimed } | Exchanged<Ran>>(options, async () => {
+  const taken = await persist<Taken | Exchanged<Ran>>(options, async () => {
     since = performance.now();
-    const claimed = await database.transaction((session) => call.claim(session, lease));
-    return claimed.run ? { claimed } : call.refused<Ran>(claimed);
+    const found = await database.transaction((session) => take(session, call, lease));
+    return found.claimed.run ? found : call.refused<Ran>(found.claimed);
   });
   if (!("claimed" in taken)) {
     return taken;
   }
-  const { claimed } = taken;
+  const { claimed, attempt, checkpoint } = taken;
   const { key, fence } = claimed;
-  call.observed(claimed);
+  call.observed(claimed, attempt);
   if (key === null || fence === null) {
     // Where the operation is only observed, a request may run whose header names no key.
     return { ran: await handler() };
   }
-  const held = { identity: { operation, key, scope }, fence, lease, attempt: 1, checkpoint: null, since };
+  const held = { identity: { operation, key, scope }, fence, lease, attempt: attempt ?? 1, checkpoint, since };
   const ran = await hold(database, options, held, handler, async (made) => {
     await persist<boolean>(options, (before) => database.transaction((session) => stored(session, call, claimed, made, before)));
     return made;

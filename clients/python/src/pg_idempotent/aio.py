@@ -13,7 +13,7 @@ from uuid import UUID
 
 from . import telemetry
 from .aio_lease import AsyncHeart, AsyncLost
-from .attempt import Headers, State
+from .attempt import Headers, State, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
 from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate
 from .heart import Held
@@ -99,7 +99,8 @@ class AsyncLeaseAttempt(State):
 
     async def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
-        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, self.identity(fence=self.fence)))
+        parameters = self.identity(fence=self.fence)
+        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
         self.finished = True
 
     async def save_checkpoint(self, checkpoint: Any) -> None:
@@ -159,7 +160,7 @@ class AsyncIdempotent:
                     key_func(*args, **kwargs),
                     request_of(*args, **kwargs),
                     lambda it: function(it.connection, *args, **kwargs),
-                    scope=scope(*args, **kwargs) if callable(scope) else scope,
+                    scope=scope_of(scope, *args, **kwargs),
                     ttl=ttl,
                     wait=wait,
                 )
@@ -364,8 +365,11 @@ class AsyncIdempotent:
                 raise outcome.error(operation, key, scope)
             await asyncio.sleep(pause)
 
-    async def _in_transaction(self, it: AsyncLeaseAttempt, work: Callable[[AsyncTransaction], Awaitable[list[Row]]]) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what is found finished by this very attempt is done."""
+    async def _in_transaction(
+        self, it: AsyncLeaseAttempt, work: Callable[[AsyncTransaction], Awaitable[list[Row]]], done: tuple[str, ...] = ()
+    ) -> list[Row]:
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
+        SQLSTATEs that say the same of work which gives the key back."""
         budget = self.retry.start()
         was_lost = False
         while True:
@@ -381,6 +385,8 @@ class AsyncIdempotent:
                     known = await self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
+                    if sqlstate(error) in done:
+                        return []
                 was_lost = was_lost or lost
                 await self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:

@@ -15,14 +15,27 @@ from urllib.parse import quote
 
 from . import telemetry
 from .aio import AsyncAttempt, AsyncIdempotent, AsyncLeaseAttempt
+from .attempt import known_scope
 from .drivers import AsyncTransaction, Row
 from .errors import IdempotencyError, InProgress, LostLease, Misrouted, Unavailable, translated
 from .heart import Held
-from .http import HEADER, MEGABYTE, METHODS, Pairs, Request, Response, Store, answer_of_failed_transaction, completion, decode, outcome_of
+from .http import (
+    HEADER,
+    MEGABYTE,
+    METHODS,
+    Pairs,
+    Request,
+    Response,
+    Store,
+    answer_of_failed_transaction,
+    completion,
+    decode,
+    outcome_of,
+)
 from .http import key_header as key_header_of
-from .outcome import HttpClaim
+from .outcome import HttpClaim, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE
+from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -67,7 +80,8 @@ class IdempotencyMiddleware:
     handler wrote on the transaction's connection, before its first byte is sent; in the mode `lease` no connection is kept during the work.
 
     `operation` is a name or a function of the request: the route's template, never its path. `scope` says whose key it is, from what
-    authentication established: a function of the request, or None where there is one tenant. `store(status, headers)` may refuse to keep
+    authentication established: a function of the request, or None where there is one tenant. A request of which the function finds none
+    is an error (500). `store(status, headers)` may refuse to keep
     an answer. `release_on_error` frees the key of a lease at once when the handler raises, for handlers whose exceptions mean that nothing
     was done; else the lease lapses.
     """
@@ -114,7 +128,7 @@ class IdempotencyMiddleware:
             return await _send(send, Response.problem(413, detail))
         request = Request(
             str(await _of(self.operation, scope)), header, scope["method"], _target(scope), _content_type(scope), body,
-            str(await _of(self.scope, scope) or ""),
+            known_scope(self.scope, await _of(self.scope, scope)),
         )  # fmt: skip
         # A client that disconnects ends the server's task, and not the work.
         work = asyncio.ensure_future(self._serve(request, scope, receive, send))
@@ -164,6 +178,7 @@ class _Exchange:
         self.middleware, self.request = middleware, request
         self._scope, self._receive, self._send = scope, receive, send
         self.claim: HttpClaim | None = None
+        self.outcome: Outcome | None = None
         self.attempt: AsyncAttempt | AsyncLeaseAttempt | None = None
         self.transaction: AsyncTransaction | None = None
         self.is_sent = self.lost = False
@@ -195,6 +210,9 @@ class _Exchange:
         self.asked = time.monotonic()
         try:
             claim = HttpClaim(*(await self.transaction.rows(HTTP_CLAIM, request.parameters(lease)))[0])
+            if claim.run and claim.fence is not None:
+                rows = await self.transaction.rows(REPLAY, request.record(claim))
+                self.outcome = outcome_of(claim, rows[0], self.middleware.idempotent.codec)
             if not claim.run or lease is not None:
                 await self.transaction.commit()
         except Exception as error:
@@ -202,7 +220,7 @@ class _Exchange:
             if isinstance(better, Misrouted):
                 raise better from error
             raise
-        telemetry.record(request.operation, claim.outcome or "", self.middleware.mode, None)
+        telemetry.record(request.operation, claim.outcome or "", self.middleware.mode, self.outcome.attempt if self.outcome else None)
         self.claim = claim
         return claim
 
@@ -232,8 +250,9 @@ class _Exchange:
         assert claim is not None
         assert claim.key is not None
         assert claim.fence is not None
+        assert self.outcome is not None
         assert middleware.lease is not None
-        it = self.attempt = AsyncLeaseAttempt(middleware.idempotent, request.operation, claim.key, request.scope, None, outcome_of(claim),
+        it = self.attempt = AsyncLeaseAttempt(middleware.idempotent, request.operation, claim.key, request.scope, None, self.outcome,
                                               middleware.idempotent.codec)  # fmt: skip
         it.lost.held = held = Held(request.operation, request.scope, claim.key, claim.fence, middleware.lease, self.asked, it.lost.set)
         middleware.idempotent.heart.hold(held)

@@ -94,5 +94,17 @@ class State:
         return self._answer
 
 
+def scope_of(setting: Any, *arguments: Any, **named: Any) -> str:
+    """Whose key it is, by a setting that is a function or the scope itself."""
+    return known_scope(setting, setting(*arguments, **named) if callable(setting) else setting)
+
+
+def known_scope(setting: Any, found: Any) -> str:
+    """What a setting has found. If it has found nobody, all of those would share their keys, and be told each other's answers."""
+    if found is None and setting is not None:
+        raise TypeError("scope() returned None: whose key is it? Pass scope=None if there is one tenant only")
+    return "" if found is None else str(found)
+
+
 def seconds(length: timedelta | None) -> float | None:
     return None if length is None else length.total_seconds()

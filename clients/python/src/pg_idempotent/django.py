@@ -11,13 +11,14 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.http import HttpResponse
 
 from . import telemetry
+from .attempt import scope_of
 from .drivers import Row, Transaction
 from .errors import Failure, IdempotencyError, LostLease, Unreachable
 from .heart import Held
 from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
-from .outcome import HttpClaim
+from .outcome import HttpClaim, Outcome
 from .retry import Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, Statement
+from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
 from .sync import Attempt, Idempotent, LeaseAttempt
 
 View = Callable[..., Any]
@@ -130,9 +131,8 @@ def idempotent(
             header = header if header and header.strip(" \t") else None
             if request.method not in methods or (header is None and not required):
                 return view(request, *args, **kwargs)
-            whose = scope(request) if callable(scope) else scope
             asked = Request(operation, header, request.method, request.get_full_path(), request.META.get("CONTENT_TYPE") or None,
-                            request.body, str(whose or ""))  # fmt: skip
+                            request.body, scope_of(scope, request))  # fmt: skip
             return _serve(client, asked, seconds, store, release_on_error, request, lambda: view(request, *args, **kwargs))
 
         view_without_transaction: View = transaction.non_atomic_requests(using=using)(once)
@@ -151,11 +151,14 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
             open_transaction = client.driver.begin(budget.left())
             began = time.monotonic()
             claim = HttpClaim(*open_transaction.rows(HTTP_CLAIM, asked.parameters(lease))[0])
+            outcome = outcome_of(claim)
+            if claim.run and claim.fence is not None:
+                outcome = outcome_of(claim, open_transaction.rows(REPLAY, asked.record(claim))[0], client.codec)
             if not claim.run or lease is not None:
                 open_transaction.commit()
             pause = polls.next() if claim.outcome == "in_progress" else None
             if pause is None:
-                telemetry.record(asked.operation, claim.outcome or "", "transaction" if lease is None else "lease", None)
+                telemetry.record(asked.operation, claim.outcome or "", "transaction" if lease is None else "lease", outcome.attempt)
             elif not claim.run:
                 _give_back(open_transaction.connection)
                 time.sleep(pause)
@@ -164,7 +167,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
                 return _of(Response.of(claim))
             if lease is None:
                 return _work(client, asked, claim, store, request, call, open_transaction)
-            return _work_with_lease(client, asked, claim, store, release_on_error, request, call, lease, began)
+            return _work_with_lease(client, asked, claim, outcome, store, release_on_error, request, call, lease, began)
         except Failure:
             raise
         except IdempotencyError as error:
@@ -198,11 +201,11 @@ def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | N
     return answer
 
 
-def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | None, release_on_error: bool, request: Any,
-                     call: Callable[[], Any], lease: float, began: float) -> Any:  # fmt: skip
+def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outcome: Outcome, store: Store | None, release_on_error: bool,
+                     request: Any, call: Callable[[], Any], lease: float, began: float) -> Any:  # fmt: skip
     assert claim.key is not None
     assert claim.fence is not None
-    it = request.idempotency = LeaseAttempt(client, asked.operation, claim.key, asked.scope, None, outcome_of(claim), client.codec)
+    it = request.idempotency = LeaseAttempt(client, asked.operation, claim.key, asked.scope, None, outcome, client.codec)
     it.lost.held = held = Held(asked.operation, asked.scope, claim.key, claim.fence, lease, began, it.lost.set)
     client.heart.hold(held)
     try:

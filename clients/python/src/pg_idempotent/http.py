@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Callable
 
+from .drivers import Row
 from .errors import IdempotencyError, sqlstate
-from .outcome import HttpClaim, Outcome, dumps
+from .outcome import Codec, HttpClaim, Outcome, dumps
 
 HEADER = "idempotency-key"
 METHODS = ("POST", "PATCH")
@@ -62,6 +63,9 @@ class Request:
     body: bytes
     scope: str
 
+    def record(self, claim: HttpClaim) -> dict[str, Any]:
+        return {"operation": self.operation, "key": claim.key, "scope": self.scope}
+
     def parameters(self, lease: float | None) -> dict[str, Any]:
         return {**self.__dict__, "lease": lease, "wait": 0.0}
 
@@ -89,9 +93,11 @@ def completion(request: Request, claim: HttpClaim, response: Response, unkept_by
     }  # fmt: skip
 
 
-def outcome_of(claim: HttpClaim) -> Outcome:
-    """The claim of a request that is to be worked on, as that of any other call."""
-    return Outcome("claimed", claim.fence, None, False, None, None, None, None, False, None, None, None)
+def outcome_of(claim: HttpClaim, record: Row | None = None, codec: Codec | None = None) -> Outcome:
+    """The claim of a request that is to be worked on, as that of any other call. The record tells of the attempts before."""
+    if record is None or codec is None:
+        return Outcome("claimed", claim.fence, None, False, None, None, None, None, False, None, None, None)
+    return replace(Outcome.of(record, codec), outcome="claimed", fence=claim.fence)
 
 
 def answer_of_failed_transaction(error: BaseException, response: Response) -> Response | None:

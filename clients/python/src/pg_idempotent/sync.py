@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, Union
 from uuid import UUID, uuid4
 
 from . import telemetry
-from .attempt import Headers, State
+from .attempt import Headers, State, scope_of
 from .drivers import Row, Transaction, driver_of
 from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate, translated
 from .heart import Held
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
 R = TypeVar("R")
 Text = Union[str, Callable[..., str]]
-OptionalText = Union[str, Callable[..., Optional[str]], None]
+OptionalText = Union[str, Callable[..., str], None]
 TWO_SECONDS = timedelta(seconds=2)
 
 
@@ -103,7 +103,8 @@ class LeaseAttempt(State):
 
     def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
-        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, self.identity(fence=self.fence)))
+        parameters = self.identity(fence=self.fence)
+        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
         self.finished = True
 
     def save_checkpoint(self, checkpoint: Any) -> None:
@@ -171,7 +172,7 @@ class Idempotent:
                     key_func(*args, **kwargs),
                     request_of(*args, **kwargs),
                     lambda it: function(it.connection, *args, **kwargs),
-                    scope=scope(*args, **kwargs) if callable(scope) else scope,
+                    scope=scope_of(scope, *args, **kwargs),
                     ttl=ttl,
                     wait=wait,
                 )
@@ -367,8 +368,9 @@ class Idempotent:
                 raise outcome.error(operation, key, scope)
             time.sleep(pause)
 
-    def _in_transaction(self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]]) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what is found finished by this very attempt is done."""
+    def _in_transaction(self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]], done: tuple[str, ...] = ()) -> list[Row]:
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
+        SQLSTATEs that say the same of work which gives the key back."""
         budget = self.retry.start()
         was_lost = False
         while True:
@@ -384,6 +386,8 @@ class Idempotent:
                     known = self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
+                    if sqlstate(error) in done:
+                        return []
                 was_lost = was_lost or lost
                 self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:

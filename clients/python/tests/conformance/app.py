@@ -160,7 +160,7 @@ app = Starlette(
     ],
     middleware=[
         Middleware(
-            IdempotencyMiddleware, pool=idempotent, operation="conformance", scope=lambda request: request.headers.get("x-tenant"),
+            IdempotencyMiddleware, pool=idempotent, operation="conformance", scope=lambda request: request.headers.get("x-tenant", ""),
             required=is_required, mode=MODE, wait=timedelta(seconds=0.2), max_response_bytes=100_000, release_on_error=True,
         )
     ],

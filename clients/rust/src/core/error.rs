@@ -41,6 +41,8 @@ pub enum Error {
     Nested,
     /// The transaction has ended: this handle of it was kept for longer.
     Ended,
+    /// The layer's function has no scope for a request: nobody knows whose key it is.
+    NoScope,
     /// The request or the answer is no JSON, or the stored answer is not of the type that is asked for.
     Json(serde_json::Error),
     /// What the handler failed with. What it wrote is rolled back.
@@ -64,7 +66,9 @@ impl Error {
             Self::Unavailable(_) => Some("08000"),
             Self::Handler(cause) => state_of(cause.as_ref()).and_then(|state| state.sqlstate),
             Self::Database(cause) => cause.sqlstate(),
-            Self::Evicted { .. } | Self::Nested | Self::Ended | Self::Json(_) => None,
+            Self::Evicted { .. } | Self::Nested | Self::Ended | Self::NoScope | Self::Json(_) => {
+                None
+            }
         }
     }
 
@@ -78,9 +82,12 @@ impl Error {
             Self::InvalidKey(_) => 400,
             Self::Misrouted => 421,
             Self::LeaseLost | Self::Unavailable(_) => 503,
-            Self::Nested | Self::Ended | Self::Json(_) | Self::Handler(_) | Self::Database(_) => {
-                500
-            }
+            Self::Nested
+            | Self::Ended
+            | Self::NoScope
+            | Self::Json(_)
+            | Self::Handler(_)
+            | Self::Database(_) => 500,
         }
     }
 
@@ -149,6 +156,7 @@ impl fmt::Display for Error {
                 "a call within a handler of the same pool would wait for a second connection while it holds one: do that work in the handler's own transaction"
             }
             Self::Ended => "the transaction has ended: await every statement before the handler returns",
+            Self::NoScope => "the request has no scope: say whose key it is, or that there is one tenant",
             Self::Json(_) => "the request or the answer is no JSON, or not of the type that is asked for",
             Self::Handler(_) => "the handler failed",
             Self::Database(_) => "the database refused",

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts, response::Parts as Head};
 use http_body::Body;
+use serde_json::Value;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -47,11 +48,12 @@ impl Asked {
         body: Bytes,
         key_header: Option<String>,
         settings: &Settings,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let operation = (settings.operation)(&parts);
-        let scope = (settings.scope)(&parts).unwrap_or_default();
+        // Without one all would share their keys, and be told each other's answers.
+        let scope = (settings.scope)(&parts).ok_or(Error::NoScope)?;
         let lease = (settings.mode == Mode::Lease).then_some(settings.lease);
-        Self { parts, body, key_header, operation, scope, lease }
+        Ok(Self { parts, body, key_header, operation, scope, lease })
     }
 
     /// Path and query, as sent.
@@ -93,6 +95,14 @@ where
     answered.unwrap_or_else(|error| Ok(problem::of(error)))
 }
 
+/// A claim with a lease, and what an earlier holder left.
+struct Taken {
+    claim: HttpClaim,
+    attempt: Option<u32>,
+    checkpoint: Value,
+    since: Instant,
+}
+
 struct Exchange<D> {
     pool: D,
     settings: Arc<Settings>,
@@ -100,13 +110,13 @@ struct Exchange<D> {
 }
 
 impl<D: Database> Exchange<D> {
-    fn observed(&self, mode: &'static str, claim: &HttpClaim) {
+    fn observed(&self, mode: &'static str, claim: &HttpClaim, attempt: Option<u32>) {
         observed(
             self.settings.observe.as_ref(),
             &self.asked.operation,
             mode,
             &claim.outcome,
-            None,
+            attempt,
             claim.outcome == "replay",
         );
     }
@@ -122,19 +132,25 @@ impl<D: Database> Exchange<D> {
         let limit = self.settings.max_response_bytes;
         let unkept = (!body.is_whole).then_some(limit + 1);
         let stored = complete(connection, &self.asked, claim, head, body.bytes, unkept).await?;
-        if stored && !body.is_whole {
-            let asked = &self.asked;
-            let parameters = [
-                asked.operation.as_str().into(),
-                claim.key.as_deref().into(),
-                asked.scope.as_str().into(),
-            ];
-            if !Claimed::of(&connection.rows(REPLAY, &parameters).await?)?.evicted {
-                let why = "the operation's max_response_bytes is above the layer's, so that blanks would be replayed: make them equal";
-                return Err(Error::Handler(why.into()));
-            }
+        if stored && !body.is_whole && !self.record(connection, claim).await?.evicted {
+            let why = "the operation's max_response_bytes is above the layer's, so that blanks would be replayed: make them equal";
+            return Err(Error::Handler(why.into()));
         }
         Ok(stored)
+    }
+
+    /// What the server has of the key.
+    async fn record(
+        &self,
+        connection: &mut impl Connection,
+        claim: &HttpClaim,
+    ) -> Result<Claimed, Error> {
+        let parameters = [
+            self.asked.operation.as_str().into(),
+            claim.key.as_deref().into(),
+            self.asked.scope.as_str().into(),
+        ];
+        Claimed::of(&connection.rows(REPLAY, &parameters).await?)
     }
 
     fn is_wanted(&self, head: &Head) -> bool {
@@ -180,7 +196,7 @@ impl<D: Database> Exchange<D> {
             Ok(claim) => claim,
             Err(error) => return Err(or_lost(error, transaction.rollback().await)),
         };
-        self.observed("transaction", &claim);
+        self.observed("transaction", &claim, None);
         if !claim.run {
             transaction.rollback().await?;
             return Ok(told(claim));
@@ -228,8 +244,8 @@ impl<D: Database> Exchange<D> {
         R::Error: Into<BoxError>,
     {
         refuse_nested(self.pool.id())?;
-        let (claim, since) = self.take().await?;
-        self.observed("lease", &claim);
+        let Taken { claim, attempt, checkpoint, since } = self.take().await?;
+        self.observed("lease", &claim, attempt);
         if !claim.run {
             return Ok(Ok(claim.response()));
         }
@@ -249,8 +265,8 @@ impl<D: Database> Exchange<D> {
             self.settings.limits,
             identity,
             fence,
-            1,
-            serde_json::Value::Null,
+            attempt.unwrap_or(1),
+            checkpoint,
         );
         let beating = keep_alive(&self.pool, &held, self.settings.lease, since);
         // A handler that fails without an answer leaves the lease to lapse: the work may have been done.
@@ -267,24 +283,38 @@ impl<D: Database> Exchange<D> {
     }
 
     /// Claims the key with a lease, and commits that.
-    async fn take(&self) -> Result<(HttpClaim, Instant), Error> {
+    async fn take(&self) -> Result<Taken, Error> {
         let mut budget = Budget::new(self.settings.limits);
         loop {
             let since = Instant::now();
             let tried = async {
                 let mut transaction = self.pool.begin(None).await?;
-                let claim = claim(&mut transaction, &self.asked).await;
-                let claim = ended(transaction, claim).await?;
-                Ok(if claim.outcome == "in_progress" {
-                    Tried::Busy(Ok((claim, since)))
+                let taken = self.take_once(&mut transaction, since).await;
+                let taken = ended(transaction, taken).await?;
+                Ok(if taken.claim.outcome == "in_progress" {
+                    Tried::Busy(Ok(taken))
                 } else {
-                    Tried::Done((claim, since))
+                    Tried::Done(taken)
                 })
             };
             if let Some(settled) = budget.settle(tried.await).await {
                 return settled;
             }
         }
+    }
+
+    async fn take_once(
+        &self,
+        connection: &mut impl Connection,
+        since: Instant,
+    ) -> Result<Taken, Error> {
+        let claim = claim(connection, &self.asked).await?;
+        if claim.fence.is_none() {
+            return Ok(Taken { claim, attempt: None, checkpoint: Value::Null, since });
+        }
+        // The claim does not tell of the holders before.
+        let Claimed { attempt, checkpoint, .. } = self.record(connection, &claim).await?;
+        Ok(Taken { claim, attempt, checkpoint, since })
     }
 
     async fn store(&self, claim: &HttpClaim, head: &Head, body: Stored<'_>) -> Result<(), Error> {

@@ -83,12 +83,12 @@ impl<D> fmt::Debug for IdempotencyLayer<D> {
 
 /// A scope for those who have one tenant.
 pub fn one_tenant(_: &Parts) -> Option<String> {
-    None
+    Some(String::new())
 }
 
 impl<D: Database> IdempotencyLayer<D> {
     /// `operation` is what happens once, such as the template of the route; never the raw path. `scope` says whose key it is, from what authentication,
-    /// outside of this, has put into the request's extensions; [`one_tenant`] says that there is one.
+    /// outside of this, has put into the request's extensions. A request of which it is `None` is answered 500; [`one_tenant`] says that there is one.
     pub fn new(
         pool: D,
         operation: impl Into<String>,
@@ -259,7 +259,10 @@ where
                 }
                 Err(_) => return Ok(problem::broken()),
             };
-            let asked = exchange::Asked::new(parts, body, key, &settings);
+            let asked = match exchange::Asked::new(parts, body, key, &settings) {
+                Ok(asked) => asked,
+                Err(error) => return Ok(problem::of(error)),
+            };
             // A client that disconnects ends the server's task, and not the work.
             match tokio::spawn(exchange::run(pool, settings, inner, asked)).await {
                 Ok(answered) => answered,

@@ -263,3 +263,42 @@ fn groups(due: Vec<(u64, Beat)>) -> Vec<Vec<(u64, Beat)>> {
     }
     found
 }
+
+#[cfg(all(test, feature = "tokio-postgres"))]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use serde_json::Value;
+    use tokio::{runtime::Runtime, time::Instant};
+
+    use super::{HEARTS, keep_alive, open};
+    use crate::{
+        core::{database::Database, retry::Limits},
+        lease::held::{Held, Identity},
+    };
+
+    #[test]
+    fn a_runtime_that_has_shut_down_drops_the_task_at_once() {
+        let (told, over) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Runtime::new().expect("a runtime");
+            let handle = runtime.handle().clone();
+            let config = deadpool_postgres::Config {
+                dbname: Some("none".to_owned()),
+                ..deadpool_postgres::Config::new()
+            };
+            let pool = config
+                .create_pool(Some(deadpool_postgres::Runtime::Tokio1), tokio_postgres::NoTls)
+                .expect("a pool");
+            let [operation, key, scope] = ["card", "k", ""].map(str::to_owned);
+            let identity = Identity { operation, key, scope };
+            let held = Held::new(&pool, Limits::default(), identity, 1, 1, Value::Null);
+            drop(runtime);
+            let _entered = handle.enter();
+            drop(keep_alive(&pool, &held, Duration::from_secs(30), Instant::now()));
+            told.send(open(&HEARTS).contains_key(&pool.id())).expect("a test that waits");
+        });
+        assert_eq!(over.recv_timeout(Duration::from_secs(60)), Ok(false));
+    }
+}

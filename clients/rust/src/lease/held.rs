@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::persistently;
+use super::{give_back, persistently};
 use crate::core::{
     database::{Database, Parameter, text},
     error::Error,
     retry::Limits,
-    sql::{CHECKPOINT, DERIVE_KEY, RELEASE},
+    sql::{CHECKPOINT, DERIVE_KEY},
 };
 
 #[derive(Clone, Debug)]
@@ -21,11 +21,18 @@ pub(crate) struct Identity {
     pub(crate) scope: String,
 }
 
-type Asked<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Error>> + Send + 'a>>;
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// The pool, whatever its driver.
 trait Ask: Send + Sync {
-    fn ask<'a>(&'a self, statement: &'static str, parameters: Vec<Parameter<'a>>) -> Asked<'a>;
+    fn ask<'a>(
+        &'a self,
+        statement: &'static str,
+        parameters: Vec<Parameter<'a>>,
+    ) -> Asked<'a, Option<String>>;
+
+    /// operation, key, scope, fence
+    fn give_back<'a>(&'a self, parameters: Vec<Parameter<'a>>) -> Asked<'a, ()>;
 }
 
 struct Pooled<D> {
@@ -34,11 +41,19 @@ struct Pooled<D> {
 }
 
 impl<D: Database> Ask for Pooled<D> {
-    fn ask<'a>(&'a self, statement: &'static str, parameters: Vec<Parameter<'a>>) -> Asked<'a> {
+    fn ask<'a>(
+        &'a self,
+        statement: &'static str,
+        parameters: Vec<Parameter<'a>>,
+    ) -> Asked<'a, Option<String>> {
         Box::pin(async move {
             let rows = persistently(&self.pool, self.limits, statement, &parameters).await?;
             Ok(rows.first().and_then(|row| text(row, 0)).map(str::to_owned))
         })
+    }
+
+    fn give_back<'a>(&'a self, parameters: Vec<Parameter<'a>>) -> Asked<'a, ()> {
+        Box::pin(async move { give_back(&self.pool, self.limits, &parameters).await })
     }
 }
 
@@ -147,6 +162,6 @@ impl Held {
             scope.as_str().into(),
             self.inner.fence.to_string().into(),
         ];
-        self.inner.database.ask(RELEASE, parameters).await.map(drop)
+        self.inner.database.give_back(parameters).await
     }
 }

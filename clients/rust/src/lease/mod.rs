@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use crate::core::{
     call::{Answer, Answered, Call, Claimed, IntoAnswer, Unscoped, settings},
-    database::{Database, Parameter, Row, Transaction},
+    database::{Connection, Database, DatabaseError, Parameter, Row, Transaction},
     error::{BoxError, Error},
     once::{claim, finish},
     retry::{Budget, Limits, Tried},
-    sql::REPLAY,
-    tx::refuse_nested,
+    sql::{RELEASE, REPLAY},
+    tx::{or_lost, refuse_nested},
 };
 use held::{Held, Identity};
 
@@ -176,7 +176,7 @@ pub(crate) async fn ended<T>(
 ) -> Result<T, Error> {
     match done {
         Ok(done) => transaction.commit().await.map(|()| done).map_err(Error::from),
-        Err(error) => Err(crate::core::tx::or_lost(error, transaction.rollback().await)),
+        Err(error) => Err(or_lost(error, transaction.rollback().await)),
     }
 }
 
@@ -186,7 +186,6 @@ async fn once<D: Database>(
     statement: &'static str,
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<Row>, Error> {
-    use crate::core::database::Connection;
     let mut transaction = pool.begin(None).await?;
     let rows = transaction.rows(statement, parameters).await.map_err(Error::from);
     ended(transaction, rows).await
@@ -202,6 +201,39 @@ pub(crate) async fn persistently<D: Database>(
     let mut budget = Budget::new(limits);
     loop {
         let tried = once(pool, statement, parameters).await.map(Tried::Done);
+        if let Some(settled) = budget.settle(tried).await {
+            return settled;
+        }
+    }
+}
+
+/// Gives a key back. A try whose COMMIT broke may have done it: then the key is free, or already another attempt's.
+pub(crate) async fn give_back<D: Database>(
+    pool: &D,
+    limits: Limits,
+    parameters: &[Parameter<'_>],
+) -> Result<(), Error> {
+    let mut budget = Budget::new(limits);
+    let mut is_in_doubt = false;
+    loop {
+        let tried = async {
+            let mut transaction = pool.begin(None).await?;
+            match transaction.rows(RELEASE, parameters).await {
+                Ok(_) => {
+                    let committed = transaction.commit().await;
+                    is_in_doubt |= committed.as_ref().is_err_and(DatabaseError::is_lost);
+                    Ok(committed?)
+                }
+                Err(cause) => {
+                    let rolled_back = transaction.rollback().await;
+                    if is_in_doubt && matches!(cause.sqlstate(), Some("ID003" | "ID007")) {
+                        return Ok(());
+                    }
+                    Err(or_lost(cause.into(), rolled_back))
+                }
+            }
+        };
+        let tried = tried.await.map(Tried::Done);
         if let Some(settled) = budget.settle(tried).await {
             return settled;
         }
