@@ -288,8 +288,8 @@ mod tests {
     /// Messages that have expired, all of them at the same time.
     fn expired_at_once(messages: usize) {
         run(&format!(
-            "INSERT INTO idempotent.messages (expires_at, seen_at, consumer, scope, message_id) \
-             SELECT now() - interval '1 hour', now() - interval '2 hours', 'swept', '', n::text \
+            "INSERT INTO idempotent.messages (expires_at, seen_at, slot, consumer, scope, message_id) \
+             SELECT now() - interval '1 hour', now() - interval '2 hours', 0, 'swept', '', n::text \
              FROM generate_series(1, {messages}) AS n"
         ));
     }
