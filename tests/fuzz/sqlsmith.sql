@@ -97,8 +97,8 @@ CREATE VIEW smith.past AS SELECT n.key, idempotent_import(jsonb_build_object('ta
 CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint,
     idempotent.outbox_check_date('mail', gen_random_uuid())::text AS dated, idempotent.outbox_expires('mail', gen_random_uuid())::text AS expires,
     idempotent.outbox_count('mail', 'claimed', 1)::text AS counted, idempotent.outbox_wait('mail', 1, true)::text AS waited,
-    idempotent.outbox_is_new('mail', gen_random_uuid(), n.key, a.request)::text AS is_new,
-    idempotent.outbox_put('mail', a.request, n.key, gen_random_uuid())::text AS put FROM smith.named AS n, smith.argument AS a;
+    idempotent.outbox_is_new('mail', gen_random_uuid(), n.key, a.request, '', idempotent_slot(n.key)::smallint)::text AS is_new,
+    idempotent.outbox_put('mail', a.request, n.key, gen_random_uuid(), '')::text AS put FROM smith.named AS n, smith.argument AS a;
 CREATE VIEW smith.emptied AS SELECT n.key, idempotent.outbox_bury('mail', '{}')::text AS buried, idempotent.outbox_ack('mail', '{}', 1) AS gone,
     idempotent.outbox_release('mail', '{}', 1, '0') AS free, idempotent.outbox_redrive('mail', '{}') AS again, idempotent_outbox_redrive('mail', '{}') AS sent_again
     FROM smith.named AS n;

@@ -2,7 +2,9 @@
 \set SHOW_CONTEXT never
 \set home :DBNAME
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS pg_idempotent;
+-- without the keys of other tests, one of which may have the same slot
+DROP EXTENSION IF EXISTS pg_idempotent CASCADE;
+CREATE EXTENSION pg_idempotent;
 SET lock_timeout = '20s';
 -- both nodes alike, but for the numbers of what is excluded
 CREATE FUNCTION move_work(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('did', request -> 'n') $$;
