@@ -25,8 +25,20 @@ pub fn next(last: Option<i64>) -> Result<i64> {
     }
 }
 
+/// No server grants a fence above this one, however often it skips some; one that comes from elsewhere and
+/// is higher is made up, and would use up all there are.
+const HIGHEST: i64 = i64::MAX / 2;
+
 /// Lets fences go on above one that was granted elsewhere.
+///
+/// # Errors
+/// 22023 if no server can have granted it.
 pub fn stay_above(fence: i64) -> Result<()> {
+    if fence > HIGHEST {
+        return Err(Error::new(Code::InvalidParameter, "no server has granted such a fence")
+            .detail(format!("It is above {HIGHEST}."))
+            .hint("Pass rows as idempotent_export() returns them."));
+    }
     next(Some(fence)).map(drop)
 }
 

@@ -62,7 +62,9 @@ QUERIES = {
     "trigger": f"""SELECT {row('j')}, pg_get_triggerdef(t.oid), obj_description(t.oid)
         FROM pg_trigger AS t JOIN relation ON relation.oid = tgrelid, to_jsonb(t) AS j""",
     "function": f"""SELECT p.oid::regprocedure, {row('j')}, pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc')
-        FROM pg_proc AS p JOIN member ON objid = p.oid AND classid = 'pg_proc'::regclass, to_jsonb(p) AS j""",
+        FROM pg_proc AS p JOIN member ON objid = p.oid AND classid = 'pg_proc'::regclass,
+             LATERAL (SELECT to_jsonb(p) || jsonb_build_object('proargtypes', p.proargtypes::oid[]::regtype[]::text,
+                                                               'proallargtypes', p.proallargtypes::regtype[]::text)) AS named (j)""",
     "type": f"""SELECT {row('j')}, obj_description(t.oid, 'pg_type')
         FROM pg_type AS t JOIN member ON objid = t.oid AND classid = 'pg_type'::regclass, to_jsonb(t) AS j""",
     # What pg_dump compares grants with.
