@@ -47,7 +47,7 @@ impl Journal<Done> {
         };
         let earlier = self.latest_of(made_in).take(LOOK_BACK).find(same);
         if let Some(earlier) = earlier {
-            earlier.n += done.n;
+            earlier.n = earlier.n.saturating_add(done.n);
         } else if self.make_room().is_ok() {
             self.note(made_in, done);
         } else {
