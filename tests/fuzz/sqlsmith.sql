@@ -91,9 +91,6 @@ CREATE VIEW smith.slots AS SELECT n.key, idempotent.owns(idempotent_slot(n.key):
     idempotent.check_slots(int4multirange(int4range(0, idempotent_slot(n.key))))::text AS checked, idempotent.writers() AS writers FROM smith.named AS n;
 CREATE VIEW smith.imported AS SELECT e.line, idempotent_import(e.line) AS answer
     FROM (SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r)) AS line FROM idempotent.record AS r WHERE r.state <> 'e' LIMIT 3) AS e;
-CREATE VIEW smith.moved AS SELECT idempotent_own('{[0,16384)}')::text AS owned, idempotent.own_slots(NULL)::text AS all_of_them, idempotent_ignorant('-infinity')::text AS knows,
-    idempotent.check_slots('{[0,7)}')::text AS checked, idempotent.wait_for_slots('{}')::text AS waited, (SELECT count(*) FROM idempotent.leased('{}')) AS leased,
-    (SELECT count(*) FROM idempotent_own('{}'), idempotent_export('{}')) AS exported, idempotent_own(NULL)::text AS again;
 CREATE VIEW smith.arrived AS SELECT n.key,
     idempotent.import_lock(ROW(now() + '1 h', now(), 1, 0, n.operation, '', n.key)::idempotent.locks) AS lock,
     idempotent.import_message(jsonb_populate_record(NULL::idempotent.messages, t.moments || jsonb_build_object('consumer', n.operation, 'message_id', n.key))) AS message,
