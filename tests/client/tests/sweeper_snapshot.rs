@@ -11,8 +11,8 @@ const MESSAGES: u64 = 10_000;
 /// Messages that have expired, all of them at the same time.
 fn fill_at_once(wire: &mut Wire) {
     wire.run(&format!(
-        "INSERT INTO idempotent.messages (expires_at, seen_at, consumer, scope, message_id)
-         SELECT now() - interval '1 hour', now() - interval '2 hours', 'swept', '', n::text FROM generate_series(1, {MESSAGES}) AS n"
+        "INSERT INTO idempotent.messages (expires_at, seen_at, slot, consumer, scope, message_id)
+         SELECT now() - interval '1 hour', now() - interval '2 hours', 0, 'swept', '', n::text FROM generate_series(1, {MESSAGES}) AS n"
     ));
 }
 
