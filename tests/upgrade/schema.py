@@ -59,8 +59,9 @@ QUERIES = {
     "view": """SELECT oid::regclass, to_char(number, '000'), line
         FROM relation, string_to_table(pg_get_viewdef(oid), E'\\n') WITH ORDINALITY AS t (line, number)""",
     "sequence": f"SELECT seqrelid::regclass, {row('j')} FROM pg_sequence AS s JOIN relation ON oid = seqrelid, to_jsonb(s) AS j",
+    # Without the tree of its condition, which before Postgres 17 holds where in the script each piece stands.
     "trigger": f"""SELECT {row('j')}, pg_get_triggerdef(t.oid), obj_description(t.oid)
-        FROM pg_trigger AS t JOIN relation ON relation.oid = tgrelid, to_jsonb(t) AS j""",
+        FROM pg_trigger AS t JOIN relation ON relation.oid = tgrelid, LATERAL (SELECT to_jsonb(t) - 'tgqual') AS shown (j)""",
     "function": f"""SELECT p.oid::regprocedure, {row('j')}, pg_get_functiondef(p.oid), obj_description(p.oid, 'pg_proc')
         FROM pg_proc AS p JOIN member ON objid = p.oid AND classid = 'pg_proc'::regclass,
              LATERAL (SELECT to_jsonb(p) || jsonb_build_object('proargtypes', p.proargtypes::oid[]::regtype[]::text,
