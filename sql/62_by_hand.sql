@@ -36,6 +36,21 @@ CREATE TRIGGER record_changed
 COMMENT ON TRIGGER record_changed ON idempotent.record IS 'sessions remember that the table has lost nothing';
 COMMENT ON TRIGGER record_changed ON idempotent.record_logged IS 'sessions remember that the table has lost nothing';
 
+-- The row that marks a table that has lost nothing is the same everywhere. A database that was looked at before its copy arrived, by the sweeper
+-- or by a call, has one of its own.
+CREATE FUNCTION idempotent.marker_kept() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.record_id = NEW.record_id) THEN NULL ELSE NEW END;
+END $$;
+COMMENT ON FUNCTION idempotent.marker_kept() IS 'lets logical replication copy the table into a database that was used already';
+
+CREATE TRIGGER marker_kept
+    BEFORE INSERT ON idempotent.record_logged
+    FOR EACH ROW WHEN (NEW.state OPERATOR(pg_catalog.=) 'e'::pg_catalog."char") EXECUTE FUNCTION idempotent.marker_kept();
+ALTER TABLE idempotent.record_logged ENABLE ALWAYS TRIGGER marker_kept;
+COMMENT ON TRIGGER marker_kept ON idempotent.record_logged IS 'the marker of this database stays';
+
 CREATE FUNCTION idempotent.additions(
     OUT kind     text,
     OUT name     name,
@@ -76,5 +91,5 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
 $$;
 COMMENT ON FUNCTION idempotent.additions() IS 'what others have added to the tables of the extension, and its writes go past';
 
-REVOKE ALL ON FUNCTION idempotent.record_deleted(), idempotent.additions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotent.record_deleted(), idempotent.marker_kept(), idempotent.additions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION idempotent.additions() TO pg_monitor;

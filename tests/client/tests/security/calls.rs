@@ -115,6 +115,7 @@ const CALLS: &[Call] = &[
     call("operation_truncated", &[]),
     call("exclusion_kept", &[]),
     call("record_deleted", &[]),
+    call("marker_kept", &[]),
     call("retention_ended", &[]),
     call("idempotent_operation_drop", &[("name", "{op}")]),
     call("check_saga_name", &[("name", "'saga'")]),
