@@ -8,7 +8,7 @@ CREATE TABLE idempotent.earlier_retention (
 ) USING heap;
 COMMENT ON TABLE idempotent.earlier_retention IS 'settings of operations under which records were kept for less than today; written by a trigger of idempotent.operation';
 COMMENT ON COLUMN idempotent.earlier_retention.operation IS 'the operation; empty: the extension, which was made then';
-COMMENT ON COLUMN idempotent.earlier_retention.until IS 'keys with an earlier date may have been stored under those settings';
+COMMENT ON COLUMN idempotent.earlier_retention.until IS 'keys with an earlier date may have been stored under those settings; infinity until the change of them commits';
 COMMENT ON COLUMN idempotent.earlier_retention.kept IS 'how long after the date of its key a record was kept, at least: a key that is older and has no record is expired';
 
 -- Part of a dump, as settings are.

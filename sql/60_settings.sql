@@ -66,14 +66,14 @@ BEGIN
                   HINT = format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed);
     END IF;
     -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
-    -- anything was kept, so that a record went after the retention, whichever clock had made the key. A date that was ahead, by no
-    -- more than a record is kept, was one by which it was kept.
+    -- anything was kept, so that a record went after the retention, whichever clock had made the key.
     IF (new_retention > old_retention OR uses_again) AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)) THEN
         was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
          WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
-        INSERT INTO idempotent.earlier_retention VALUES (changed, moment + GREATEST(skew, old_retention), was_kept);
+        -- Until the change commits nobody knows when that is. A line of this transaction that says more is enough.
+        INSERT INTO idempotent.earlier_retention VALUES (changed, 'infinity', was_kept) ON CONFLICT DO NOTHING;
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
     IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
@@ -143,21 +143,22 @@ COMMENT ON TRIGGER operation_row_changed ON idempotent.operation IS
 'sessions cache the settings; logical replication fires nothing else';
 
 -- Until the change commits, others store what they claim under the settings that are about to end, and calls that run then a
--- moment longer.
+-- moment longer; and what they store may have a date that is ahead, by no more than it is kept.
 CREATE FUNCTION idempotent.retention_ended() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE idempotent.earlier_retention AS e
        SET until = clock_timestamp() + GREATEST(current_setting('idempotent.clock_skew')::interval, e.kept) + interval '1 second'
-     WHERE e.operation = NEW.operation AND e.until = NEW.until;
+     WHERE e.operation = NEW.operation AND e.until = 'infinity';
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION idempotent.retention_ended() IS 'settings end when the change of them commits';
 
--- Not for a line that is restored.
+-- Not for a line that is restored, or that comes from another node: it is known when its settings ended.
 CREATE CONSTRAINT TRIGGER retention_ended
     AFTER INSERT ON idempotent.earlier_retention DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.until OPERATOR(pg_catalog.>) pg_catalog.transaction_timestamp()) EXECUTE FUNCTION idempotent.retention_ended();
+    FOR EACH ROW WHEN (NEW.until OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz) EXECUTE FUNCTION idempotent.retention_ended();
+ALTER TABLE idempotent.earlier_retention ENABLE ALWAYS TRIGGER retention_ended;
 COMMENT ON TRIGGER retention_ended ON idempotent.earlier_retention IS 'settings end when the change of them commits';
 
 CREATE TRIGGER earlier_retention_changed

@@ -65,27 +65,10 @@ pub unsafe fn is_plain(index: pg_sys::Oid) -> bool {
             && pg_sys::RelationGetIndexPredicate(open).is_null()
             && (*(*open).rd_index).indimmediate
             && !(*(*open).rd_index).indisexclusion
-            && !summarizes(open);
+            && (*(*open).rd_rel).relam != pg_sys::BRIN_AM_OID;
         pg_sys::index_close(open, lock);
         plain
     }
-}
-
-/// # Safety
-/// `index` must be open.
-#[cfg(not(feature = "pg15"))]
-unsafe fn summarizes(index: pg_sys::Relation) -> bool {
-    // SAFETY: the index is open, which this function demands, and every open index has its access method.
-    unsafe { (*(*index).rd_indam).amsummarizing }
-}
-
-/// Postgres 15 replaces no row in place whose columns are in such an index.
-///
-/// # Safety
-/// None is needed.
-#[cfg(feature = "pg15")]
-unsafe fn summarizes(_: pg_sys::Relation) -> bool {
-    false
 }
 
 /// An administrator's index is in the way: 55000.

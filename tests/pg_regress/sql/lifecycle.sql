@@ -169,6 +169,11 @@ SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(json
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome, response FROM idempotent_replay('lifecycle', 'k10');
 DROP INDEX idempotent.theirs;
+-- which would not hear of a lease that is extended in place
+CREATE INDEX theirs ON idempotent.record USING brin (lease_until);
+SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(jsonb)');
+\echo :LAST_ERROR_SQLSTATE
+DROP INDEX idempotent.theirs;
 ALTER TABLE idempotent.record ADD COLUMN theirs integer;
 ALTER TABLE idempotent.operation ADD COLUMN theirs integer;
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k10', '1', 'work(jsonb)');

@@ -11,6 +11,7 @@ CREATE FUNCTION move_work(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT
 CREATE FUNCTION move_fail(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet' USING ERRCODE = '40000'; END $$;
 SELECT fingerprint_exclude FROM idempotent_operation('move', retention => '2 days', fingerprint_exclude => '{at}');
 SELECT durability FROM idempotent_operation('move logged', durability => 'logged');
+SELECT count(*) FROM (SELECT idempotent_operation('move longer', retention => r) FROM unnest('{1 hour,2 hours}'::interval[]) AS r) AS o;
 SELECT max_attempts FROM idempotent_operation('move mail', max_attempts => 1);
 SELECT name FROM idempotent_saga('move saga', '[{"name": "a", "handler": "public.move_work(jsonb)"}, {"name": "b", "handler": "public.move_fail(jsonb)"}]');
 
@@ -73,6 +74,8 @@ CREATE FUNCTION public.move_fail(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' NOT IN ('reset', 'earlier_retention') GROUP BY 1, 2 ORDER BY 1, 2;
 -- twice is harmless
 SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' NOT IN ('reset', 'earlier_retention') GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT DISTINCT e ->> 'table' AS what, idempotent_import(e) AS answer FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' = 'earlier_retention';
+SELECT DISTINCT e ->> 'table' AS what, idempotent_import(e) AS answer FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' = 'earlier_retention';
 SELECT last_value > :fence AS fences_go_on_above FROM idempotent.fence;
 -- not yet its own
 SELECT idempotent_replay('move', 'done', 'mover');

@@ -73,9 +73,11 @@ SELECT retention FROM idempotent_operation('settings_commit', retention => '1 ho
 COMMIT;
 BEGIN;
 SELECT retention FROM idempotent_operation('settings_commit', retention => '3 days');
-SELECT until AS noted FROM idempotent.earlier_retention WHERE operation = 'settings_commit' \gset
+SELECT until AS noted FROM idempotent.earlier_retention WHERE operation = 'settings_commit';
+SELECT clock_timestamp() AS before \gset
 COMMIT;
-SELECT until > :'noted' AS ends_with_the_transaction FROM idempotent.earlier_retention WHERE operation = 'settings_commit';
+-- and as long as a date may have been ahead by which a record was kept
+SELECT until - :'before' > '1 hour' AND until - clock_timestamp() < '1 hour 1 minute' AS ends_with_the_transaction FROM idempotent.earlier_retention WHERE operation = 'settings_commit';
 
 -- the first settings of an operation that has run with the defaults, and of one that has not
 SELECT pg_temp.claimed('settings_first', idempotent_new_key(now() - interval '2 days'));
@@ -153,6 +155,11 @@ UPDATE idempotent.operation SET retention = '3 days' WHERE name = 'settings_repl
 SELECT pg_temp.claimed('settings_replica', :'old');
 SELECT pg_temp.refusal($$UPDATE idempotent.operation SET durability = 'logged' WHERE name = 'settings_replica'$$);
 RESET session_replication_role;
+SELECT count(*) FILTER (WHERE isfinite(until)) AS ended, count(*) AS lines FROM idempotent.earlier_retention WHERE operation = 'settings_replica';
+-- a line that is restored, or comes from another node, says when its settings ended
+INSERT INTO idempotent.earlier_retention VALUES ('settings_restored', '2999-01-01 00:00+00', '1 hour');
+SELECT until = '2999-01-01 00:00+00' AS as_it_was FROM idempotent.earlier_retention WHERE operation = 'settings_restored';
+DELETE FROM idempotent.earlier_retention WHERE operation = 'settings_restored';
 
 -- a role that is missing: nobody
 SELECT role FROM idempotent_operation('settings_role', role => 'regress_idempotent_settings');
