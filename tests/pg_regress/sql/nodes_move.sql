@@ -77,6 +77,9 @@ SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM json
 SELECT DISTINCT e ->> 'table' AS what, idempotent_import(e) AS answer FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' = 'earlier_retention';
 SELECT DISTINCT e ->> 'table' AS what, idempotent_import(e) AS answer FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' = 'earlier_retention';
 SELECT last_value > :fence AS fences_go_on_above FROM idempotent.fence;
+-- a fence that is made up would use up all there are
+SELECT idempotent_import('{"table": "fence", "row": {"last": 9223372036854775807}}');
+\echo :LAST_ERROR_SQLSTATE
 -- not yet its own
 SELECT idempotent_replay('move', 'done', 'mover');
 SELECT idempotent_own(NULL);
