@@ -19,6 +19,7 @@ use crate::keys::stored::{Recorded, Stored, answer_row};
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::session::claims::{self, Claim, Status};
+use crate::session::undo::NOWHERE;
 use crate::session::counts;
 use crate::session::observed::{self, Answered};
 use crate::stats::{Counter, Tally, samples};
@@ -101,6 +102,7 @@ fn claim_of(request: &Request) -> Claim {
         attempt: 1,
         checkpoint: None,
         lockless: true,
+        locked_in: NOWHERE,
         first_sent: request.first_sent,
         replaces_absent: false,
         guarded: false,
