@@ -84,6 +84,20 @@ END $$;
 CREATE PROCEDURE bench.many_ours(batches integer) LANGUAGE plpgsql AS $$ BEGIN CALL bench.claim_complete_many(batches, 'charge_400', 8); END $$;
 CREATE PROCEDURE bench.many_rival(batches integer) LANGUAGE plpgsql AS $$ BEGIN CALL bench.claim_complete_many(batches, 'charge_50', 1); END $$;
 
+-- The same with keys of its own, a transaction to each pair, and the processor time of a pair.
+CREATE PROCEDURE bench.new_claims(pairs integer, INOUT microseconds numeric) LANGUAGE plpgsql AS $$
+DECLARE
+    before  numeric := (SELECT coalesce(cpu, wall) FROM bench.clock());
+    new_key text;
+BEGIN
+    FOR number IN 1..pairs LOOP
+        new_key := gen_random_uuid();
+        PERFORM idempotent_claim('charge', new_key, '{"order": 1}'), idempotent_complete('charge', new_key, '{"payment": 1}');
+        COMMIT;
+    END LOOP;
+    microseconds := ((SELECT coalesce(cpu, wall) FROM bench.clock()) - before) / pairs;
+END $$;
+
 -- The same, a transaction to each pair.
 CREATE PROCEDURE bench.transaction_ours(batches integer) LANGUAGE plpgsql AS $$
 DECLARE
