@@ -18,6 +18,7 @@ use crate::keys::request::Request;
 use crate::keys::stored::{Recorded, Stored, answer_row};
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
+use crate::pg::wait_event::Sleep;
 use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::session::observed::{self, Answered};
@@ -309,7 +310,7 @@ impl Patience for InAMoment {
         const NAP: Micros = 1_000;
         KeyLock::try_acquire(tag).or_else(|| {
             (0..NAPS).find_map(|_| {
-                clock::sleep(NAP);
+                clock::sleep(NAP, Sleep::Lease);
                 KeyLock::try_acquire(tag)
             })
         })

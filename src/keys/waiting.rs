@@ -3,6 +3,7 @@
 use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::pg::table::relation::Relation;
+use crate::pg::wait_event::Sleep;
 use crate::stats::{Counter, Tally};
 use crate::tables::hold::{AtOnce, Patience, RowPatience, hold};
 use crate::tables::records::row::{Found, Owner};
@@ -90,7 +91,7 @@ impl<'a> Waiting<'a> {
         let to_lapse = lapse.saturating_sub(clock::now()).max(0);
         let nap = self.nap.min(self.remaining()).min(to_lapse);
         self.nap = (self.nap * 2).min(LONGEST_NAP);
-        clock::sleep(nap);
+        clock::sleep(nap, Sleep::Lease);
     }
 }
 

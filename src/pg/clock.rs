@@ -1,6 +1,7 @@
 //! The database's clock, the only one there is.
 
 use crate::pg::raw;
+use crate::pg::wait_event::Sleep;
 use pgrx::pg_sys;
 use rules::{Micros, Timestamp};
 use std::ffi::CStr;
@@ -38,14 +39,15 @@ pub fn text(time: Timestamp) -> Option<String> {
 }
 
 /// Sleeps on the backend's latch, so that cancel, termination and timeouts are served at once.
-pub fn sleep(micros: Micros) {
+pub fn sleep(micros: Micros, why: Sleep) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // A latch knows milliseconds; rounded up, or the last one would be spent spinning.
     let milliseconds = micros / 1_000 + 1;
+    let event = why.event();
     // SAFETY: MyLatch is initialised when a process connects to shared memory, before any code of ours can
     // sleep, and only its own process waits on it.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, event);
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     pgrx::check_for_interrupts!();

@@ -24,3 +24,4 @@ pub mod snapshot;
 pub mod spi;
 pub mod subtransaction;
 pub mod table;
+pub mod wait_event;

@@ -1,6 +1,7 @@
 //! The launcher: starts sweepers, and knows nothing of what they do.
 
 use crate::pg::clock;
+use crate::pg::wait_event::Sleep;
 use crate::stats::visits::{VISITS, Visit, Visits};
 use crate::worker::databases::{self, Database};
 use crate::worker::{LIBRARY, signals};
@@ -77,7 +78,7 @@ fn launch_until_told_to_leave(visits: &'static Visits) {
             }
         }
         // Until the next tick, or until a sweeper has ended or the configuration has changed.
-        clock::sleep(settings::sweep_interval());
+        clock::sleep(settings::sweep_interval(), Sleep::Launcher);
     }
 }
 

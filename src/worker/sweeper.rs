@@ -1,6 +1,7 @@
 //! A sweeper: one visit to one database.
 
 use crate::pg::database;
+use crate::pg::wait_event::Sleep;
 use crate::pg::{clock, error, lock};
 use crate::settings;
 use crate::stats::visits::{self, Report, Visit};
@@ -99,7 +100,7 @@ fn visit() -> Result<Report> {
                 return Ok(Report::More);
             }
             let worked = clock::processor_time().saturating_sub(used);
-            clock::sleep(pace::rest(worked, clock::now().saturating_sub(due)));
+            clock::sleep(pace::rest(worked, clock::now().saturating_sub(due)), Sleep::Sweeper);
         }
     }
     Ok(Report::Done)
