@@ -6,6 +6,16 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_is_configu
 COMMENT ON FUNCTION idempotent.is_configuring() IS
 'whether one of the functions that change settings is at work in this session';
 
+CREATE FUNCTION idempotent.stop_callers(operation text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_stop_callers';
+COMMENT ON FUNCTION idempotent.stop_callers(text) IS
+'waits for the transactions that work with keys of an operation, and lets no other one begin until this one ends';
+
+CREATE FUNCTION idempotent.join_callers(operation text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_join_callers';
+COMMENT ON FUNCTION idempotent.join_callers(text) IS
+'has a change of an operation''s durability wait for this transaction';
+
 CREATE FUNCTION idempotent.has_run(operation text) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
     -- A record that was kept for 24 hours may be gone.
@@ -49,7 +59,7 @@ BEGIN
                 USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every record that the operation has.',
                       HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
         END IF;
-        LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE;
+        PERFORM idempotent.stop_callers(changed);
     END IF;
     IF NOT by_function AND COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')
        AND (TG_OP = 'UPDATE' OR EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed)
@@ -175,6 +185,8 @@ COMMENT ON FUNCTION idempotent_operation_drop(text) IS
 
 REVOKE ALL ON FUNCTION
     idempotent.is_configuring(),
+    idempotent.stop_callers(text),
+    idempotent.join_callers(text),
     idempotent.has_run(text),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),

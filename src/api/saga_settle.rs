@@ -34,8 +34,10 @@ pub fn idempotent_saga_explain(args: &Args) -> Returned {
 
 pub fn idempotent_saga_resume(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_resume()");
+    let limit = request::limit(args.duration(RESUME.wait, 0).ok().flatten());
     let call = call(args.get(RESUME.name), args.get(RESUME.key), args.get(RESUME.scope))?;
     let wait = request::wait(args.duration(RESUME.wait, 0)?, &call.policy);
+    limit.set(wait);
     let (stepped, before) = resume(&call, wait)?;
     if let Some(step) = before.as_ref().and_then(SagaRow::next) {
         note(&call, "saga_resume", step.utf8, "")?;
