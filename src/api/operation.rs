@@ -28,7 +28,7 @@ arguments! {
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
     }
-    STOP: Stop = "idempotent_stop_callers" { operation: Text }
+    STOP: Stop = "idempotent_stop_callers" { operation: Text, patiently: Bool }
     JOIN: Join = "idempotent_join_callers" { operation: Text }
     AUDITED: Audited = "idempotent_audited" {
         action: Text, operation: Text, detail: Text,
@@ -105,14 +105,17 @@ pub fn is_configuring(_: &Args) -> Returned {
     Ok(Some(Datum::from(configuring::is_at_work())))
 }
 
-/// For the trigger that notes a change by hand: as the functions do it.
+/// For the trigger that notes what changes: as the functions do it, or only if that does not take long; whether
+/// no call of the operation is left.
 pub fn stop_callers(args: &Args) -> Returned {
     catalog::get()?;
-    if let Some(name) = args.get(STOP.operation) {
-        changing::begin(&name)?;
+    let Some(name) = args.get(STOP.operation) else { return Ok(None) };
+    changing::begin(&name)?;
+    if args.is_set(STOP.patiently) {
         changing::stop_callers(&name)?;
+        return Ok(Some(Datum::from(true)));
     }
-    Ok(Some(Datum::from(0)))
+    Ok(Some(Datum::from(changing::try_to_stop_callers(&name)?)))
 }
 
 /// For rows that SQL writes into a table of records.

@@ -69,16 +69,27 @@ pub fn begin(operation: &Text<'_>) -> Result<()> {
 /// # Errors
 /// 55P03 if one of them has not ended within lock_timeout.
 pub fn stop_callers(operation: &Text<'_>) -> Result<()> {
+    let tables = announce()?;
+    // SAFETY: `patiently` catches the error, and the closure is Copy.
+    let wait = || tables.iter().for_each(|table| unsafe { lock::writers_end(*table) });
+    patiently(operation, wait, writers)?;
+    hold(operation, MOVING)
+}
+
+/// The same, if it does not take long; whether it did not.
+pub fn try_to_stop_callers(operation: &Text<'_>) -> Result<bool> {
+    let tables = announce()?;
+    // SAFETY: the error is caught, and the closure is Copy.
+    let wait = || tables.iter().for_each(|table| unsafe { lock::writers_end(*table) });
+    Ok(subtransaction::within_lock_timeout(SOON, wait).is_some()
+        && lock::try_hold(&lock::operation_tag(operation.server), MOVING))
+}
+
+/// Has every session learn of the change; the tables that hold keys.
+fn announce() -> Result<[pg_sys::Oid; 9]> {
     let catalog = catalog::get()?;
     catalog_changes::announce(catalog.operation);
-    let tables = catalog.keyed();
-    // SAFETY: `patiently` catches the error, and the closure is Copy.
-    patiently(
-        operation,
-        || tables.iter().for_each(|table| unsafe { lock::writers_end(*table) }),
-        writers,
-    )?;
-    hold(operation, MOVING)
+    Ok(catalog.keyed())
 }
 
 fn hold(operation: &Text<'_>, mode: u32) -> Result<()> {
@@ -142,7 +153,7 @@ fn writers() -> Result<Option<String>> {
 }
 
 const HOLDERS: &str = "
-SELECT string_agg(DISTINCT COALESCE(format('process %s', l.pid), format('the prepared transaction %L', p.gid)), ', ')
+SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('the prepared transaction %L', p.gid) ELSE format('process %s', l.pid) END, ', ')
   FROM pg_locks AS l LEFT JOIN pg_prepared_xacts AS p ON l.pid IS NULL AND l.virtualtransaction = concat('-1/', p.transaction)
  WHERE l.locktype = 'advisory' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
