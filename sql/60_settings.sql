@@ -6,6 +6,16 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_is_configu
 COMMENT ON FUNCTION idempotent.is_configuring() IS
 'whether one of the functions that change settings is at work in this session';
 
+CREATE FUNCTION idempotent.stop_callers(operation text, patiently boolean) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_stop_callers';
+COMMENT ON FUNCTION idempotent.stop_callers(text, boolean) IS
+'waits for the transactions that work with keys of an operation, and lets no other one begin until this one ends; if not patiently, for a second: false if some are left';
+
+CREATE FUNCTION idempotent.join_callers(operation text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_join_callers';
+COMMENT ON FUNCTION idempotent.join_callers(text) IS
+'has a change of an operation''s durability wait for this transaction';
+
 CREATE FUNCTION idempotent.has_run(operation text) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
     -- A record that was kept for 24 hours may be gone.
@@ -49,7 +59,7 @@ BEGIN
                 USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every record that the operation has.',
                       HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
         END IF;
-        LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE;
+        PERFORM idempotent.stop_callers(changed, true);
     END IF;
     IF NOT by_function AND COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')
        AND (TG_OP = 'UPDATE' OR EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed)
@@ -67,7 +77,13 @@ BEGIN
     END IF;
     -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
     -- anything was kept, so that a record went after the retention, whichever clock had made the key.
-    IF (new_retention > old_retention OR uses_again) AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)) THEN
+    -- Of what is configured for the first time nobody knows what a transaction that is open, or newer than the snapshot, has stored.
+    -- What comes by replication was known where it comes from.
+    IF (new_retention > old_retention OR uses_again)
+       AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)
+            OR current_setting('session_replication_role') <> 'replica'
+               AND (current_setting('transaction_isolation') <> 'read committed' OR NOT idempotent.stop_callers(changed, false)
+                    OR idempotent.has_run(changed))) THEN
         was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
@@ -175,6 +191,8 @@ COMMENT ON FUNCTION idempotent_operation_drop(text) IS
 
 REVOKE ALL ON FUNCTION
     idempotent.is_configuring(),
+    idempotent.stop_callers(text, boolean),
+    idempotent.join_callers(text),
     idempotent.has_run(text),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),

@@ -84,14 +84,14 @@ COMMENT ON FUNCTION idempotent.leased(int4multirange) IS 'what is leased of thes
 
 CREATE FUNCTION idempotent.writers() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT string_agg(DISTINCT COALESCE(format('process %s', l.pid), format('the prepared transaction %L', p.gid)), ', ')
+    SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('the prepared transaction %L', p.gid) ELSE format('process %s', l.pid) END, ', ')
       FROM pg_locks AS l LEFT JOIN pg_prepared_xacts AS p ON l.pid IS NULL AND l.virtualtransaction = concat('-1/', p.transaction)
-     WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'RowExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid()
+     WHERE l.locktype = 'relation' AND l.granted AND l.mode <> ALL ('{AccessShareLock,RowShareLock,ShareLock}') AND l.pid IS DISTINCT FROM pg_backend_pid()
        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
        AND l.relation = ANY ('{idempotent.record,idempotent.record_logged,idempotent.messages,idempotent.offsets,idempotent.locks,
                                idempotent.saga_run,idempotent.outbox_message,idempotent.outbox_id,idempotent.outbox_dead}'::regclass[]::oid[])
 $$;
-COMMENT ON FUNCTION idempotent.writers() IS 'which transactions write keys now';
+COMMENT ON FUNCTION idempotent.writers() IS 'which transactions write keys now, or keep those that do out';
 
 -- Waits until nothing of these slots, which sessions have been told are about to go, is open: transactions first, for each of which it
 -- waits as for a lock, and then leases, the last of which was granted by one of these. What is open may be finished meanwhile, and

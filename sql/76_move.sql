@@ -86,15 +86,19 @@ COMMENT ON FUNCTION idempotent.import_version(text, smallint, jsonb) IS 'the ver
 CREATE FUNCTION idempotent.import_record(arriving idempotent.record) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    kept_in CONSTANT text := CASE (SELECT o.durability FROM idempotent.operation AS o WHERE o.name = arriving.operation COLLATE "C")
-                             WHEN 'logged' THEN 'record_logged' ELSE 'record' END;
-    insert_it CONSTANT text := format('INSERT INTO idempotent.%I SELECT ($1).* ON CONFLICT DO NOTHING', kept_in);
+    kept_in   text;
+    insert_it text;
     present idempotent.record;
     written bigint;
 BEGIN
     IF arriving.expires_at <= clock_timestamp() THEN
         RETURN 'older';
     END IF;
+    -- From here on the operation's records stay where they are.
+    PERFORM idempotent.join_callers(arriving.operation);
+    kept_in := CASE (SELECT o.durability FROM idempotent.operation AS o WHERE o.name = arriving.operation COLLATE "C")
+               WHEN 'logged' THEN 'record_logged' ELSE 'record' END;
+    insert_it := format('INSERT INTO idempotent.%I SELECT ($1).* ON CONFLICT DO NOTHING', kept_in);
     EXECUTE insert_it USING arriving;
     GET DIAGNOSTICS written = ROW_COUNT;
     IF written > 0 THEN

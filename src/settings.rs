@@ -3,6 +3,7 @@
 use pgrx::PostgresGucEnum;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use rules::Micros;
+use rules::policy::Durability;
 
 const MICROS_PER_MILLI: Micros = 1_000;
 
@@ -29,6 +30,27 @@ static UNDECLARED: GucSetting<Undeclared> = GucSetting::<Undeclared>::new(Undecl
 /// What becomes of a call on an operation that is not configured.
 pub fn undeclared_operations() -> Undeclared {
     UNDECLARED.get()
+}
+
+/// Which table of records an operation gets that is configured for the first time.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum DefaultDurability {
+    #[name = c"unlogged"]
+    Unlogged,
+    #[name = c"logged"]
+    Logged,
+}
+
+static DEFAULT_DURABILITY: GucSetting<DefaultDurability> =
+    GucSetting::<DefaultDurability>::new(DefaultDurability::Unlogged);
+
+/// The durability of an operation that is configured for the first time, and of which the call does not say it.
+/// Nothing else asks, or sessions with different settings would look for one key in different tables.
+pub fn default_durability() -> Durability {
+    match DEFAULT_DURABILITY.get() {
+        DefaultDurability::Unlogged => Durability::Unlogged,
+        DefaultDurability::Logged => Durability::Logged,
+    }
 }
 
 /// How long a claim waits for the holder when neither the call nor its operation says so.
@@ -96,6 +118,14 @@ pub fn init() {
         c"What becomes of a call on an operation that is not configured.",
         c"A misspelt name is an operation of its own: warn, or refuse the call.",
         &UNDECLARED,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"idempotent.default_durability",
+        c"Where the records are of an operation that is configured for the first time.",
+        c"idempotent_operation() stores it with the operation. An operation that is not configured is unlogged.",
+        &DEFAULT_DURABILITY,
         GucContext::Suset,
         GucFlags::default(),
     );

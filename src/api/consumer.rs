@@ -2,7 +2,7 @@
 //! for the first time.
 
 use crate::keys::call::{check_may, kept};
-use crate::keys::request::wait;
+use crate::keys::request::{limit, wait};
 use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
@@ -49,7 +49,7 @@ impl<'a> Consumer<'a> {
     pub fn new(name: Option<Text<'a>>, scope: Option<Text<'a>>) -> Result<Self> {
         let name = checked(&CONSUMER, name)?;
         let scope = checked(&SCOPE, scope)?;
-        let Operation { policy, tally } = operations::get(&name)?;
+        let Operation { policy, tally, .. } = operations::get(&name)?;
         check_may(&policy, name.utf8, scope.utf8)?;
         Ok(Self { name, scope, policy, tally })
     }
@@ -75,19 +75,23 @@ pub fn checked<'a>(part: &names::Part, text: Option<Text<'a>>) -> Result<Text<'a
 
 pub fn idempotent_first(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first()");
+    let limit = limit(args.duration(FIRST.wait, 0).ok().flatten());
     let consumer = Consumer::new(args.get(FIRST.consumer), args.get(FIRST.scope))?;
     let message = checked(&MESSAGE, args.get(FIRST.message_id))?;
     let retention = args.duration(FIRST.retention, 1)?;
     let wait = wait(args.duration(FIRST.wait, 0)?, &consumer.policy);
+    limit.set(wait);
     let first = new_to(&consumer, &[message], retention, wait)?;
     Ok(Some(Datum::from(first == [Marked::First])))
 }
 
 pub fn idempotent_first_of(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first_of()");
+    let limit = limit(args.duration(FIRST_OF.wait, 0).ok().flatten());
     let consumer = Consumer::new(args.get(FIRST_OF.consumer), args.get(FIRST_OF.scope))?;
     let retention = args.duration(FIRST_OF.retention, 1)?;
     let wait = wait(args.duration(FIRST_OF.wait, 0)?, &consumer.policy);
+    limit.set(wait);
     let messages = messages(args, FIRST_OF.message_ids)?;
     let marked = new_to(&consumer, &messages, retention, wait)?;
     let new = messages.iter().zip(marked).filter(|(_, marked)| *marked == Marked::First);
@@ -96,6 +100,7 @@ pub fn idempotent_first_of(args: &Args) -> Returned {
 
 pub fn idempotent_first_skip_held(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_first_skip_held()");
+    let _limit = limit(Some(args.duration(SKIP_HELD.wait, 0).ok().flatten().unwrap_or(0)));
     let consumer = Consumer::new(args.get(SKIP_HELD.consumer), args.get(SKIP_HELD.scope))?;
     let retention = args.duration(SKIP_HELD.retention, 1)?;
     let wait = args.duration(SKIP_HELD.wait, 0)?.unwrap_or(0);

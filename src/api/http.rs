@@ -1,10 +1,11 @@
 //! `idempotent_http_claim` and `idempotent_http_complete`: idempotency for a server of HTTP, in two calls.
 
 use crate::keys::call::{Call, check_may};
+use crate::keys::decision::Opened;
 use crate::keys::http::HttpAnswer;
 use crate::keys::keyless::Keyless;
 use crate::keys::mode;
-use crate::keys::request::{Document, Request, wait};
+use crate::keys::request::{Document, Request, limit, wait};
 use crate::keys::stored::Stored;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
@@ -47,6 +48,7 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
     let named = make::varlena(&key::within(server))?;
     // SAFETY: a text that was just made, in the memory of the call.
     let key = unsafe { Text::from_datum(named) };
+    let limit = limit(args.duration(CLAIM.wait, 0).ok().flatten());
     let lease = args.duration(CLAIM.lease, 1)?;
     let mut call = match Call::new(args.get(CLAIM.operation), Some(key), args.get(CLAIM.scope)) {
         Ok(call) => call,
@@ -57,17 +59,25 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
             return args.return_row(&answer.columns());
         }
     };
-    let records = call.open_to_write()?;
+    let given = args.duration(CLAIM.wait, 0)?;
+    limit.set(wait(given, &call.policy));
+    let opened = mode::open(&mut call, lease, false)?;
+    // As the settings are now that they cannot change any more.
+    let wait = wait(given, &call.policy);
+    limit.set(wait);
     memory::expect(http.memory())?;
     let request = Request {
         fingerprint: Some(http.fingerprint(&call.policy.exclude, call.policy.exclusion_set)),
         document: Some(Document::Http(&http)),
         lease: call.allowed_lease(lease)?.or(call.policy.lease),
-        wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
+        wait,
         first_sent: None,
         attempt_id: args.get(CLAIM.attempt_id),
     };
-    let decision = mode::claim(&call, &records, &request)?;
+    let decision = match opened {
+        Opened::Records(records) => mode::claim(&call, &records, &request)?,
+        Opened::InTheWay(decision) => decision,
+    };
     let answer = HttpAnswer::new(&decision.counted(&call)?, Some(named), http.is_head())?;
     args.return_row(&answer.columns())
 }

@@ -1,10 +1,13 @@
 //! `idempotent_lock`, `idempotent_unlock`: locks that outlive transactions and connections.
 
 use crate::api::consumer::checked;
+use crate::keys::request::limit;
+use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
+use crate::settings;
 use crate::tables::locks::{Resource, acquire, release};
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -21,13 +24,14 @@ arguments! {
 
 pub fn idempotent_lock(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_lock()");
+    let _limit = limit(None);
     let (resource, key) = asked(args.get(LOCK.resource), args.get(LOCK.key), args.get(LOCK.scope))?;
     let ttl = args.duration(LOCK.ttl, 1)?.ok_or_else(|| {
         Error::new(Code::InvalidParameter, "ttl must not be null")
             .detail("A lock ends by itself, should its holder never give it back.")
             .hint("Pass how long it may take, such as ttl => '10 minutes'.")
     })?;
-    let grant = acquire(&resource, &key, ttl)?;
+    let grant = acquire(&resource, &key, ttl, &Waiting::uncounted(settings::default_wait()))?;
     args.return_row(&[
         Some(Datum::from(grant.acquired)),
         grant.fence.map(Datum::from),

@@ -5,9 +5,8 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::catalog_changes;
 use crate::pg::datum::make;
 use crate::pg::declaration::arguments;
-use crate::pg::lock;
 use crate::pg::pass_on::pass_on;
-use crate::pg::snapshot;
+use crate::pg::{lock, snapshot, subtransaction};
 use crate::tables::configuring::Configuring;
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, fences, own};
@@ -39,8 +38,7 @@ pub fn idempotent_own(args: &Args) -> Returned {
     pass_on(args, SCHEMA, c"own_slots")
 }
 
-/// Opened as by a claim: the tables must know from now on if they lose something. Their locks also hold off a
-/// change of durability.
+/// Opened as by a claim: the tables must know from now on if they lose something.
 pub fn idempotent_import(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_import()");
     snapshot::refuse_frozen("slots can only be moved")?;
@@ -79,9 +77,12 @@ pub fn announce_own(_: &Args) -> Returned {
 
 /// Waits for the transactions that write keys now.
 pub fn wait_for_writers(_: &Args) -> Returned {
-    for table in catalog::get()?.keyed() {
-        lock::writers_end(table);
-    }
+    let tables = catalog::get()?.keyed();
+    // SAFETY: the closure is Copy, and an error is resumed.
+    let ended = unsafe {
+        subtransaction::call_keeping_error(|| tables.map(|table| lock::writers_end(table)))
+    };
+    ended.unwrap_or_else(|error| error.resume());
     Ok(Some(Datum::from(0)))
 }
 

@@ -6,10 +6,11 @@ use crate::pg::datum::{array, make};
 use crate::pg::declaration::arguments;
 use crate::pg::spi::{self, Parameter};
 use crate::pg::{rights, shared_memory, snapshot};
+use crate::settings;
 use crate::tables::audit::{self, Deed};
 use crate::tables::configuring::{self, Configuring};
 use crate::tables::records::table::Records;
-use crate::tables::{catalog, operations, resets};
+use crate::tables::{catalog, changing, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -27,6 +28,8 @@ arguments! {
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
     }
+    STOP: Stop = "idempotent_stop_callers" { operation: Text, patiently: Bool }
+    JOIN: Join = "idempotent_join_callers" { operation: Text }
     AUDITED: Audited = "idempotent_audited" {
         action: Text, operation: Text, detail: Text,
     }
@@ -82,10 +85,15 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     // What follows is SQL, which would find out in its own words that the schema is of another version.
     catalog::get()?;
     let _configuring = Configuring::begin();
-    if let Some(durability) = durability(args)? {
+    changing::begin(&name)?;
+    let durability = match durability(args)? {
+        None if operations::row(&name)?.is_none() => Some(settings::default_durability()),
+        given => given,
+    };
+    if let Some(durability) = durability {
         move_records(&name, durability)?;
     }
-    upsert(args, cleared)?;
+    upsert(args, cleared, durability)?;
     if on_lapse(args)? == Some(OnLapse::Unknown) {
         keep_leases(name.datum)?;
     }
@@ -95,6 +103,28 @@ pub fn idempotent_operation(args: &Args) -> Returned {
 /// For the trigger that refuses other changes.
 pub fn is_configuring(_: &Args) -> Returned {
     Ok(Some(Datum::from(configuring::is_at_work())))
+}
+
+/// For the trigger that notes what changes: as the functions do it, or only if that does not take long; whether
+/// no call of the operation is left.
+pub fn stop_callers(args: &Args) -> Returned {
+    catalog::get()?;
+    let Some(name) = args.get(STOP.operation) else { return Ok(None) };
+    changing::begin(&name)?;
+    if args.is_set(STOP.patiently) {
+        changing::stop_callers(&name)?;
+        return Ok(Some(Datum::from(true)));
+    }
+    Ok(Some(Datum::from(changing::try_to_stop_callers(&name)?)))
+}
+
+/// For rows that SQL writes into a table of records.
+pub fn join_callers(args: &Args) -> Returned {
+    catalog::get()?;
+    if let Some(name) = args.get(JOIN.operation) {
+        changing::join(&name)?;
+    }
+    Ok(Some(Datum::from(0)))
 }
 
 /// Whether something that its settings judge still counts: a record in one of the tables, a saga, a
@@ -123,16 +153,13 @@ pub fn idempotent_operation_drop(args: &Args) -> Returned {
     catalog::get()?;
     snapshot::refuse_frozen("an operation can only be removed")?;
     let _configuring = Configuring::begin();
-    spi::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
-    // Nothing else is locked for a name that has no settings.
+    changing::begin(&name)?;
+    // Nobody is waited for because of a name that has no settings.
     if operations::row(&name)?.is_none() {
         return Ok(Some(Datum::from(false)));
     }
-    // What is claimed now is stored where the settings say: in the order in which they are moved.
-    spi::execute(
-        "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
-        &[],
-    )?;
+    // What is claimed now is stored before it is looked for.
+    changing::stop_callers(&name)?;
     let parameters = [(pg_sys::TEXTOID, Some(name.datum))];
     if let Some(what) = spi::texts(HAS_RECORDS, &parameters)?.first() {
         return Err(has_records(name.utf8, what.as_ref()));
@@ -233,15 +260,13 @@ fn key_dates(args: &Args) -> Result<Option<KeyDates>> {
 
 /// Records follow their operation into the other table, in this transaction.
 ///
-/// A transaction that holds a claim has a lock on the table it began with until it ends, and
-/// SHARE ROW EXCLUSIVE waits for those and lets no new ones begin: none finishes in the old table.
+/// Every transaction that works with the operation's keys is waited for, and no other begins until this one ends:
+/// none finishes in the old table.
 fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     let (source, from, to) = match durability {
         Durability::Logged => (Durability::Unlogged, "record", "record_logged"),
         Durability::Unlogged => (Durability::Logged, "record_logged", "record"),
     };
-    // One change at a time: what is read here must hold until the row is written.
-    spi::execute("LOCK TABLE idempotent.operation IN SHARE ROW EXCLUSIVE MODE", &[])?;
     let wanted = durability.as_str();
     let parameters: [Parameter; 2] =
         [(pg_sys::TEXTOID, Some(name.datum)), (pg_sys::TEXTOID, Some(make::text(wanted)))];
@@ -255,12 +280,7 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
         return Ok(());
     }
     snapshot::refuse_frozen("durability can only be changed")?;
-    // In this order: a lease of the logged table may have to note in the other one that fences have
-    // been skipped (`fence_epoch::once`), and no holder of the other lock wants the logged table.
-    spi::execute(
-        "LOCK TABLE idempotent.record_logged, idempotent.record IN SHARE ROW EXCLUSIVE MODE",
-        &[],
-    )?;
+    changing::stop_callers(name)?;
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
@@ -296,13 +316,13 @@ fn keep_leases(name: Datum) -> Result<()> {
     Ok(())
 }
 
-fn upsert(args: &Args, cleared: Cleared) -> Result<()> {
+fn upsert(args: &Args, cleared: Cleared, durability: Option<Durability>) -> Result<()> {
     let types = Operation::DECLARED.types;
     let mut parameters: Vec<Parameter> =
         types.iter().enumerate().map(|(index, oid)| (*oid, args.datum(index))).collect();
     // As the domain spells them, whatever case they came in.
     for (argument, choice) in [
-        (OPERATION.durability, durability(args)?.map(Durability::as_str)),
+        (OPERATION.durability, durability.map(Durability::as_str)),
         (OPERATION.on_lapse, on_lapse(args)?.map(OnLapse::as_str)),
         (OPERATION.after_reset, after_reset(args)?.map(AfterReset::as_str)),
         (OPERATION.mode, mode(args)?.map(Mode::as_str)),

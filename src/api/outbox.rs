@@ -3,7 +3,7 @@
 
 use crate::api::consumer::checked;
 use crate::keys::call::{check_member, kept};
-use crate::keys::request::{fingerprint, wait};
+use crate::keys::request::{fingerprint, limit, wait};
 use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
@@ -24,6 +24,7 @@ use rules::names::{LANE, SCOPE, TOPIC};
 use rules::policy::Policy;
 use rules::retention::answer_expires;
 use std::ffi::CStr;
+use std::rc::Rc;
 
 arguments! {
     PUT: Put = "idempotent_outbox_put" {
@@ -54,19 +55,22 @@ enum Wants {
 /// # Errors
 /// ID006 for a topic that cannot be one; 42501 if the caller is no member of the role that the operation of
 /// the topic's name has for this.
-fn check(topic: Option<TextValue<'_>>, wants: Wants) -> Result<()> {
+fn check(topic: Option<TextValue<'_>>, wants: Wants) -> Result<Rc<Policy>> {
     let topic = checked(&TOPIC, topic)?;
     let Operation { policy, .. } = operations::get(&topic)?;
     let role = match wants {
         Wants::Put => policy.role.as_deref(),
         Wants::Take => policy.relays(),
     };
-    check_member(role, topic.utf8)
+    check_member(role, topic.utf8)?;
+    Ok(policy)
 }
 
 pub fn idempotent_outbox_put(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_outbox_put()");
-    check(args.get(PUT.topic), Wants::Put)?;
+    let limit = limit(None);
+    let policy = check(args.get(PUT.topic), Wants::Put)?;
+    limit.set(wait(None, &policy));
     if let Some(key) = args.get(PUT.key) {
         checked(&LANE, Some(key))?;
     }
@@ -75,7 +79,9 @@ pub fn idempotent_outbox_put(args: &Args) -> Returned {
 }
 
 pub fn idempotent_outbox_take(args: &Args) -> Returned {
-    check(args.get(TAKE.topic), Wants::Take)?;
+    let limit = limit(None);
+    let policy = check(args.get(TAKE.topic), Wants::Take)?;
+    limit.set(wait(None, &policy));
     pass_on(args, SCHEMA, c"outbox_take")
 }
 
@@ -108,7 +114,7 @@ fn operation(args: &Args, topic: Argument<Text>) -> Result<Operation> {
 
 /// Takes a lock of the outbox: alone, or with all that share it, for as long as the topic's operation waits.
 pub fn outbox_wait(args: &Args) -> Returned {
-    let Operation { policy, tally } = operation(args, WAIT.topic)?;
+    let Operation { policy, tally, .. } = operation(args, WAIT.topic)?;
     let waiting = Waiting::for_up_to(wait(None, &policy), &tally);
     let number = args.get(WAIT.lock).unwrap_or(0);
     if waiting.hold_for_outbox(number, args.is_set(WAIT.shared)) {
@@ -135,7 +141,7 @@ fn dates(args: &Args, id: Argument<crate::pg::declaration::Uuid>, policy: &Polic
 /// Refuses an id whose date says that what was known of it is gone. The outbox is logged, so that nothing else is
 /// ever lost.
 pub fn outbox_check_date(args: &Args) -> Returned {
-    let Operation { policy, tally } = operation(args, CHECK_DATE.topic)?;
+    let Operation { policy, tally, .. } = operation(args, CHECK_DATE.topic)?;
     let dates = dates(args, CHECK_DATE.message_id, &policy);
     let age = dates.age(clock::now(), &kept(&policy, Timestamp::MIN));
     let Age::TooOld { .. } = age else { return Ok(Some(Datum::from(0))) };

@@ -3,6 +3,7 @@
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::keyless::Keyless;
+use crate::keys::request::{limit, wait};
 use crate::keys::{explain, replay};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::jsonb;
@@ -19,6 +20,7 @@ arguments! {
 }
 
 pub fn idempotent_replay(args: &Args) -> Returned {
+    let limit = limit(None);
     let mut call =
         match Call::new(args.get(REPLAY.operation), args.get(REPLAY.key), args.get(REPLAY.scope)) {
             Ok(call) => call,
@@ -27,14 +29,17 @@ pub fn idempotent_replay(args: &Args) -> Returned {
                 return Answer::of(Outcome::Absent).into_datum(args.function());
             }
         };
+    limit.set(wait(None, &call.policy));
     let answer = replay::look(&mut call)?;
     call.count_answer(answer.outcome);
     answer.into_datum(args.function())
 }
 
 pub fn idempotent_explain(args: &Args) -> Returned {
+    let limit = limit(None);
     let mut call =
         Call::new(args.get(EXPLAIN.operation), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
+    limit.set(wait(None, &call.policy));
     let explanation = explain::explain(&mut call)?;
     jsonb::of(&explanation)
 }

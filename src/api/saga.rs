@@ -25,8 +25,10 @@ arguments! {
 
 pub fn idempotent_saga_step(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_step()");
+    let limit = request::limit(args.duration(STEP.wait, 0).ok().flatten());
     let call = call(args.get(STEP.name), args.get(STEP.key), args.get(STEP.scope))?;
     let wait = request::wait(args.duration(STEP.wait, 0)?, &call.policy);
+    limit.set(wait);
     let stepped = step(&call, args.get(STEP.request), wait)?;
     returned(args, &call, &stepped)
 }

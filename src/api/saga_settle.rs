@@ -34,8 +34,10 @@ pub fn idempotent_saga_explain(args: &Args) -> Returned {
 
 pub fn idempotent_saga_resume(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_resume()");
+    let limit = request::limit(args.duration(RESUME.wait, 0).ok().flatten());
     let call = call(args.get(RESUME.name), args.get(RESUME.key), args.get(RESUME.scope))?;
     let wait = request::wait(args.duration(RESUME.wait, 0)?, &call.policy);
+    limit.set(wait);
     let (stepped, before) = resume(&call, wait)?;
     if let Some(step) = before.as_ref().and_then(SagaRow::next) {
         note(&call, "saga_resume", step.utf8, "")?;
@@ -45,7 +47,9 @@ pub fn idempotent_saga_resume(args: &Args) -> Returned {
 
 pub fn idempotent_saga_abandon(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_abandon()");
+    let limit = request::limit(None);
     let call = call(args.get(ABANDON.name), args.get(ABANDON.key), args.get(ABANDON.scope))?;
+    limit.set(request::wait(None, &call.policy));
     let (stepped, before) = abandon(&call)?;
     note(&call, "saga_abandon", before.next().map_or(&[], |name| name.utf8), "")?;
     settled(args, &stepped)
@@ -53,7 +57,9 @@ pub fn idempotent_saga_abandon(args: &Args) -> Returned {
 
 pub fn idempotent_saga_settle(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_settle()");
+    let limit = request::limit(None);
     let call = call(args.get(SETTLE.name), args.get(SETTLE.key), args.get(SETTLE.scope))?;
+    limit.set(request::wait(None, &call.policy));
     let step = args.get(SETTLE.step);
     names::check(&STEP, step.map(|name| name.utf8))?;
     let settlement = args.get(SETTLE.verdict).and_then(|verdict| Settlement::parse(verdict.utf8));
@@ -72,7 +78,9 @@ pub fn idempotent_saga_settle(args: &Args) -> Returned {
 
 pub fn idempotent_saga_forget(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_saga_forget()");
+    let limit = request::limit(None);
     let call = call(args.get(FORGET.name), args.get(FORGET.key), args.get(FORGET.scope))?;
+    limit.set(request::wait(None, &call.policy));
     let Some(forgotten) = forget(&call, args.is_set(FORGET.unfinished))? else {
         return Ok(Some(Datum::from(false)));
     };

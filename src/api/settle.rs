@@ -2,6 +2,7 @@
 
 use crate::keys::call::Call;
 use crate::keys::forget;
+use crate::keys::request::{limit, wait};
 use crate::keys::settle::{self, Settlement};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::declaration::arguments;
@@ -26,7 +27,9 @@ arguments! {
 
 pub fn idempotent_seal(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_seal()");
+    let limit = limit(None);
     let mut call = Call::new(args.get(SEAL.operation), args.get(SEAL.key), args.get(SEAL.scope))?;
+    limit.set(wait(None, &call.policy));
     let records = call.open_to_write()?;
     let decision = settle::seal(&call, &records)?;
     if decision.verdict == Verdict::Sealed {

@@ -5,11 +5,11 @@ use crate::keys::request::{Request, to_compare};
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
 use crate::stats::{Counter, Tally};
-use crate::tables::catalog;
 use crate::tables::operations::{self, Operation};
 use crate::tables::own;
 use crate::tables::records::row::{Found, Owner};
 use crate::tables::records::table::Records;
+use crate::tables::{catalog, changing};
 use crate::{pg::clock, settings};
 use rules::claim::{self, Verdict, judge};
 use rules::dating::{Age, Dates, Kept};
@@ -28,6 +28,10 @@ pub struct Call<'a> {
     /// The operation's counters.
     pub tally: Rc<Tally>,
     generation: u64,
+    /// Whether another transaction is about to change where the records are.
+    is_changing: bool,
+    /// Whether that one waits for this transaction.
+    has_joined: bool,
     /// Whether it begins something, which only the node does that answers for the owner.
     begins: bool,
 }
@@ -50,9 +54,9 @@ impl<'a> Call<'a> {
         };
         let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
         let generation = catalog::generation();
-        let Operation { policy, tally } = operations::get(&operation)?;
+        let Operation { policy, tally, is_changing } = operations::get(&operation)?;
         check_may(&policy, identity.operation(), identity.scope())?;
-        Ok(Self { owner, policy, tally, generation, begins: true })
+        Ok(Self { owner, policy, tally, generation, is_changing, has_joined: false, begins: true })
     }
 
     /// The call, of a holder that finishes what was begun here, also if another node answers for the owner
@@ -79,16 +83,25 @@ impl<'a> Call<'a> {
 
     /// Opens the operation's table for writing, which also holds off a change of durability until
     /// this transaction ends.
+    ///
+    /// # Errors
+    /// ID001 if something is in the way for longer than the call waits.
     pub fn open_to_write(&mut self) -> Result<Records> {
         loop {
             let durability = self.policy.durability;
             let records = Records::open_to_write(durability)?;
-            if self.is_current()? {
+            let is_current = self.is_current()?;
+            if is_current && (self.has_joined || !self.is_changing) {
                 self.check_owner()?;
                 return Ok(records);
             }
             // Kept, the lock could deadlock with the move that made us come here.
             records.give_back();
+            if self.is_changing && !self.has_joined {
+                changing::join(&self.owner.operation)?;
+                // The change may be over, or has waited for us until now.
+                self.has_joined = true;
+            }
         }
     }
 
@@ -117,7 +130,8 @@ impl<'a> Call<'a> {
         }
         self.generation = generation;
         let durability = self.policy.durability;
-        self.policy = operations::get(&self.owner.operation)?.policy;
+        let Operation { policy, is_changing, .. } = operations::get(&self.owner.operation)?;
+        (self.policy, self.is_changing) = (policy, is_changing);
         let identity = &self.owner.identity;
         check_may(&self.policy, identity.operation(), identity.scope())?;
         Ok(self.policy.durability == durability)

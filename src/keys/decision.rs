@@ -6,10 +6,18 @@ use crate::pg::arguments::Returned;
 use crate::session::claims::Claim;
 use crate::tables::asked;
 use crate::tables::records::row::Found;
+use crate::tables::records::table::Records;
 use pgrx::pg_sys;
 use rules::claim::{RETRY_AFTER, Verdict, strict_error};
 use rules::error::Result;
 use rules::outcome::Outcome;
+
+/// What became of opening the table of records for a claim.
+pub enum Opened {
+    Records(Records),
+    /// Another session keeps it out, or moves the operation's records, for longer than the call waits.
+    InTheWay(Decision),
+}
 
 /// How a claim was decided, and the row that says so.
 pub struct Decision {

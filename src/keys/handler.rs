@@ -4,7 +4,7 @@ use crate::keys::known_handlers::{self, Known};
 use crate::pg::callee::Callee;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{callee, catalog_changes, raw, subtransaction};
+use crate::pg::{callee, catalog_changes, limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -140,7 +140,7 @@ impl Handler {
         let callee = self.known.as_ref().and_then(|known| known.callee.as_ref());
         let callee = callee.filter(|_| self.is_unchanged());
         let kept = callee.and_then(Callee::take);
-        let returned = call(self.function, kept);
+        let returned = limit::lifted(|| call(self.function, kept));
         if let (Some(callee), Some(_), Ok(_)) = (callee, kept, &returned) {
             callee.give_back();
         }

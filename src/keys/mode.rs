@@ -2,7 +2,7 @@
 
 use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
-use crate::keys::decision::Decision;
+use crate::keys::decision::{Decision, Opened};
 use crate::keys::finish::{self, take_by_fence};
 use crate::keys::held_by::NoRoom;
 use crate::keys::request::Request;
@@ -10,7 +10,8 @@ use crate::keys::stored::{Recorded, Stored};
 use crate::keys::{lease, observe};
 use crate::tables::records::row::Row;
 use crate::tables::records::table::Records;
-use rules::error::Result;
+use rules::Micros;
+use rules::error::{Code, Result};
 use rules::policy::{Mode, Policy};
 
 /// A binding claim is finished before its transaction commits, and always held.
@@ -24,6 +25,23 @@ pub fn is_binding(policy: &Policy) -> bool {
 /// The mode of an operation that is not binding, as `idempotent_explain` tells it.
 pub fn shown(policy: &Policy) -> Option<&'static str> {
     (!is_binding(policy)).then(|| policy.mode.as_str())
+}
+
+/// Opens the table of records for a claim.
+///
+/// # Errors
+/// ID001 if something is in the way and the caller is `strict`.
+pub fn open(call: &mut Call<'_>, lease: Option<Micros>, strict: bool) -> Result<Opened> {
+    if !is_binding(&call.policy) {
+        return observe::open(call, lease);
+    }
+    match call.open_to_write() {
+        Ok(records) => Ok(Opened::Records(records)),
+        Err(error) if error.code == Code::InProgress && !strict => {
+            Ok(Opened::InTheWay(Decision::in_progress()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Claims the key, or says why not; of an operation that is only observed, never why not.

@@ -10,13 +10,14 @@
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::keys::claim::{self, Terms};
-use crate::keys::decision::Decision;
+use crate::keys::decision::{Decision, Opened};
 use crate::keys::finish::{self, Successor, Taken, refusal};
 use crate::keys::held_by::NoRoom;
 use crate::keys::lease;
 use crate::keys::request::Request;
 use crate::keys::stored::{Recorded, Stored, answer_row};
 use crate::pg::clock;
+use crate::pg::limit::Limit;
 use crate::pg::lock::{self, KeyLock};
 use crate::pg::wait_event::Sleep;
 use crate::session::claims::{self, Claim, Status};
@@ -40,6 +41,29 @@ use rules::request::fingerprint::Fingerprint;
 
 /// A call that is only observed may forget to complete, and must not leave a placeholder.
 const TERMS: Terms = Terms { no_room: NoRoom::LetThrough, guarded: false };
+
+/// Opens the table for a claim, or lets the caller do the work without: no call that is only observed waits.
+pub fn open(call: &mut Call<'_>, lease: Option<Micros>) -> Result<Opened> {
+    match open_at_once(call)? {
+        Some(records) => Ok(Opened::Records(records)),
+        None => {
+            count(call, Observed::Concurrent);
+            let verdict = Verdict::Claim { attempt: 1, takeover: false };
+            let lease = call.allowed_lease(lease)?.or(call.policy.lease);
+            let answer = claimed(holding_nothing(None, lease)?);
+            Ok(Opened::InTheWay(Decision { verdict, answer, let_through: true }))
+        }
+    }
+}
+
+fn open_at_once(call: &mut Call<'_>) -> Result<Option<Records>> {
+    let _limit = Limit::begin(0);
+    match call.open_to_write() {
+        Ok(records) => Ok(Some(records)),
+        Err(error) if error.code == Code::InProgress => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// Claims the key if it is free, and lets the caller do the work if it is not.
 pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
@@ -163,7 +187,7 @@ fn claim_let_through(call: &Call<'_>, fence: Option<i64>) -> Option<Claim> {
 
 /// Stores the answer of a call that is only observed.
 pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result<Recorded> {
-    let records = call.open_to_write()?;
+    let Some(records) = open_at_once(call)? else { return Ok(Recorded::nothing()) };
     let done = match claim_let_through(call, fence) {
         Some(claim) => store_if_free(call, &records, &claim, stored),
         None => finish::store(call, &records, fence, stored, take_at_once),
@@ -173,7 +197,7 @@ pub fn store(call: &mut Call<'_>, fence: Option<i64>, stored: &Stored) -> Result
 
 /// Gives back the key of a call that is only observed.
 pub fn release(call: &mut Call<'_>, fence: Option<i64>) -> Result<bool> {
-    let records = call.open_to_write()?;
+    let Some(records) = open_at_once(call)? else { return Ok(true) };
     let done = match claim_let_through(call, fence) {
         Some(claim) if claim.status == Status::LetThrough => {
             claims::close(call.owner.id, Status::Released).map(|()| true)
@@ -191,7 +215,7 @@ pub fn change<T>(
     change: impl Fn(&mut Row) -> T,
     as_if: impl FnOnce() -> T,
 ) -> Result<T> {
-    let records = call.open_to_write()?;
+    let Some(records) = open_at_once(call)? else { return Ok(as_if()) };
     lease::change(call, &records, fence, take_at_once, change)
         .or_else(|error| if forgives(&error) { Ok(as_if()) } else { Err(error) })
 }

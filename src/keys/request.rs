@@ -1,6 +1,7 @@
 //! What a claim asks for.
 
 use crate::pg::datum::jsonb;
+use crate::pg::limit::Limit;
 use crate::settings;
 use pgrx::pg_sys::Datum;
 use rules::policy::Policy;
@@ -70,6 +71,12 @@ pub fn to_compare(
         (Some(request), Some((set, exclude))) => Some(request.fingerprint(exclude, set)),
         _ => asked,
     }
+}
+
+/// The limit of a call that waits as it says itself, else as the setting says: what its operation says is not
+/// yet known.
+pub fn limit(given: Option<Micros>) -> Limit {
+    Limit::begin(given.unwrap_or_else(settings::default_wait))
 }
 
 /// How long to wait: as the call says, else as its operation, else as the setting.

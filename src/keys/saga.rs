@@ -71,11 +71,13 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
     if verdict(sagas.find(&call.owner)?.as_ref()) == Verdict::Mismatch {
         return Ok(Stepped::of(Outcome::Mismatch));
     }
-    let waiting = Waiting::for_up_to(wait, &call.tally);
+    let mut waiting = Waiting::for_up_to(wait, &call.tally);
     if !hold(call, &waiting) {
         return Ok(Stepped::of(Outcome::InProgress));
     }
-    let found = sagas.find_locked(&call.owner)?;
+    let Some(found) = locked(call, &sagas, &mut waiting)? else {
+        return Ok(Stepped::of(Outcome::InProgress));
+    };
     match (verdict(found.as_ref()), found) {
         (Verdict::GoOn, Some(found)) => go_on(call, &sagas, &found),
         (Verdict::Replay, Some(found)) => Ok(Stepped::replay(&found)),
@@ -101,10 +103,13 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
 /// 42704 if nothing is known of the key.
 pub fn resume(call: &Call<'_>, wait: Micros) -> Result<(Stepped, Option<SagaRow>)> {
     let sagas = Sagas::open()?;
-    if !hold(call, &Waiting::for_up_to(wait, &call.tally)) {
+    let mut waiting = Waiting::for_up_to(wait, &call.tally);
+    if !hold(call, &waiting) {
         return Ok((Stepped::of(Outcome::InProgress), None));
     }
-    let found = started(call, &sagas)?;
+    let Some(found) = started(call, &sagas, &mut waiting)? else {
+        return Ok((Stepped::of(Outcome::InProgress), None));
+    };
     if found.at.state.is_final() {
         return Ok((Stepped::replay(&found), None));
     }
@@ -116,13 +121,36 @@ pub fn hold(call: &Call<'_>, waiting: &Waiting<'_>) -> bool {
     waiting.lock(lock::saga_tag(call.owner.id)).map(KeyLock::keep).is_some()
 }
 
-/// The row of a saga that the transaction holds.
+/// The row of a saga that the transaction holds, if there is one, locked; `None` if a transaction that does not
+/// hold the saga, an administrator's, has locked it for longer than the call waits.
+pub fn locked(
+    call: &Call<'_>,
+    sagas: &Sagas,
+    waiting: &mut Waiting<'_>,
+) -> Result<Option<Option<SagaRow>>> {
+    loop {
+        let found = sagas.find_locked(&call.owner)?;
+        if found.is_some() || sagas.find(&call.owner)?.is_none() {
+            return Ok(Some(found));
+        }
+        if waiting.remaining() == 0 {
+            return Ok(None);
+        }
+        waiting.for_leased(None);
+    }
+}
+
+/// As `locked`, of a saga that was started.
 ///
 /// # Errors
 /// 42704 if nothing is known of the key.
-pub fn started(call: &Call<'_>, sagas: &Sagas) -> Result<SagaRow> {
-    let found = sagas.find_locked(&call.owner)?.filter(|it| !it.known.expired(clock::now()));
-    found.ok_or_else(|| {
+pub fn started(
+    call: &Call<'_>,
+    sagas: &Sagas,
+    waiting: &mut Waiting<'_>,
+) -> Result<Option<SagaRow>> {
+    let Some(found) = locked(call, sagas, waiting)? else { return Ok(None) };
+    found.filter(|it| !it.known.expired(clock::now())).map(Some).ok_or_else(|| {
         Error::new(Code::UndefinedObject, "there is no such saga")
             .detail(format!("Nothing is known of {}.", call.owner.identity.describe()))
             .hint("See which there are: SELECT * FROM idempotent.sagas.")

@@ -2,7 +2,7 @@
 
 use crate::keys::call::Call;
 use crate::keys::request::wait;
-use crate::keys::saga::{Came, Stepped, hold, started, write};
+use crate::keys::saga::{Came, Stepped, hold, locked, started, write};
 use crate::keys::waiting::Waiting;
 use crate::pg::datum::jsonb;
 use crate::pg::datum::text::Text;
@@ -33,8 +33,8 @@ pub fn settle(
     settlement: Settlement,
     answer: Option<Datum>,
 ) -> Result<Stepped> {
-    let sagas = take(call)?;
-    let found = started(call, &sagas)?;
+    let (sagas, mut waiting) = take(call)?;
+    let found = started(call, &sagas, &mut waiting)?.ok_or_else(|| held_by_another(call))?;
     let is_next = found.next().is_some_and(|name| name.server == step.server);
     let Some(did) = settlement.did(found.at.state).filter(|_| is_next) else {
         return Err(not_there(call, &found));
@@ -49,8 +49,8 @@ pub fn settle(
 /// # Errors
 /// ID001 while another session works on the saga; 42704 without one; 55000 if it is not running.
 pub fn abandon(call: &Call<'_>) -> Result<(Stepped, SagaRow)> {
-    let sagas = take(call)?;
-    let found = started(call, &sagas)?;
+    let (sagas, mut waiting) = take(call)?;
+    let found = started(call, &sagas, &mut waiting)?.ok_or_else(|| held_by_another(call))?;
     if found.at.state != State::Running {
         return Err(not_there(call, &found));
     }
@@ -65,8 +65,9 @@ pub fn abandon(call: &Call<'_>) -> Result<(Stepped, SagaRow)> {
 /// # Errors
 /// ID001 while another session works on it; 55000 if it is not finished, and `unfinished` is not set.
 pub fn forget(call: &Call<'_>, unfinished: bool) -> Result<Option<SagaRow>> {
-    let sagas = take(call)?;
-    let Some(found) = sagas.find_locked(&call.owner)? else { return Ok(None) };
+    let (sagas, mut waiting) = take(call)?;
+    let found = locked(call, &sagas, &mut waiting)?.ok_or_else(|| held_by_another(call))?;
+    let Some(found) = found else { return Ok(None) };
     if !unfinished && !found.at.state.is_final() {
         return Err(Error::new(Code::ObjectNotReady, "the saga is not finished")
             .detail(format!("{} Its steps would neither be done nor undone.", stands(&found)))
@@ -80,14 +81,19 @@ pub fn forget(call: &Call<'_>, unfinished: bool) -> Result<Option<SagaRow>> {
 }
 
 /// Holds the saga until the transaction ends.
-fn take(call: &Call<'_>) -> Result<Sagas> {
+fn take<'a>(call: &'a Call<'_>) -> Result<(Sagas, Waiting<'a>)> {
     let sagas = Sagas::open()?;
-    if hold(call, &Waiting::for_up_to(wait(None, &call.policy), &call.tally)) {
-        return Ok(sagas);
+    let waiting = Waiting::for_up_to(wait(None, &call.policy), &call.tally);
+    if hold(call, &waiting) {
+        return Ok((sagas, waiting));
     }
-    Err(Error::new(Code::InProgress, "another session works on the saga")
+    Err(held_by_another(call))
+}
+
+fn held_by_another(call: &Call<'_>) -> Error {
+    Error::new(Code::InProgress, "another session works on the saga")
         .detail(format!("A transaction does a step of {}.", call.owner.identity.describe()))
-        .hint(format!("Wait until it has ended. Then see where the saga stands: {}.", see(call))))
+        .hint(format!("Wait until it has ended. Then see where the saga stands: {}.", see(call)))
 }
 
 fn failure(message: &'static str) -> Result<Option<Datum>> {

@@ -1,9 +1,9 @@
 //! How long a call waits for the holder of its key, and for what.
 
-use crate::pg::clock;
 use crate::pg::lock::{self, KeyLock};
 use crate::pg::table::relation::Relation;
 use crate::pg::wait_event::Sleep;
+use crate::pg::{clock, limit};
 use crate::stats::{Counter, Tally};
 use crate::tables::hold::{AtOnce, Patience, RowPatience, hold};
 use crate::tables::records::row::{Found, Owner};
@@ -19,7 +19,7 @@ pub struct Waiting<'a> {
     nap: Micros,
     /// When the first wait began, if there was one.
     began: Cell<Option<Timestamp>>,
-    tally: &'a Tally,
+    tally: Option<&'a Tally>,
 }
 
 /// Between looks at a lease: short at first, so that quick work is answered quickly.
@@ -42,10 +42,21 @@ fn held(records: &Records, owner: &Owner<'_>, patience: &impl Patience) -> Resul
 }
 
 impl<'a> Waiting<'a> {
+    /// As long as the call may (`pg/limit.rs`), of which `wait` is the whole.
     pub fn for_up_to(wait: Micros, tally: &'a Tally) -> Self {
+        let mut waiting = Self::uncounted(wait);
+        waiting.tally = Some(tally);
+        waiting
+    }
+
+    /// The same, for what has no counters.
+    pub fn uncounted(wait: Micros) -> Self {
         // Without a wait there is no need to read the clock.
-        let until = if wait > 0 { clock::now().saturating_add(wait) } else { Timestamp::MIN };
-        Self { until, nap: FIRST_NAP, began: Cell::new(None), tally }
+        let until = match wait {
+            0 => Timestamp::MIN,
+            _ => limit::until().unwrap_or_else(|| clock::now().saturating_add(wait)),
+        };
+        Self { until, nap: FIRST_NAP, began: Cell::new(None), tally: None }
     }
 
     fn begin(&self) {
@@ -135,8 +146,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(began) = self.began.get() {
             let waited = clock::now().saturating_sub(began);
-            self.tally.add(Counter::Waits, 1);
-            self.tally.add(Counter::WaitMicros, u64::try_from(waited).unwrap_or(0));
+            if let Some(tally) = self.tally {
+                tally.add(Counter::Waits, 1);
+                tally.add(Counter::WaitMicros, u64::try_from(waited).unwrap_or(0));
+            }
         }
     }
 }

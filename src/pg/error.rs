@@ -73,6 +73,19 @@ impl Kept {
         self
     }
 
+    /// Another error in its place.
+    #[must_use]
+    pub fn replaced(self, by: &Error) -> Self {
+        // SAFETY: CopyErrorData made the error data for this `Kept` alone; null stands for no DETAIL and no HINT.
+        unsafe {
+            (*self.0).sqlerrcode = pack(by.code.sqlstate());
+            (*self.0).message = to_server(&by.message);
+            (*self.0).detail = by.detail.as_deref().map_or(std::ptr::null_mut(), to_server);
+            (*self.0).hint = by.hint.as_deref().map_or(std::ptr::null_mut(), to_server);
+        }
+        self
+    }
+
     /// Goes on unwinding towards [`catch`], which rethrows the error as it was.
     pub fn resume(self) -> ! {
         resume_unwind(Box::new(self))

@@ -3,7 +3,7 @@
 //! Every claim and every write of a key holds it, so tuples are not fought over, the lock manager
 //! does the waiting, and its deadlock detector sees it.
 
-use crate::pg::{raw, subtransaction};
+use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use rules::Micros;
 use rules::identity::RecordId;
@@ -23,6 +23,9 @@ const SAGA: u16 = 480;
 
 /// The same for the locks of puts into the outbox: on a topic, a key or a message id.
 const OUTBOX: u16 = 481;
+
+/// The same for the lock of an operation: see `tables/changing.rs`.
+pub const OPERATION: u16 = 482;
 
 /// The tag of a saga's lock.
 pub fn saga_tag(id: RecordId) -> pg_sys::LOCKTAG {
@@ -44,6 +47,12 @@ fn advisory((high, low): (u32, u32), class: u16) -> pg_sys::LOCKTAG {
         locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
         locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
     }
+}
+
+/// The tag of an operation's lock.
+pub fn operation_tag(name: &[u8]) -> pg_sys::LOCKTAG {
+    let hash = Names::new(&[name]).0;
+    advisory(((hash >> 32) as u32, hash as u32), OPERATION)
 }
 
 /// Tags of locks by name, for rows that are looked up and written in one go. Two names with one tag
@@ -239,7 +248,10 @@ fn milliseconds(wait: Micros) -> i32 {
 
 /// Waits for the end of every transaction, prepared ones included, that writes the table now, as long as
 /// the session's own timeouts allow. It lets others begin meanwhile.
-pub fn writers_end(table: pg_sys::Oid) {
+///
+/// # Safety
+/// It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn writers_end(table: pg_sys::Oid) {
     let tag = pg_sys::LOCKTAG {
         // SAFETY: MyDatabaseId is set when the backend connects and never written after that.
         locktag_field1: u32::from(unsafe { pg_sys::MyDatabaseId }),
@@ -252,17 +264,13 @@ pub fn writers_end(table: pg_sys::Oid) {
     let writers = pg_sys::ShareLock as pg_sys::LOCKMODE;
     // SAFETY: WaitForLockers reads the tag of a table of this database, and `writers` is a mode of its lock method,
     // with which those of writers conflict. It waits for transactions and takes no lock of the table.
-    unsafe { pg_sys::WaitForLockers(tag, writers, false) };
+    unsafe { raw::WaitForLockers(tag, writers, false) };
 }
 
 /// Whether another transaction, prepared ones included, holds the lock. Takes nothing, so that
 /// asking never makes a claim beside it fail.
 pub fn is_held_by_another(id: RecordId) -> bool {
-    let mut count = 0;
-    // SAFETY: GetLockConflicts reads the tag and writes the count. Its result is palloc'd, or on a standby
-    // kept by lock.c for the next call; nothing here reads or frees it.
-    unsafe { pg_sys::GetLockConflicts(&tag(id), MODE, &mut count) };
-    count > 0
+    conflicts(&tag(id), MODE as u32)
 }
 
 /// Whether a session holds this database's lock against new connections, and so waits for us to
@@ -311,6 +319,97 @@ fn try_object(
     // method's; every caller is within a transaction, whose end releases the lock.
     let result = unsafe { pg_sys::LockAcquire(&tag, mode, false, true) };
     result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// Takes a lock until the (sub)transaction ends, if it is free.
+pub fn try_hold(tag: &pg_sys::LOCKTAG, mode: u32) -> bool {
+    let _owner = TransactionOwner::set();
+    // SAFETY: LockAcquire copies the tag, whose method is USER_LOCKMETHOD, and `mode` is one of that method's; the
+    // lock is released with the transaction or subtransaction.
+    let result = unsafe { raw::LockAcquire(tag, mode as pg_sys::LOCKMODE, false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The same, for callers that catch its errors themselves.
+///
+/// # Safety
+/// It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn try_hold_raw(tag: &pg_sys::LOCKTAG, mode: u32) -> bool {
+    // SAFETY: LockAcquire copies the tag, whose method is USER_LOCKMETHOD, and `mode` is one of that method's; the
+    // lock is released with the transaction or subtransaction.
+    let result = unsafe { raw::LockAcquire(tag, mode as pg_sys::LOCKMODE, false, true) };
+    result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+}
+
+/// The same, waiting: for callers that catch its errors themselves.
+///
+/// # Safety
+/// It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn hold_raw(tag: &pg_sys::LOCKTAG, mode: u32) {
+    // SAFETY: LockAcquire copies the tag, whose method is USER_LOCKMETHOD, and `mode` is one of that method's.
+    unsafe { raw::LockAcquire(tag, mode as pg_sys::LOCKMODE, false, false) };
+}
+
+/// The same, for as long as the call may wait; whether it came in time.
+pub fn hold(tag: pg_sys::LOCKTAG, mode: u32) -> bool {
+    if try_hold(&tag, mode) {
+        return true;
+    }
+    // SAFETY: the error is caught, and both closures hold nothing but a tag.
+    match limit::remaining() {
+        Some(0) => false,
+        Some(wait) => held_within(wait, || unsafe { hold_raw(&tag, mode) }).is_some(),
+        None => {
+            // The internal subtransaction hands the lock to the caller's when it ends.
+            let held = subtransaction::call_undoing_error(|| unsafe { hold_raw(&tag, mode) });
+            held.unwrap_or_else(|error| error.resume());
+            true
+        }
+    }
+}
+
+/// Whether another transaction, prepared ones included, holds a lock with which this mode conflicts. Takes
+/// nothing.
+pub fn conflicts(tag: &pg_sys::LOCKTAG, mode: u32) -> bool {
+    let mut count = 0;
+    // SAFETY: GetLockConflicts reads the tag and writes the count. Its result is palloc'd, or on a standby
+    // kept by lock.c for the next call; nothing here reads or frees it.
+    unsafe { pg_sys::GetLockConflicts(tag, mode as pg_sys::LOCKMODE, &mut count) };
+    count > 0
+}
+
+/// Locks a table until the (sub)transaction ends, for as long as the call may wait; whether that came in time.
+pub fn relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+    if try_relation(table, mode) {
+        return true;
+    }
+    match limit::remaining() {
+        Some(0) => false,
+        Some(wait) => {
+            // SAFETY: `held_within` catches the error, and the closure is Copy. LockRelationOid takes any OID.
+            held_within(wait, || unsafe { raw::LockRelationOid(table, mode) }).is_some()
+        }
+        None => {
+            let _owner = TransactionOwner::set();
+            // SAFETY: LockRelationOid takes any OID, also of a relation that is gone.
+            unsafe { pg_sys::LockRelationOid(table, mode) };
+            true
+        }
+    }
+}
+
+/// Locks a table until the (sub)transaction ends, if no session has a lock that keeps this one out.
+pub fn try_relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+    let _owner = TransactionOwner::set();
+    // SAFETY: ConditionalLockRelationOid takes any OID, also of a relation that is gone.
+    unsafe { pg_sys::ConditionalLockRelationOid(table, mode) }
+}
+
+/// Gives the lock of a table back that was taken so.
+pub fn release_relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) {
+    let _owner = TransactionOwner::set();
+    // SAFETY: UnlockRelationOid takes any OID; a lock that is not held is a warning (lock.c).
+    unsafe { pg_sys::UnlockRelationOid(table, mode) };
 }
 
 /// How many keys one transaction may hold by locks: its share of the lock table

@@ -11,6 +11,7 @@ pub mod datum;
 pub mod declaration;
 pub mod error;
 pub mod function;
+pub mod limit;
 pub mod lock;
 pub mod memory;
 pub mod pass_on;

@@ -2,7 +2,7 @@
 //! DEFINER function cannot know, as it sees its owner's.
 
 use crate::pg::arguments::{Args, Returned};
-use crate::pg::{raw, subtransaction};
+use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -12,7 +12,8 @@ use std::ffi::CStr;
 /// caller needs no EXECUTE on it.
 ///
 /// # Errors
-/// 55000 without such a function; its own errors go on to the caller.
+/// 55000 without such a function; ID001 if it waited for longer than the call may; its other errors go on to the
+/// caller.
 pub fn pass_on(args: &Args, schema: &CStr, function: &CStr) -> Returned {
     let call = args.raw();
     // SAFETY: the call is in progress, and its flinfo was filled in by the function manager. It is the
@@ -23,7 +24,7 @@ pub fn pass_on(args: &Args, schema: &CStr, function: &CStr) -> Returned {
         (*call).flinfo = inner(door, schema, function)?;
         let called = subtransaction::call_keeping_error(|| invoke(call));
         (*call).flinfo = door;
-        let datum = called.unwrap_or_else(|error| error.resume());
+        let datum = called.unwrap_or_else(|error| limit::told(error).resume());
         Ok((!(*call).isnull).then_some(datum))
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::pg::datum::encoding::to_server;
 use crate::pg::spi::with_spi;
+use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -29,11 +30,16 @@ impl Prepared {
         with_spi(|| {
             let plan = self.plan()?;
             let mut values = values.to_vec();
+            let values = values.as_mut_ptr();
             // SAFETY: `plan` was kept and is never freed; there are as many values as the plan has types,
-            // compared above. A null array of nulls means that no value is null.
+            // compared above. A null array of nulls means that no value is null. The closure is Copy, and an
+            // error goes on.
             let code = unsafe {
-                pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0)
+                subtransaction::call_keeping_error(|| {
+                    raw::SPI_execute_plan(plan, values, std::ptr::null(), false, 0)
+                })
             };
+            let code = code.unwrap_or_else(|error| limit::told(error).resume());
             if code < 0 {
                 return Err(failed(code));
             }

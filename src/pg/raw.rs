@@ -14,9 +14,10 @@ use pgrx::pg_sys::{
     Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
     IndexInfo, IndexScanDesc, IndexTuple, IndexUniqueCheck, ItemPointer, JsonbContainer,
     JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG, List, LockAcquireResult,
-    LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure, Relation, ScanDirection,
-    ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
-    TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper, varlena,
+    LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure, Relation, SPIPlanPtr,
+    ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc,
+    TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper,
+    varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -215,6 +216,8 @@ unsafe extern "C-unwind" {
         only_if_free: bool,
     ) -> LockAcquireResult::Type;
     pub fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, session: bool) -> bool;
+    pub fn LockRelationOid(relation: Oid, mode: LOCKMODE);
+    pub fn WaitForLockers(tag: LOCKTAG, mode: LOCKMODE, progress: bool);
     pub fn XactLockTableWait(
         xid: TransactionId,
         relation: Relation,
@@ -233,6 +236,13 @@ unsafe extern "C-unwind" {
         statement: *const c_char,
         count: c_int,
         types: *mut Oid,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
+    pub fn SPI_execute_plan(
+        plan: SPIPlanPtr,
         values: *mut Datum,
         nulls: *const c_char,
         read_only: bool,

@@ -7,7 +7,7 @@
 use crate::pg::datum::encoding::to_server;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{raw, subtransaction};
+use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -113,7 +113,7 @@ fn run(sql: &str, parameters: &[Parameter], shown: impl FnOnce(Kept) -> Kept) ->
             raw::SPI_execute_with_args(statement, count, types, values, nulls, false, 0)
         })
     };
-    let code = code.unwrap_or_else(|error| shown(error.or_lost_race()).resume());
+    let code = code.unwrap_or_else(|error| shown(limit::told(error).or_lost_race()).resume());
     if code < 0 {
         return Err(Error::new(Code::ObjectNotReady, "could not run an internal statement")
             .detail(format!("SPI answered {code}.")));

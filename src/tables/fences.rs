@@ -1,9 +1,9 @@
 //! Fences: numbers from a sequence, so they grow and are never reused.
 
-use crate::pg::lock::KeyLock;
+use crate::pg::lock::{self, KeyLock};
 use crate::pg::rights::OwnerRights;
-use crate::tables::catalog;
 use crate::tables::records::fence_epoch;
+use crate::tables::{catalog, open};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -16,7 +16,7 @@ const SKIP: i64 = 1_000_000_000;
 /// The next fence, above `last`, that of the row before. The sequence may be behind it: one does not
 /// come along by logical replication, and an administrator may set it.
 pub fn next(last: Option<i64>) -> Result<i64> {
-    let sequence = Sequence::open(catalog::get()?.fence);
+    let sequence = Sequence::open(catalog::get()?.fence)?;
     fence_epoch::once(|| sequence.skip())?;
     let fence = sequence.draw()?;
     match last {
@@ -46,10 +46,15 @@ pub fn stay_above(fence: i64) -> Result<()> {
 struct Sequence(pg_sys::Relation);
 
 impl Sequence {
-    fn open(oid: pg_sys::Oid) -> Self {
-        // SAFETY: relation_open takes any OID and raises an error if there is no relation. (The lock is kept,
-        // as nextval keeps its own.)
-        Self(unsafe { pg_sys::relation_open(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE) })
+    /// # Errors
+    /// ID001 if another session keeps it locked for longer than the call waits.
+    fn open(oid: pg_sys::Oid) -> Result<Self> {
+        // As nextval takes and keeps it.
+        if !lock::relation(oid, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) {
+            return Err(open::is_locked(oid));
+        }
+        // SAFETY: relation_open takes any OID and raises an error if there is no relation; it is locked.
+        Ok(Self(unsafe { pg_sys::relation_open(oid, pg_sys::NoLock as pg_sys::LOCKMODE) }))
     }
 
     fn oid(&self) -> pg_sys::Oid {

@@ -65,6 +65,13 @@ impl Patience for AsLongAsItTakes {
     }
 }
 
+impl RowPatience for AsLongAsItTakes {
+    unsafe fn lock_row(&self, table: &Relation, tid: ItemPointerData) -> Option<bool> {
+        // SAFETY: the tuple is there, which this function demands.
+        Some(unsafe { table.lock_row(tid) })
+    }
+}
+
 /// A row whose lock is held: until the lock is dropped, or to the transaction's end if it is kept.
 pub struct Held<T> {
     pub lock: KeyLock,

@@ -9,10 +9,11 @@ use crate::pg::datum::make;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::datum::varlena;
+use crate::pg::limit::in_the_way;
 use crate::pg::lock::{KeyLock, Names};
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
-use crate::tables::hold::{AsLongAsItTakes, Looked, hold};
+use crate::tables::hold::{AsLongAsItTakes, Looked, Patience, RowPatience, hold};
 use crate::tables::{catalog, fences, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -73,13 +74,24 @@ impl LockRow {
 ///
 /// # Errors
 /// ID010 for an owner of another node.
-pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<Grant> {
+pub fn acquire(
+    resource: &Resource<'_>,
+    key: &Text<'_>,
+    ttl: Micros,
+    patience: &impl RowPatience,
+) -> Result<Grant> {
     let table = open()?;
     catalog::refresh();
     own::check(resource.scope.utf8, resource.name.utf8)?;
     let mut is_locked = false;
     loop {
-        let (row_lock, found) = find(&table, resource)?;
+        let Some((row_lock, found)) = find(&table, resource, patience)? else {
+            // Taken or given back by a transaction that may yet roll back.
+            if let Some(found) = seen(&table, resource) {
+                return Ok(refused(found.holder, found.expires_at));
+            }
+            continue;
+        };
         let now = clock::now();
         let lock = found.as_ref().map(LockRow::lock);
         let until = match ask(lock.as_ref(), key.server, ttl, now) {
@@ -87,12 +99,17 @@ pub fn acquire(resource: &Resource<'_>, key: &Text<'_>, ttl: Micros) -> Result<G
             Answer::Refused => {
                 let of = |found: &LockRow| (found.holder, found.expires_at);
                 let (holder, expires_at) = found.as_ref().map_or((key.datum, now), of);
-                return Ok(Grant { acquired: false, fence: None, holder, expires_at });
+                return Ok(refused(holder, expires_at));
             }
         };
         let extended = found.as_ref().filter(|found| found.expires_at > now);
-        let Some(_row_lock) = remove(&table, row_lock, found.as_ref(), &mut is_locked) else {
-            continue;
+        let _row_lock = match remove(&table, row_lock, found.as_ref(), &mut is_locked, patience) {
+            Removed::Done(row_lock) => row_lock,
+            Removed::LookAgain => continue,
+            // A row that has lapsed, and that another transaction has locked.
+            Removed::InTheWay => {
+                return Err(in_the_way("another transaction has locked the lock's row"));
+            }
         };
         let (fence, since) = match extended {
             Some(found) => (found.fence, found.columns.get(column::ACQUIRED_AT)),
@@ -127,12 +144,13 @@ pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bo
     let table = open()?;
     let mut is_locked = false;
     loop {
-        let (row_lock, found) = find(&table, resource)?;
+        let Some((row_lock, found)) = find(&table, resource, &AsLongAsItTakes)? else { continue };
         let lock = found.as_ref().map(LockRow::lock);
         if !is_held(lock.as_ref(), key.server, fence, clock::now()) {
             return Ok(false);
         }
-        if remove(&table, row_lock, found.as_ref(), &mut is_locked).is_some() {
+        let removed = remove(&table, row_lock, found.as_ref(), &mut is_locked, &AsLongAsItTakes);
+        if matches!(removed, Removed::Done(_)) {
             return Ok(true);
         }
     }
@@ -144,25 +162,51 @@ fn open() -> Result<Relation> {
     Ok(table)
 }
 
-/// The lock of the row, and the row if there is one, which no transaction is writing.
-fn find(table: &Relation, resource: &Resource<'_>) -> Result<(KeyLock, Option<LockRow>)> {
+fn refused(holder: Datum, expires_at: Timestamp) -> Grant {
+    Grant { acquired: false, fence: None, holder, expires_at }
+}
+
+fn key_of(resource: &Resource<'_>) -> Key {
+    Key::texts(&[(column::RESOURCE, resource.name.datum), (column::SCOPE, resource.scope.datum)])
+}
+
+/// The row, also while a transaction is writing it.
+fn seen(table: &Relation, resource: &Resource<'_>) -> Option<LockRow> {
+    let seen = lookup::dirty(table, key_of(resource));
+    (!seen.tuple.is_null()).then(|| found(table, seen.tuple))
+}
+
+/// The lock of the row, and the row if there is one, which no transaction is writing; `None` if the patience
+/// was not enough.
+fn find(
+    table: &Relation,
+    resource: &Resource<'_>,
+    patience: &impl RowPatience,
+) -> Result<Option<(KeyLock, Option<LockRow>)>> {
     let tag = Names::new(&[b"lock", resource.scope.server]).tag(resource.name.server);
-    let key = Key::texts(&[
-        (column::RESOURCE, resource.name.datum),
-        (column::SCOPE, resource.scope.datum),
-    ]);
     let look = || {
-        let seen = lookup::dirty(table, key);
+        let seen = lookup::dirty(table, key_of(resource));
         Ok(match seen.state {
             RowState::Nothing => Looked::Nothing,
             RowState::Settled => Looked::Settled(found(table, seen.tuple)),
             RowState::Arriving | RowState::Leaving => Looked::BeingWritten(seen.writer),
         })
     };
-    loop {
-        if let Some(held) = hold(tag, &AsLongAsItTakes, look)? {
-            return Ok((held.lock, held.row));
-        }
+    // Its own lock is held for a moment: what may take long is the other's transaction.
+    let patience = Patiently(patience);
+    Ok(hold(tag, &patience, look)?.map(|held| (held.lock, held.row)))
+}
+
+/// Waits for the lock of the row, whatever the patience for the transaction that is writing it.
+struct Patiently<'a, P>(&'a P);
+
+impl<P: Patience> Patience for Patiently<'_, P> {
+    fn lock(&self, tag: pg_sys::LOCKTAG) -> Option<KeyLock> {
+        AsLongAsItTakes.lock(tag)
+    }
+
+    fn transaction_ends(&self, xid: pg_sys::TransactionId) -> bool {
+        self.0.transaction_ends(xid)
     }
 }
 
@@ -180,16 +224,26 @@ fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> LockRow {
     }
 }
 
-/// Deletes the row, if one was found, and goes on holding its lock. `None`: look again, as a
-/// transaction that takes no such lock (a sweep, an administrator's) was faster, or has locked the row.
-/// For the end of that one this waits, without the lock, so that others are told the holder at once.
+/// What became of a row that is to be deleted.
+enum Removed {
+    /// It is, or there was none; its lock is still held.
+    Done(KeyLock),
+    /// A transaction that takes no such lock (a sweep, an administrator's) was faster.
+    LookAgain,
+    /// A transaction has locked the row for longer than the patience.
+    InTheWay,
+}
+
+/// Deletes the row, if one was found, and goes on holding its lock. For the end of a transaction that has locked
+/// the row this waits, without the lock, so that others are told the holder at once.
 fn remove(
     table: &Relation,
     row_lock: KeyLock,
     found: Option<&LockRow>,
     is_locked: &mut bool,
-) -> Option<KeyLock> {
-    let Some(found) = found else { return Some(row_lock) };
+    patience: &impl RowPatience,
+) -> Removed {
+    let Some(found) = found else { return Removed::Done(row_lock) };
     // SAFETY: the copy has the position at which a fresh snapshot saw the row while its lock was held, so the
     // row is there, if only as another transaction's delete.
     let (tid, outcome) = unsafe {
@@ -197,14 +251,23 @@ fn remove(
         (tid, table.delete(tid, *is_locked))
     };
     if outcome == pg_sys::TM_Result::TM_Ok {
-        return Some(row_lock);
+        return Removed::Done(row_lock);
     }
     drop(row_lock);
     pgrx::check_for_interrupts!();
+    if outcome != pg_sys::TM_Result::TM_BeingModified {
+        *is_locked = false;
+        return Removed::LookAgain;
+    }
     // SAFETY: a row that a fresh snapshot saw stays, if only as another transaction's delete, until the
     // statement's own snapshot is gone.
-    *is_locked = outcome == pg_sys::TM_Result::TM_BeingModified && unsafe { table.lock_row(tid) };
-    None
+    match unsafe { patience.lock_row(table, tid) } {
+        Some(locked) => {
+            *is_locked = locked;
+            Removed::LookAgain
+        }
+        None => Removed::InTheWay,
+    }
 }
 
 /// The caller relies on the grant, so the commit must survive a crash,

@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod audit;
 pub mod catalog;
+pub mod changing;
 pub mod configuring;
 pub mod earlier;
 pub mod exclusions;

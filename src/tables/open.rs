@@ -1,14 +1,17 @@
 //! Opening our tables by name.
 
+use crate::pg::limit::in_the_way;
+use crate::pg::lock;
 use crate::pg::table::index;
 use crate::pg::table::relation::Relation;
 use crate::tables::catalog::{self, Catalog};
 use pgrx::pg_sys;
-use rules::error::Result;
+use rules::error::{Error, Result};
 use std::cell::Cell;
 
 /// # Errors
-/// 42P01 if there is no such table; 55000 if it does not have the columns this library knows.
+/// 42P01 if there is no such table; 55000 if it does not have the columns this library knows; ID001 if another
+/// session keeps it locked for longer than the call waits.
 pub fn to_read(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Relation> {
     open(known, which, pg_sys::AccessShareLock)
 }
@@ -20,14 +23,33 @@ pub fn to_write(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result
 }
 
 fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Result<Relation> {
+    let lock = lock as pg_sys::LOCKMODE;
     loop {
         let table = which(&catalog::get()?);
-        if let Some(relation) = Relation::open(table, lock as pg_sys::LOCKMODE, known)? {
+        if !lock::relation(table, lock) {
+            return Err(is_locked(table));
+        }
+        // SAFETY: the transaction holds `lock` on `table` since the call above.
+        if let Some(relation) = unsafe { Relation::open_locked(table, lock, known) }? {
             return Ok(relation);
         }
         // The extension was dropped, and this backend only learns of it as it waits for the lock.
+        lock::release_relation(table, lock);
         catalog::forget();
     }
+}
+
+/// The wait of the call is over, and the table still another session's: ALTER TABLE, VACUUM FULL, LOCK.
+pub fn is_locked(table: pg_sys::Oid) -> Error {
+    // SAFETY: get_rel_name returns a palloc'd, NUL-terminated string, or null without such a relation.
+    let name = unsafe {
+        let name = pg_sys::get_rel_name(table);
+        if name.is_null() { c"?" } else { std::ffi::CStr::from_ptr(name) }
+    };
+    in_the_way("a table of the extension is locked").detail(format!(
+        "Another session holds a lock on idempotent.{}, or waits for one, that keeps calls out: pg_locks shows it.",
+        name.to_string_lossy()
+    ))
 }
 
 /// Like `to_write`, but only if no session holds a lock that keeps writers out.
@@ -41,9 +63,7 @@ pub fn to_write_if_free(
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     loop {
         let table = which(&catalog::get()?);
-        // SAFETY: ConditionalLockRelationOid takes any OID, also of a relation that is gone; the transaction's
-        // end releases the lock.
-        if !unsafe { pg_sys::ConditionalLockRelationOid(table, lock) } {
+        if !lock::try_relation(table, lock) {
             return Ok(None);
         }
         // SAFETY: the transaction holds `lock` on `table` since the call above.

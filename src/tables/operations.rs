@@ -8,7 +8,7 @@ use crate::pg::table::relation::Relation;
 use crate::settings::{self, Undeclared};
 use crate::stats::Tally;
 use crate::tables::open;
-use crate::tables::{catalog, earlier, exclusions, resets};
+use crate::tables::{catalog, changing, earlier, exclusions, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -56,6 +56,8 @@ pub struct Operation {
     pub policy: Rc<Policy>,
     /// Its counters.
     pub tally: Rc<Tally>,
+    /// Whether another transaction is about to change where its records are.
+    pub is_changing: bool,
 }
 
 #[derive(Default)]
@@ -139,10 +141,14 @@ pub fn got(name: &Text<'_>) -> Result<Operation> {
     let operation = Operation {
         policy: Rc::new(with_past(read(&table, name)?.unwrap_or_default(), name)?),
         tally: Rc::new(Tally::new(name.utf8)),
+        is_changing: changing::is_under_way(name),
     };
     // What was read is kept, so the lock need not be: an update of the extension waits for it.
     table.give_back();
-    CACHE.with_borrow_mut(|cache| cache.keep(generation, name.server, operation.clone()));
+    // A change says so once.
+    if !operation.is_changing {
+        CACHE.with_borrow_mut(|cache| cache.keep(generation, name.server, operation.clone()));
+    }
     Ok(operation)
 }
 

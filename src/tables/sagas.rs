@@ -95,7 +95,7 @@ SELECT r.state, r.step, r.fingerprint, r.fingerprint_version, r.expires_at, r.an
  WHERE r.saga OPERATOR(pg_catalog.=) $1 AND r.scope OPERATOR(pg_catalog.=) $2
    AND r.key OPERATOR(pg_catalog.=) $3";
 
-const FOR_UPDATE: &str = " FOR UPDATE OF r";
+const FOR_UPDATE: &str = " FOR UPDATE OF r SKIP LOCKED";
 
 const DELETE: &str = "
 DELETE FROM idempotent.saga_run AS r
@@ -145,7 +145,8 @@ impl Sagas {
         self.found(FIND, owner)
     }
 
-    /// The row, locked until the transaction ends.
+    /// The row, locked until the transaction ends; `None` also while another transaction has locked it, past the lock
+    /// of the saga.
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(&[FIND, FOR_UPDATE].concat(), owner)
     }

@@ -17,10 +17,10 @@ use crate::pg::table::walk::{IndexWalk, RowPlace};
 use crate::pg::{clock, raw, snapshot, subtransaction};
 use crate::session::counts;
 use crate::stats::{Counter, Tally};
-use crate::tables::open;
 use crate::tables::records::canary;
 use crate::tables::records::row::{Found, column};
 use crate::tables::sweepable::Sweepable;
+use crate::tables::{changing, open};
 use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
 use rules::error::{Code, Error, Result};
@@ -229,6 +229,8 @@ impl Walk<'_> {
             let done = match due(&found.record, has_body, self.now) {
                 Due::Nothing => None,
                 Due::Delete => self.delete(tuple).then_some((1, 0)),
+                // A record that takes the place of another is not to be missed by a change of durability.
+                Due::Evict if Self::is_moving(&found) => None,
                 Due::Evict => self.delete(tuple).then(|| {
                     self.insert_without_body(&found);
                     (0, 1)
@@ -236,6 +238,16 @@ impl Walk<'_> {
             };
             self.count(found.row.columns(), done);
         }
+    }
+
+    /// Whether a change of durability is moving the operation's records, or this sweep cannot have it wait.
+    ///
+    /// # Safety
+    /// The tuple must be pinned. It may raise an error past Rust: call it as `pg::raw` says.
+    unsafe fn is_moving(found: &Found) -> bool {
+        let name = found.row.get(column::OPERATION);
+        // SAFETY: the column is a text, whose tuple is pinned, which this function demands.
+        name.is_none_or(|name| unsafe { !changing::try_join_raw(varlena::slice(name)) })
     }
 
     /// A row that is there until it expires, which it has.

@@ -43,6 +43,8 @@ pub enum Code {
     ObjectNotReady,
     /// `55006`: somebody works on it, or its handler is running in this very call.
     ObjectInUse,
+    /// `55P03`: what is in the way has not ended within lock_timeout.
+    LockNotAvailable,
     /// `42883`: no such function.
     UndefinedFunction,
     /// `42704`: no such saga.
@@ -80,6 +82,7 @@ impl Code {
             Self::InsufficientPrivilege => "42501",
             Self::ObjectNotReady => "55000",
             Self::ObjectInUse => "55006",
+            Self::LockNotAvailable => "55P03",
             Self::UndefinedFunction => "42883",
             Self::UndefinedObject => "42704",
             Self::UndefinedTable => "42P01",

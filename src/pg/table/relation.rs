@@ -2,9 +2,10 @@
 
 use crate::pg::datum::row::{self, Columns};
 use crate::pg::error::Kept;
+use crate::pg::limit::in_the_way;
 use crate::pg::table::index::{self, Index};
 use crate::pg::table::insert;
-use crate::pg::{raw, subtransaction};
+use crate::pg::{lock, raw, subtransaction};
 use pgrx::{PgList, pg_sys};
 use rules::error::Result;
 
@@ -21,25 +22,11 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// Opens a table and waits for its lock; `None` if there is no such table (any more).
+    /// Opens a table whose lock the transaction has taken already, in this mode; `None` if there is no such
+    /// table (any more).
     ///
     /// # Errors
     /// 55000 if it does not have the columns this library knows.
-    pub fn open(table: pg_sys::Oid, lock: pg_sys::LOCKMODE, known: usize) -> Result<Option<Self>> {
-        // SAFETY: try_table_open takes any OID: it returns null if there is no relation, and raises an error
-        // if it is not a table.
-        let raw = unsafe { pg_sys::try_table_open(table, lock) };
-        if raw.is_null() {
-            return Ok(None);
-        }
-        // SAFETY: `raw` is not null, so try_table_open has opened the table and taken the lock.
-        unsafe { Self::opened(raw, lock, known) }.map(Some)
-    }
-
-    /// Opens a table whose lock the transaction has taken already, in this mode.
-    ///
-    /// # Errors
-    /// Like `open`.
     ///
     /// # Safety
     /// The transaction must hold a lock of that mode on the table.
@@ -62,7 +49,15 @@ impl Relation {
     /// The relation must be open, and locked in this mode.
     unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
         // SAFETY: the relation is open and locked, which this function demands, so its primary key stays.
-        let relation = unsafe { Self { raw, primary: Index::open(primary_key(raw)?, lock), lock } };
+        let primary = unsafe { primary_key(raw)? };
+        if !lock::relation(primary, lock) {
+            // SAFETY: the caller gave this reference away; nothing uses it any more.
+            unsafe { pg_sys::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+            return Err(in_the_way("an index of the extension is locked"));
+        }
+        // SAFETY: the index exists and is locked, and so is its table.
+        let primary = unsafe { Index::open(primary, pg_sys::NoLock as pg_sys::LOCKMODE) };
+        let relation = Self { raw, primary, lock };
         // SAFETY: `relation` is open, and its descriptor lives as long.
         if unsafe { row::fits(relation.descriptor(), known) } {
             Ok(relation)
@@ -84,12 +79,8 @@ impl Relation {
 
     /// Closes the table and gives its lock back at once.
     pub fn give_back(self) {
-        // SAFETY: `opened` took both locks, in this mode; unlocking reads nothing of the relations, which
-        // `drop` closes.
-        unsafe {
-            pg_sys::UnlockRelationOid(self.primary.oid(), self.lock);
-            pg_sys::UnlockRelationOid(self.oid(), self.lock);
-        }
+        lock::release_relation(self.primary.oid(), self.lock);
+        lock::release_relation(self.oid(), self.lock);
     }
 
     /// The first index that an insert of ours cannot maintain: one with an expression, a predicate,

@@ -10,6 +10,7 @@ mod exhausted_memory;
 mod exhausted_server;
 mod failover;
 mod history;
+mod in_the_way;
 mod isolation_levels;
 mod lease;
 mod lease_races;

@@ -243,3 +243,30 @@ SELECT s AS statement, pg_temp.refusal(s) FROM unnest(ARRAY[
     $$SELECT idempotent_first('settings_Misspelt', 'm')$$, $$SELECT idempotent_replay('settings_Misspelt', 'k')$$,
     $$SELECT idempotent_complete('settings_Misspelt', 'k')$$, $$SELECT idempotent_operation('settings_Misspelt')$$, $$SELECT idempotent_replay('settings_Misspelt', 'k')$$]) AS s;
 RESET idempotent.undeclared_operations;
+
+-- where an operation begins is stored when it is configured for the first time, so that sessions with different settings agree on
+-- where a key is
+SET idempotent.default_durability = logged;
+SELECT durability FROM idempotent_operation('settings_default', retention => '1 day');
+SELECT durability FROM idempotent_operation('settings_default_said', durability => 'unlogged');
+SELECT (idempotent_claim('settings_default_none', 'k')).outcome, idempotent_complete('settings_default_none', 'k', '1');
+SELECT (idempotent_claim('settings_default', 'k')).outcome, idempotent_complete('settings_default', 'k', '1');
+SET idempotent.default_durability = unlogged;
+SELECT durability FROM idempotent_operation('settings_default', retention => '2 days');
+SELECT operation, key FROM idempotent.record_logged WHERE operation LIKE 'settings_default%' ORDER BY 1;
+SELECT name, r.outcome FROM unnest('{settings_default,settings_default_none}'::text[]) AS name, idempotent_replay(name, 'k') AS r;
+-- what ran under the defaults comes along
+SET idempotent.default_durability = logged;
+SELECT durability FROM idempotent_operation('settings_default_none');
+SELECT operation, key FROM idempotent.record_logged WHERE operation LIKE 'settings_default%' ORDER BY 1;
+SELECT outcome FROM idempotent_replay('settings_default_none', 'k');
+-- by hand it is what the row says
+INSERT INTO idempotent.operation (name) VALUES ('settings_default_hand');
+SELECT durability FROM idempotent.operation WHERE name = 'settings_default_hand';
+-- a transaction whose snapshot may not show every record
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT pg_temp.refusal($$SELECT idempotent_operation('settings_default_frozen')$$);
+ROLLBACK;
+SET idempotent.default_durability = always;
+RESET idempotent.default_durability;
+SELECT durability FROM idempotent_operation('settings_default_frozen');

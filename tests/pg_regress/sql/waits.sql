@@ -71,3 +71,35 @@ SET idempotent.default_wait = -1;
 SET idempotent.default_wait = 'soon';
 SET idempotent.unheard_of = 1;
 \set VERBOSITY default
+
+-- a change of durability says for whom it waits; what moves nothing waits for nobody
+BEGIN;
+SELECT (idempotent_claim('waits_other', 'k')).outcome, idempotent_complete('waits_other', 'k', '1');
+PREPARE TRANSACTION 'waits';
+SET lock_timeout = '50ms';
+SELECT name FROM idempotent_operation('waits_moved', durability => 'logged');
+\echo :LAST_ERROR_SQLSTATE
+SELECT name, durability FROM idempotent_operation('waits_moved', retention => '2 days');
+SELECT idempotent_operation_drop('waits_moved');
+INSERT INTO idempotent.operation (name, durability) VALUES ('waits_by_hand', 'logged');
+SET lock_timeout = '1100ms';
+SELECT name FROM idempotent_operation('waits_moved', durability => 'logged');
+RESET lock_timeout;
+COMMIT PREPARED 'waits';
+SELECT name, durability FROM idempotent_operation('waits_moved', durability => 'logged');
+SELECT idempotent_operation_drop('waits_moved');
+-- the transaction that changes it is in nobody's way but its own operation's
+BEGIN;
+SELECT durability FROM idempotent_operation('waits_other', durability => 'logged');
+SELECT (idempotent_claim('waits_other', 'k2')).outcome, idempotent_complete('waits_other', 'k2', '2');
+SELECT outcome, response FROM idempotent_replay('waits_other', 'k');
+PREPARE TRANSACTION 'waits';
+SELECT outcome FROM idempotent_claim('waits_other', 'k', wait => '0');
+SELECT outcome FROM pg_temp.claim('third', '0', 'waits_third');
+SELECT outcome, response FROM idempotent_replay('waits_other', 'k');
+SELECT outcome, response FROM idempotent_replay('waits_other', 'k2');
+SELECT outcome FROM idempotent_claim('waits_other', 'k', wait => '0', strict => true);
+\echo :LAST_ERROR_SQLSTATE
+COMMIT PREPARED 'waits';
+SELECT outcome, response FROM idempotent_claim('waits_other', 'k', wait => '0');
+SELECT outcome, response FROM idempotent_claim('waits_other', 'k2', wait => '0');

@@ -91,6 +91,8 @@ const CALLS: &[Call] = &[
     call("owns", &[("slot", "7::smallint")]),
     call("announce_own", &[]),
     call("wait_for_writers", &[]),
+    call("stop_callers", &[("operation", "'pay'"), ("patiently", "false")]),
+    call("join_callers", &[("operation", "'pay'")]),
     call("check_slots", &[("slots", "'{}'")]),
     call("leased", &[("slots", "'{}'")]),
     call("writers", &[]),
