@@ -28,7 +28,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
                     args.get(CLAIM.scope),
                     args.get(CLAIM.key),
                 )?;
-                return keyless.claimed(lease()?)?.into_datum(args.function());
+                return keyless.claimed(lease()?)?.into_datum(args);
             }
         };
     let records = call.open_to_write()?;
@@ -47,5 +47,5 @@ pub fn idempotent_claim(args: &Args) -> Returned {
         attempt_id: args.get(CLAIM.attempt_id),
     };
     let decision = mode::claim(&call, &records, &request)?;
-    decision.into_datum(&call, args.is_set(CLAIM.strict), args.function())
+    decision.into_datum(&call, args.is_set(CLAIM.strict), args)
 }
