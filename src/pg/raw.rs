@@ -11,13 +11,13 @@
 //! headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    AclResult, Bitmapset, Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum,
-    FmgrInfo, FunctionCallInfo, HeapTuple, IndexInfo, IndexScanDesc, IndexTuple, IndexUniqueCheck,
-    ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG,
-    List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Node, ObjectType, Oid,
-    PgStat_FunctionCallUsage, PlanState, RegProcedure, Relation, ScanDirection, ScanKey, Snapshot,
-    StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result, TimestampTz,
-    TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper, varlena,
+    AclResult, Bitmapset, Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, Expr,
+    ExprState, FmgrInfo, FunctionCallInfo, HeapTuple, IndexInfo, IndexScanDesc, IndexTuple,
+    IndexUniqueCheck, ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue,
+    LOCKMODE, LOCKTAG, List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Node,
+    ObjectType, Oid, PgStat_FunctionCallUsage, PlanState, RegProcedure, Relation, ScanDirection,
+    ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc, TM_FailureData, TM_Result,
+    TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper, varlena,
 };
 use std::ffi::{c_char, c_int, c_long, c_void};
 
@@ -248,7 +248,7 @@ unsafe extern "C-unwind" {
     // utils/lsyscache.h
     fn get_func_name(function: Oid) -> *mut c_char;
     // executor/executor.h, pgstat.h
-    pub fn ExecInitExprList(expressions: *mut List, parent: *mut PlanState) -> *mut List;
+    pub fn ExecInitExpr(expression: *mut Expr, parent: *mut PlanState) -> *mut ExprState;
     pub fn pgstat_init_function_usage(call: FunctionCallInfo, usage: *mut PgStat_FunctionCallUsage);
     pub fn pgstat_end_function_usage(usage: *mut PgStat_FunctionCallUsage, finalize: bool);
     // nodes/bitmapset.h, nodes/pg_list.h, nodes/nodeFuncs.h

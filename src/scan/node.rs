@@ -65,18 +65,28 @@ struct CallState {
     custom: CustomScanState,
     function: FmgrInfo,
     call: *mut FunctionCallInfoBaseData,
-    /// Expressions, ready to be evaluated.
-    arguments: *mut List,
+    /// What is evaluated for each call.
+    arguments: *mut Argument,
+    argument_count: usize,
     /// The columns of the row that are wanted, counted from 1.
     columns: *mut List,
     /// The parameters in the arguments.
     parameters: *mut List,
     receiver: Receiver,
-    /// What the row is in, and whatever else the call leaves; null before the first call.
+    /// What the row is in, and whatever else the call leaves: for a function that may be called again, made
+    /// for its first call. Another one's row is in the memory of the statement.
     memory: MemoryContext,
     /// Whether the function was called: its row is remembered until an argument changes.
     is_called: bool,
     position: Position,
+}
+
+/// An argument that is no constant.
+#[derive(Clone, Copy)]
+struct Argument {
+    at: usize,
+    /// Ready to be evaluated.
+    expression: *mut ExprState,
 }
 
 /// Where a scan of one row is, as the read pointer of a tuplestore with one row would be.
@@ -125,8 +135,7 @@ unsafe extern "C-unwind" fn on_begin(node: *mut CustomScanState, _: *mut EState,
         let memory = (*(*node).ss.ps.ps_ExprContext).ecxt_per_query_memory;
         raw::fmgr_info_cxt((*expression).funcid, &raw mut (*state).function, memory);
         (*state).function.fn_expr = expression.cast();
-        (*state).arguments = raw::ExecInitExprList((*expression).args, &raw mut (*node).ss.ps);
-        let count = list::length((*state).arguments);
+        let count = list::length((*expression).args);
         let size = size_of::<FunctionCallInfoBaseData>() + count * size_of::<NullableDatum>();
         let call: *mut FunctionCallInfoBaseData = raw::palloc0(size).cast();
         (*call).flinfo = &raw mut (*state).function;
@@ -134,6 +143,7 @@ unsafe extern "C-unwind" fn on_begin(node: *mut CustomScanState, _: *mut EState,
         (*call).fncollation = (*expression).inputcollid;
         (*call).nargs = count as i16;
         (*state).call = call;
+        prepare_arguments(state, (*expression).args);
         ((*state).columns, (*state).parameters) = kept_in(plan);
     }
 }
@@ -203,14 +213,8 @@ unsafe fn call(state: *mut CallState) {
     // SAFETY: `on_begin` has filled in the state, which this function demands, and fmgr_info_cxt the address. The
     // memory of the row before is reset when no slot refers to it: `on_rescan` has cleared both.
     unsafe {
-        let context = (*state).custom.ss.ps.ps_ExprContext;
-        if (*state).memory.is_null() {
-            (*state).memory = row_memory((*context).ecxt_per_query_memory);
-        } else {
-            raw::MemoryContextReset((*state).memory);
-        }
         let before = pg_sys::CurrentMemoryContext;
-        pg_sys::CurrentMemoryContext = (*state).memory;
+        pg_sys::CurrentMemoryContext = memory_of_call(state);
         (*state).receiver.clear();
         let has_null = evaluate(state);
         if !(has_null && (*state).function.fn_strict) {
@@ -230,44 +234,79 @@ unsafe fn call(state: *mut CallState) {
     }
 }
 
-/// With the sizes of ALLOCSET_DEFAULT_SIZES (utils/memutils.h), whose contexts Postgres keeps for the next
-/// that want one.
+/// The memory for a call, without what the call before has left.
 ///
 /// # Safety
-/// It may raise an error past Rust.
-unsafe fn row_memory(parent: MemoryContext) -> MemoryContext {
-    // SAFETY: the parent is the statement's, and the name a constant, as the function demands.
+/// As for `call`.
+unsafe fn memory_of_call(state: *mut CallState) -> MemoryContext {
+    // SAFETY: the parent is the statement's, and the name a constant, as the function demands. The sizes are
+    // ALLOCSET_DEFAULT_SIZES (utils/memutils.h), whose contexts Postgres keeps for the next that want one.
     unsafe {
-        raw::AllocSetContextCreateInternal(
-            parent,
-            c"pg_idempotent call".as_ptr(),
-            0,
-            8 * 1024,
-            8 * 1024 * 1024,
-        )
+        let of_statement = (*(*state).custom.ss.ps.ps_ExprContext).ecxt_per_query_memory;
+        if (*state).parameters.is_null() {
+            return of_statement;
+        }
+        if (*state).memory.is_null() {
+            let (name, initial, maximum) = (c"pg_idempotent call", 8 * 1024, 8 * 1024 * 1024);
+            (*state).memory = raw::AllocSetContextCreateInternal(
+                of_statement,
+                name.as_ptr(),
+                0,
+                initial,
+                maximum,
+            );
+        } else {
+            raw::MemoryContextReset((*state).memory);
+        }
+        (*state).memory
     }
 }
 
-/// Evaluates the arguments into the call's data; whether one of them is null.
+/// Puts the constants among the arguments into the call's data, for every call, and makes the others ready to be
+/// evaluated.
+///
+/// # Safety
+/// The call's data must have room for the arguments. It may raise an error past Rust.
+unsafe fn prepare_arguments(state: *mut CallState, expressions: *mut List) {
+    // SAFETY: the list has the expressions of the arguments, and a node begins with its tag. `arguments` has room
+    // for all of them. A constant lasts as long as the plan.
+    unsafe {
+        let count = list::length(expressions);
+        let values = (*(*state).call).args.as_mut_ptr();
+        (*state).arguments = raw::palloc0(count * size_of::<Argument>()).cast();
+        for at in 0..count {
+            let expression: *mut Node = list::pointer(expressions, at);
+            if (*expression).type_ == NodeTag::T_Const {
+                let constant: *mut pg_sys::Const = expression.cast();
+                (*values.add(at)).value = (*constant).constvalue;
+                (*values.add(at)).isnull = (*constant).constisnull;
+                continue;
+            }
+            let parent = &raw mut (*state).custom.ss.ps;
+            let expression = raw::ExecInitExpr(expression.cast(), parent);
+            (*state).arguments.add((*state).argument_count).write(Argument { at, expression });
+            (*state).argument_count += 1;
+        }
+    }
+}
+
+/// Evaluates the arguments into the call's data; whether one of all of them is null.
 ///
 /// # Safety
 /// As for `call`.
 unsafe fn evaluate(state: *mut CallState) -> bool {
-    // SAFETY: `on_begin` made the call's data with room for as many arguments as there are expressions, which
-    // ExecInitExprList has made ready to be evaluated.
+    // SAFETY: `prepare_arguments` has made so many arguments ready, each with a place in the call's data.
     unsafe {
         let context = (*state).custom.ss.ps.ps_ExprContext;
-        let arguments = (*state).arguments;
-        let values = (*(*state).call).args.as_mut_ptr();
-        let mut has_null = false;
-        for at in 0..list::length(arguments) {
-            let expression: *mut ExprState = list::pointer(arguments, at);
+        let call = (*state).call;
+        let values = (*call).args.as_mut_ptr();
+        for number in 0..(*state).argument_count {
+            let Argument { at, expression } = *(*state).arguments.add(number);
             let value = values.add(at);
             let evaluate = (*expression).evalfunc.unwrap_unchecked();
             (*value).value = evaluate(expression, context, &raw mut (*value).isnull);
-            has_null |= (*value).isnull;
         }
-        has_null
+        (0..(*call).nargs as usize).any(|at| (*values.add(at)).isnull)
     }
 }
 
