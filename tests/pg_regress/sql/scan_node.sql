@@ -58,12 +58,13 @@ END $$;
 -- planned so
 EXPLAIN (COSTS off) SELECT outcome, response FROM idempotent_replay('scan', 'k1');
 EXPLAIN (COSTS off, VERBOSE) SELECT upper(r.outcome), r.status + 1 FROM idempotent_replay('scan', key => lower('K2')) AS r;
+EXPLAIN (COSTS off, VERBOSE) SELECT (SELECT a.outcome || n FROM idempotent_replay('scan', n::text) AS a) FROM generate_series(1, 2) AS n;
 CREATE FUNCTION pg_temp.explain(statement text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE e jsonb; BEGIN EXECUTE 'EXPLAIN (FORMAT json) ' || statement INTO e; RETURN e; END $$;
 SELECT e -> 0 -> 'Plan' ->> 'Custom Plan Provider' AS provider, e -> 0 -> 'Plan' ->> 'Function Name' AS function
 FROM (SELECT pg_temp.explain('SELECT outcome FROM idempotent_replay(''scan'', ''k1'')') AS e) AS x;
 
-SELECT * FROM (VALUES
+SELECT n, c.* FROM (VALUES
     (1, $$SELECT * FROM idempotent_replay('scan', 'k1')$$),
     (2, $$SELECT * FROM idempotent_replay('scan', 'k2')$$),
     (3, $$SELECT outcome, md5(response::text), md5(body::text), pg_column_compression(response) FROM idempotent_replay('scan', 'k3')$$),
@@ -100,8 +101,10 @@ SELECT * FROM (VALUES
     (34, $$SELECT a.outcome FROM LATERAL idempotent_replay('scan', 'k1') AS a$$),
     (35, $$SELECT (SELECT max(r.amount) FROM request AS r WHERE r.amount > length(a.outcome)) FROM idempotent_replay('scan', 'k1') AS a$$),
     (36, $$SELECT r.id, (SELECT a.outcome FROM idempotent_replay('scan', (SELECT x.key FROM request AS x WHERE x.id = r.id)) AS a) FROM request AS r ORDER BY r.id$$),
-    (37, $$SELECT response ->> 'paid' FROM ROWS FROM (idempotent_replay('scan', 'k1')) AS a$$)
-) AS s (n, statement), LATERAL pg_temp.compare(statement) ORDER BY n;
+    (37, $$SELECT (SELECT outcome FROM idempotent_replay('scan', max(r.key))), (SELECT status FROM idempotent_replay('scan', min(r.key))) FROM request AS r$$),
+    (38, $$SELECT a.outcome, b.status FROM (SELECT DISTINCT outcome FROM idempotent_replay('scan', 'k1')) AS a, LATERAL (SELECT status FROM idempotent_replay('scan', 'k2') OFFSET 0) AS b$$),
+    (39, $$SELECT response ->> 'paid' FROM ROWS FROM (idempotent_replay('scan', 'k1')) AS a$$)
+) AS s (n, statement), LATERAL pg_temp.compare(statement) AS c ORDER BY n;
 
 -- left to the function scan
 SELECT n, c.* FROM (VALUES
@@ -245,6 +248,7 @@ EXECUTE replayed ('k2');
 EXECUTE replayed (NULL);
 EXECUTE scanned ('!');
 EXPLAIN (COSTS off) EXECUTE replayed ('k2');
+EXPLAIN (COSTS off, VERBOSE) EXECUTE replayed ('k2');
 ALTER FUNCTION idempotent_replay(text, text, text) SET work_mem = '1MB';
 EXPLAIN (COSTS off) EXECUTE replayed ('k2');
 EXECUTE replayed ('k2');
