@@ -11,6 +11,7 @@ SIDES = ("ours", "rival")
 MEASURES = [
     ("answer", "replay", "the guides' function: insert on conflict, select", False, 3.0),
     ("replay", "replay", "a function of a single SELECT", False, 3.0),
+    ("statement", "replay, a statement in PL/pgSQL", "`SELECT` by primary key", False, None),
     ("retry", "claim of a finished key", "the guides' function", False, None),
     ("claim_complete", "claim + complete", "insert on conflict, update", True, 3.5),
     ("many", "claim + complete, 400 keys in a transaction", "ours, 50 keys in a transaction", True, 1.0),

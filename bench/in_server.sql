@@ -35,6 +35,35 @@ BEGIN
       FROM (SELECT bench.hand_claim(key, request) AS told FROM generate_series(1, passes), bench.finished OFFSET 0) AS call;
 END $$;
 
+-- A look at a finished key as a statement of its own, and what it costs to read a row by its primary key.
+CREATE PROCEDURE bench.statement_ours(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    keys text[] := ARRAY(SELECT key FROM bench.finished);
+    k    text;
+    told text;
+    kept jsonb;
+BEGIN
+    FOR pass IN 1..passes LOOP
+        FOREACH k IN ARRAY keys LOOP
+            SELECT outcome, response INTO told, kept FROM idempotent_replay('charge', k);
+        END LOOP;
+    END LOOP;
+END $$;
+
+CREATE PROCEDURE bench.statement_rival(passes integer) LANGUAGE plpgsql AS $$
+DECLARE
+    keys text[] := ARRAY(SELECT key FROM bench.finished);
+    k    text;
+    told timestamptz;
+    kept jsonb;
+BEGIN
+    FOR pass IN 1..passes LOOP
+        FOREACH k IN ARRAY keys LOOP
+            SELECT finished_at, response INTO told, kept FROM bench.idempotency_key WHERE key = k;
+        END LOOP;
+    END LOOP;
+END $$;
+
 -- The answer to a retry: we have a function that only looks; the guides' one inserts in vain, then selects.
 CREATE PROCEDURE bench.answer_ours(passes integer) LANGUAGE sql AS 'CALL bench.replay_ours(passes)';
 CREATE PROCEDURE bench.answer_rival(passes integer) LANGUAGE sql AS 'CALL bench.retry_rival(passes)';

@@ -3,11 +3,12 @@
 //! A call goes through the rooms in one direction: `api` (arguments in, row out), `keys` (the life of
 //! a key), `tables` (one file a table), `session` (what a backend remembers), `pg` (Postgres for
 //! Rust). The decisions are made in the crate `rules`, which all rooms ask and which knows none.
-//! `stats` counts, `worker` sweeps.
+//! `stats` counts, `worker` sweeps, `scan` is the plan node that calls a function in FROM.
 
 mod api;
 mod keys;
 mod pg;
+mod scan;
 mod session;
 mod settings;
 mod stats;
@@ -57,6 +58,7 @@ pub extern "C-unwind" fn _PG_init() {
     tables::own::init();
     session::transaction::init();
     pg::shared_memory::init(&SHARED);
+    scan::init(api::ANSWERING, &keys::answer::TYPES);
     worker::init();
 }
 

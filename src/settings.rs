@@ -63,6 +63,13 @@ pub fn clock_skew() -> Micros {
     Micros::from(CLOCK_SKEW.get()) * MICROS_PER_MILLI
 }
 
+static SCAN_NODE: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Whether a call in FROM is planned as a node of ours.
+pub fn scan_node() -> bool {
+    SCAN_NODE.get()
+}
+
 static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
 /// How long what administrators did is kept; negative for ever, `None` not at all.
@@ -138,6 +145,14 @@ pub fn init() {
         i32::MAX,
         GucContext::Suset,
         GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_bool_guc(
+        c"idempotent.scan_node",
+        c"Whether a call in FROM is planned as a node of pg_idempotent's own.",
+        c"It takes the row of a function as it is, where a function scan stores it and reads it back.",
+        &SCAN_NODE,
+        GucContext::Userset,
+        GucFlags::EXPLAIN,
     );
     GucRegistry::define_bool_guc(
         c"idempotent.sweeper_enabled",

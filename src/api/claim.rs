@@ -30,7 +30,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
                     args.get(CLAIM.scope),
                     args.get(CLAIM.key),
                 )?;
-                return keyless.claimed(lease()?)?.into_datum(args.function());
+                return keyless.claimed(lease()?)?.into_datum(args);
             }
         };
     let given = args.duration(CLAIM.wait, 0)?;
@@ -39,7 +39,7 @@ pub fn idempotent_claim(args: &Args) -> Returned {
     let lease = lease()?;
     let records = match mode::open(&mut call, lease, strict)? {
         Opened::Records(records) => records,
-        Opened::InTheWay(decision) => return decision.into_datum(&call, strict, args.function()),
+        Opened::InTheWay(decision) => return decision.into_datum(&call, strict, args),
     };
     // As the settings are now that they cannot change any more.
     let wait = wait(given, &call.policy);
@@ -59,5 +59,5 @@ pub fn idempotent_claim(args: &Args) -> Returned {
         attempt_id: args.get(CLAIM.attempt_id),
     };
     let decision = mode::claim(&call, &records, &request)?;
-    decision.into_datum(&call, strict, args.function())
+    decision.into_datum(&call, strict, args)
 }

@@ -91,6 +91,10 @@ pub const DECLARATIONS: &[crate::pg::declaration::Declaration] = &[
     saga::CheckStep::DECLARED,
 ];
 
+/// The functions that return `idempotent_result`.
+pub static ANSWERING: &[crate::pg::function::Symbol] =
+    &[idempotent_claim, idempotent_replay, idempotent_run, idempotent_seal, idempotent_resolve];
+
 crate::pg::function::sql_functions! {
     idempotent_claim => claim::idempotent_claim,
     idempotent_complete => finish::idempotent_complete,

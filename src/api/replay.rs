@@ -26,13 +26,13 @@ pub fn idempotent_replay(args: &Args) -> Returned {
             Ok(call) => call,
             Err(error) => {
                 Keyless::instead_of(error, args.get(REPLAY.operation))?;
-                return Answer::of(Outcome::Absent).into_datum(args.function());
+                return Answer::of(Outcome::Absent).into_datum(args);
             }
         };
     limit.set(wait(None, &call.policy));
     let answer = replay::look(&mut call)?;
     call.count_answer(answer.outcome);
-    answer.into_datum(args.function())
+    answer.into_datum(args)
 }
 
 pub fn idempotent_explain(args: &Args) -> Returned {

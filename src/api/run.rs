@@ -38,7 +38,7 @@ pub fn idempotent_run(args: &Args) -> Returned {
         Ok(call) => call,
         Err(keyless) => {
             let stored = call_handler(&keyless.policy, &handler, request)?;
-            return executed(&stored, &keyless.claimed(None)?).into_datum(args.function());
+            return executed(&stored, &keyless.claimed(None)?).into_datum(args);
         }
     };
     let refused = mode::is_binding(&call.policy);
@@ -62,11 +62,11 @@ pub fn idempotent_run(args: &Args) -> Returned {
         Opened::InTheWay(decision) => decision,
     };
     if !matches!(decision.verdict, Verdict::Claim { .. } | Verdict::Held) {
-        return decision.into_datum(&call, args.is_set(RUN.strict), args.function());
+        return decision.into_datum(&call, args.is_set(RUN.strict), args);
     }
     // What has begun is finished, however long that takes.
     drop(limit);
     let answer = execute(&mut call, &handler, request, &decision)?;
     drop(running);
-    answer.into_datum(args.function())
+    answer.into_datum(args)
 }

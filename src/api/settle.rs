@@ -35,7 +35,7 @@ pub fn idempotent_seal(args: &Args) -> Returned {
     if decision.verdict == Verdict::Sealed {
         audit::note(&Deed { action: "seal", ..deed(&call) })?;
     }
-    decision.into_datum(&call, false, args.function())
+    decision.into_datum(&call, false, args)
 }
 
 pub fn idempotent_resolve(args: &Args) -> Returned {
@@ -58,7 +58,7 @@ pub fn idempotent_resolve(args: &Args) -> Returned {
     let answer = settle::resolve(&call, &records, settlement, args.get(RESOLVE.response))?;
     let verdict = args.get(RESOLVE.verdict).map(|text| text.datum);
     audit::note(&Deed { action: "resolve", detail: verdict, ..deed(&call) })?;
-    answer.into_datum(args.function())
+    answer.into_datum(args)
 }
 
 pub fn idempotent_forget(args: &Args) -> Returned {

@@ -1,8 +1,10 @@
-//! `idempotent_result`: what a call answers, as a composite datum.
+//! `idempotent_result`: what a call answers, as a composite datum or column by column.
 
-use crate::pg::arguments::Returned;
-use crate::pg::datum::make::{ShortText, interval, short_text};
+use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::make::{ShortText, interval};
 use crate::pg::datum::row::{self, Columns};
+use crate::pg::datum::varlena;
+use crate::pg::receiver::Receiver;
 use crate::pg::{clock, raw, subtransaction};
 use crate::tables::records::row::{Found, column};
 use pgrx::pg_sys;
@@ -13,6 +15,7 @@ use rules::outcome::Outcome;
 use rules::record::State;
 use rules::{Micros, Timestamp};
 use std::cell::Cell;
+use std::ptr::NonNull;
 
 /// The columns of `idempotent_result`; values by reference pass through as datums.
 #[derive(Clone, Copy)]
@@ -32,6 +35,37 @@ pub struct Answer {
 }
 
 const COLUMNS: usize = 12;
+
+/// The types of the columns, as in sql/20_types.sql.
+pub const TYPES: [pg_sys::Oid; COLUMNS] = [
+    pg_sys::TEXTOID,
+    pg_sys::INT8OID,
+    pg_sys::INT4OID,
+    pg_sys::BOOLOID,
+    pg_sys::INT4OID,
+    pg_sys::JSONBOID,
+    pg_sys::JSONBOID,
+    pg_sys::BYTEAOID,
+    pg_sys::BOOLOID,
+    pg_sys::JSONBOID,
+    pg_sys::INTERVALOID,
+    pg_sys::TIMESTAMPTZOID,
+];
+
+/// Headers, response, body and checkpoint, which may be stored out of line.
+const LARGE: [usize; 4] = [5, 6, 7, 9];
+
+/// The outcomes as texts, by their numbers.
+static OUTCOMES: [ShortText; Outcome::COUNT] = {
+    let mut texts = [ShortText::of(""); Outcome::COUNT];
+    let mut number = 0;
+    while number < Outcome::COUNT {
+        let outcome = Outcome::nth(number);
+        texts[outcome as usize] = ShortText::of(outcome.name());
+        number += 1;
+    }
+    texts
+};
 
 thread_local! {
     /// The function that was called last, and the row type that it returns. OIDs of functions are
@@ -111,11 +145,29 @@ impl Answer {
         }
     }
 
-    /// The datum that `function` (declared to return `idempotent_result`) returns.
-    pub fn into_datum(self, function: pg_sys::Oid) -> Returned {
-        let mut outcome = ShortText::default();
-        let columns: [Option<Datum>; COLUMNS] = [
-            Some(short_text(self.outcome.name(), &mut outcome)),
+    /// What a function returns that is declared to return `idempotent_result`: the composite datum, or
+    /// nothing if it has put the columns where the call wants them.
+    pub fn into_datum(self, args: &Args) -> Returned {
+        if let Some(receiver) = args.receiver() {
+            self.fill(receiver);
+            return Ok(Some(Datum::from(0)));
+        }
+        let mut row = Columns::null();
+        for (index, value) in self.columns().into_iter().enumerate() {
+            row.set(index, value);
+        }
+        let row_type = result_type(args.function())?;
+        // SAFETY: the closure is Copy, `compose` has no destructor, and an error is resumed.
+        let composed = unsafe { subtransaction::call_keeping_error(|| compose(row_type, &row)) };
+        match composed.unwrap_or_else(|error| error.resume()) {
+            Some(datum) => Ok(Some(datum)),
+            None => Err(row::do_not_fit()),
+        }
+    }
+
+    fn columns(&self) -> [Option<Datum>; COLUMNS] {
+        [
+            Some(OUTCOMES[self.outcome as usize].datum()),
             self.fence.map(Datum::from),
             self.attempt.map(Datum::from),
             self.failed.map(Datum::from),
@@ -127,18 +179,20 @@ impl Answer {
             self.checkpoint,
             self.retry_after.map(interval),
             self.expires_at.map(Datum::from),
-        ];
-        let mut row = Columns::null();
-        for (index, value) in columns.into_iter().enumerate() {
-            row.set(index, value);
+        ]
+    }
+
+    /// What a composite datum would hold itself is fetched here, too.
+    fn fill(&self, mut receiver: NonNull<Receiver>) {
+        let mut columns = self.columns();
+        for column in LARGE {
+            // SAFETY: these columns are varlenas. They are copies that last as long as the memory of the call,
+            // or, as the checkpoint of an own claim, as long as the transaction.
+            columns[column] = columns[column].map(|datum| unsafe { varlena::whole(datum) });
         }
-        let row_type = result_type(function)?;
-        // SAFETY: the closure is Copy, `compose` has no destructor, and an error is resumed.
-        let composed = unsafe { subtransaction::call_keeping_error(|| compose(row_type, &row)) };
-        match composed.unwrap_or_else(|error| error.resume()) {
-            Some(datum) => Ok(Some(datum)),
-            None => Err(row::do_not_fit()),
-        }
+        // SAFETY: the receiver came with the call, which is in progress, and nothing else refers to it
+        // meanwhile.
+        unsafe { receiver.as_mut() }.fill(&columns);
     }
 }
 

@@ -2,12 +2,11 @@
 
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
-use crate::pg::arguments::Returned;
+use crate::pg::arguments::{Args, Returned};
 use crate::session::claims::Claim;
 use crate::tables::asked;
 use crate::tables::records::row::Found;
 use crate::tables::records::table::Records;
-use pgrx::pg_sys;
 use rules::claim::{RETRY_AFTER, Verdict, strict_error};
 use rules::error::Result;
 use rules::outcome::Outcome;
@@ -57,12 +56,12 @@ impl Decision {
     }
 
     /// The row to return, or under `strict` the exception. An answer is counted either way.
-    pub fn into_datum(self, call: &Call<'_>, strict: bool, function: pg_sys::Oid) -> Returned {
+    pub fn into_datum(self, call: &Call<'_>, strict: bool, args: &Args) -> Returned {
         let verdict = self.verdict;
         let answer = self.counted(call)?;
         if strict && let Some(error) = strict_error(verdict, &call.owner.identity) {
             return Err(error);
         }
-        answer.into_datum(function)
+        answer.into_datum(args)
     }
 }

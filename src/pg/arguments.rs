@@ -4,12 +4,14 @@ use crate::pg::datum::array;
 use crate::pg::datum::row::{self, Columns};
 use crate::pg::datum::text::Text;
 use crate::pg::declaration::{Argument, Bool, Int8s, Interval, Kind, Texts};
+use crate::pg::receiver::Receiver;
 use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::duration::duration;
 use rules::error::Error;
+use std::ptr::NonNull;
 
 /// What a function's body gives back; `None` is SQL's null.
 pub type Returned = Result<Option<Datum>, Error>;
@@ -136,6 +138,12 @@ impl Args {
             let composed = subtransaction::call_keeping_error(compose);
             Ok(Some(composed.unwrap_or_else(|error| error.resume())))
         }
+    }
+
+    /// Where the caller wants the columns of the row, if it is a plan node of ours.
+    pub fn receiver(&self) -> Option<NonNull<Receiver>> {
+        // SAFETY: `of` demands the fcinfo of a call in progress.
+        unsafe { Receiver::of(self.0) }
     }
 
     /// The call itself, for one that is passed on.

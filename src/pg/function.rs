@@ -8,6 +8,9 @@ use crate::pg::error;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+/// A function as the function manager calls it.
+pub type Symbol = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> Datum;
+
 /// Exports each `symbol` as a version-1 C function that runs `body`.
 macro_rules! sql_functions {
     ($($symbol:ident => $body:path),* $(,)?) => {

@@ -18,6 +18,7 @@ pub mod pass_on;
 pub mod prepared;
 pub mod random;
 pub mod raw;
+pub mod receiver;
 pub mod rights;
 pub mod search_path;
 pub mod shared_memory;

@@ -11,10 +11,11 @@
 //! headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, FmgrInfo, HeapTuple,
-    IndexInfo, IndexScanDesc, IndexTuple, IndexUniqueCheck, ItemPointer, JsonbContainer,
-    JsonbIterator, JsonbIteratorToken, JsonbValue, LOCKMODE, LOCKTAG, List, LockAcquireResult,
-    LockTupleMode, LockWaitPolicy, MemoryContext, Oid, RegProcedure, Relation, SPIPlanPtr,
+    AclResult, Bitmapset, Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, Expr,
+    ExprState, FmgrInfo, FunctionCallInfo, HeapTuple, IndexInfo, IndexScanDesc, IndexTuple,
+    IndexUniqueCheck, ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue,
+    LOCKMODE, LOCKTAG, List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Node,
+    ObjectType, Oid, PgStat_FunctionCallUsage, PlanState, RegProcedure, Relation, SPIPlanPtr,
     ScanDirection, ScanKey, Snapshot, StrategyNumber, SubTransactionId, SysScanDesc,
     TM_FailureData, TM_Result, TimestampTz, TransactionId, TupleDesc, TupleTableSlot, XLTW_Oper,
     varlena,
@@ -26,6 +27,8 @@ use std::ffi::{c_char, c_int, c_long, c_void};
 unsafe extern "C-unwind" {
     // utils/timestamp.h
     pub fn GetCurrentTimestamp() -> TimestampTz;
+    // miscadmin.h
+    pub fn GetUserId() -> Oid;
     // access/xact.h
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
@@ -203,6 +206,14 @@ unsafe extern "C-unwind" {
     // mb/pg_wchar.h
     pub fn pg_server_to_any(text: *const c_char, length: c_int, encoding: c_int) -> *mut c_char;
     // utils/palloc.h, utils/memutils.h
+    pub fn palloc0(size: usize) -> *mut c_void;
+    pub fn AllocSetContextCreateInternal(
+        parent: MemoryContext,
+        name: *const c_char,
+        minimum: usize,
+        initial: usize,
+        maximum: usize,
+    ) -> MemoryContext;
     pub fn pfree(pointer: *mut c_void);
     pub fn MemoryContextReset(context: MemoryContext);
     // access/xact.h
@@ -231,6 +242,29 @@ unsafe extern "C-unwind" {
     pub fn fmgr_info_cxt(function: Oid, info: *mut FmgrInfo, context: MemoryContext);
     // catalog/objectaccess.h
     fn RunFunctionExecuteHook(function: Oid);
+    // utils/acl.h
+    #[cfg(feature = "pg15")]
+    fn pg_proc_aclcheck(function: Oid, role: Oid, mode: u32) -> AclResult::Type;
+    #[cfg(not(feature = "pg15"))]
+    fn object_aclcheck(class: Oid, object: Oid, role: Oid, mode: u64) -> AclResult::Type;
+    fn aclcheck_error(result: AclResult::Type, kind: ObjectType::Type, name: *const c_char);
+    // utils/lsyscache.h
+    fn get_func_name(function: Oid) -> *mut c_char;
+    // executor/executor.h, pgstat.h
+    pub fn ExecInitExpr(expression: *mut Expr, parent: *mut PlanState) -> *mut ExprState;
+    pub fn pgstat_init_function_usage(call: FunctionCallInfo, usage: *mut PgStat_FunctionCallUsage);
+    pub fn pgstat_end_function_usage(usage: *mut PgStat_FunctionCallUsage, finalize: bool);
+    // nodes/bitmapset.h, nodes/pg_list.h, nodes/nodeFuncs.h
+    pub fn bms_is_member(member: c_int, set: *const Bitmapset) -> bool;
+    pub fn lappend_int(list: *mut List, number: c_int) -> *mut List;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(
+        node: *mut Node,
+        walker: unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool,
+        context: *mut c_void,
+    ) -> bool;
+    // access/detoast.h
+    pub fn detoast_attr(value: *mut varlena) -> *mut varlena;
     // executor/spi.h
     pub fn SPI_execute_with_args(
         statement: *const c_char,
@@ -315,6 +349,29 @@ pub unsafe fn invoke_execute_hook(function: Oid) {
     unsafe {
         if (&raw const pgrx::pg_sys::object_access_hook).read().is_some() {
             RunFunctionExecuteHook(function);
+        }
+    }
+}
+
+/// Refuses with 42501 if the current role may not execute a function, as Postgres does before a call of its own.
+///
+/// # Safety
+/// It may raise an error, as the functions above.
+pub unsafe fn check_may_execute(function: Oid) {
+    // SAFETY: declared as in the header of each major; any OIDs may be asked about. Postgres 16 made one function
+    // of those per catalog.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result = pg_proc_aclcheck(function, GetUserId(), pgrx::pg_sys::ACL_EXECUTE);
+        #[cfg(not(feature = "pg15"))]
+        let result = object_aclcheck(
+            pgrx::pg_sys::ProcedureRelationId,
+            function,
+            GetUserId(),
+            u64::from(pgrx::pg_sys::ACL_EXECUTE),
+        );
+        if result != AclResult::ACLCHECK_OK {
+            aclcheck_error(result, ObjectType::OBJECT_FUNCTION, get_func_name(function));
         }
     }
 }

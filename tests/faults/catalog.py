@@ -8,5 +8,6 @@ import nodes
 import operations
 import outbox_saga
 import patterns
+import plan
 
-FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS, *outbox_saga.FAULTS, *nodes.FAULTS]
+FAULTS = [*claims.FAULTS, *leases.FAULTS, *answers.FAULTS, *keys.FAULTS, *operations.FAULTS, *patterns.FAULTS, *outbox_saga.FAULTS, *nodes.FAULTS, *plan.FAULTS]

@@ -14,6 +14,7 @@ RULES = ROOT / "crates" / "rules" / "src"
 MAY_KNOW = {
     "pg": set(),
     "settings": set(),
+    "scan": {"pg", "settings"},
     "stats": {"pg"},
     "session": {"pg", "stats", "settings"},
     "tables": {"pg", "session", "stats", "settings"},

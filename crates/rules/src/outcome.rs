@@ -58,13 +58,22 @@ impl Outcome {
         TABLE.iter().map(|row| row.outcome)
     }
 
-    fn row(self) -> &'static Row {
+    /// How many there are.
+    pub const COUNT: usize = TABLE.len();
+
+    /// One of them, by its number.
+    #[must_use]
+    pub const fn nth(number: usize) -> Self {
+        TABLE[number].outcome
+    }
+
+    const fn row(self) -> &'static Row {
         &TABLE[self as usize]
     }
 
     /// As SQL shows it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.row().name
     }
 

@@ -5,18 +5,27 @@ use pgrx::pg_sys::Datum;
 use rules::Micros;
 use rules::error::{Code, Error, Result};
 
-/// A text of ours with the one-byte header of a short varlena (varatt.h), on the stack: it is
-/// copied into the row at once.
-#[derive(Default)]
+/// A text of ours with the one-byte header of a short varlena (varatt.h).
+#[derive(Clone, Copy)]
 pub struct ShortText([u8; 16]);
 
-pub fn short_text(text: &str, room: &mut ShortText) -> Datum {
-    let length = text.len().min(room.0.len() - 1);
-    room.0[1..=length].copy_from_slice(&text.as_bytes()[..length]);
-    let with_header = (length + 1) as u8;
-    room.0[0] =
-        if cfg!(target_endian = "little") { (with_header << 1) | 1 } else { with_header | 0x80 };
-    Datum::from(room.0.as_ptr())
+impl ShortText {
+    /// Made while compiling, where a text that is too long is an error.
+    pub const fn of(text: &str) -> Self {
+        let (from, mut bytes, mut at) = (text.as_bytes(), [0; 16], 0);
+        while at < from.len() {
+            bytes[at + 1] = from[at];
+            at += 1;
+        }
+        let length = (from.len() + 1) as u8;
+        bytes[0] = if cfg!(target_endian = "little") { (length << 1) | 1 } else { length | 0x80 };
+        Self(bytes)
+    }
+
+    /// It lasts as long as the library.
+    pub fn datum(&'static self) -> Datum {
+        Datum::from(self.0.as_ptr())
+    }
 }
 
 /// A palloc'd text.

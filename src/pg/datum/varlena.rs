@@ -1,6 +1,6 @@
 //! Values of variable length, as bytes.
 
-use crate::pg::raw;
+use crate::pg::{raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -42,6 +42,23 @@ unsafe fn slice_by<'a>(
             pgrx::varlena::vardata_any(varlena).cast(),
             pgrx::varlena::varsize_any_exhdr(varlena),
         )
+    }
+}
+
+/// The value, fetched if it is stored out of line, where it may be gone by the time that it is looked at.
+///
+/// # Safety
+/// `datum` must be of a varlena type and last as long as the current memory context.
+pub unsafe fn whole(datum: Datum) -> Datum {
+    // SAFETY: `datum` is a varlena, which this function demands, and its header says whether it is a pointer to
+    // one. The closure is Copy, and an error is resumed.
+    unsafe {
+        let varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        if !pgrx::varlena::varatt_is_1b_e(varlena) {
+            return datum;
+        }
+        let fetched = subtransaction::call_keeping_error(|| raw::detoast_attr(varlena));
+        Datum::from(fetched.unwrap_or_else(|error| error.resume()))
     }
 }
 

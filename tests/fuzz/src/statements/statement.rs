@@ -12,6 +12,7 @@ const SETTINGS: &[&str] = &[
     "idempotent.default_wait = '5ms'",
     "idempotent.clock_skew = 0",
     "idempotent.clock_skew = '1d'",
+    "idempotent.scan_node = off",
     "debug_parallel_query = on",
     "enable_indexscan = off",
     "enable_seqscan = off",
