@@ -91,6 +91,7 @@ const CALLS: &[Call] = &[
     call("owns", &[("slot", "7::smallint")]),
     call("announce_own", &[]),
     call("wait_for_writers", &[]),
+    call("lost_before", &[("durability", "'unlogged'")]),
     call("check_slots", &[("slots", "'{}'")]),
     call("leased", &[("slots", "'{}'")]),
     call("writers", &[]),
