@@ -117,13 +117,13 @@ BEGIN
         (extract(epoch FROM COALESCE(arriving.finished_at, arriving.claimed_at) - COALESCE(present.finished_at, present.claimed_at)) * 1000000)::bigint, 0);
     IF present.expires_at <= clock_timestamp()
           -- An attempt that was lost, and was followed by the one that arrives.
-          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND arriving.fence > present.fence
+          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND lead > 0
           -- What this database does not answer for was left behind, and the key went on elsewhere.
           OR lead > 0 AND NOT idempotent.owns(present.slot) THEN
         EXECUTE format('DELETE FROM idempotent.%I AS r WHERE r.record_id = $1', kept_in) USING arriving.record_id;
         EXECUTE insert_it USING arriving;
         RETURN 'new';
-    ELSIF arriving.state = 'p' AND present.fence >= arriving.fence AND present IS DISTINCT FROM arriving THEN
+    ELSIF arriving.state = 'p' AND (lead < 0 OR present.fence >= arriving.fence AND present IS DISTINCT FROM arriving) THEN
         RETURN 'older';
     ELSIF (present.state, present.fingerprint, present.fingerprint_version, present.finished_at, present.status, present.fence, present.lease_until, present.claimed_at)
           IS NOT DISTINCT FROM
