@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -12,7 +12,8 @@ help:
 	@echo 'make demo       a private Postgres, the extension in it, and the demos'
 	@echo 'make test       every test on Postgres 15 to 18   (a part: ONLY="regress isolation" MAJORS=17)'
 	@echo 'make test-cassert  the suites on a Postgres 17 built with assertions (once, 5 minutes)'
-	@echo 'make soak       random clients and faults, and the proof that no promise was broken (MINUTES=30)'
+	@echo 'make soak       random clients and faults, and the proof that no promise was broken (MINUTES=30; NODES=3: slots that move)'
+	@echo 'make simulate   a model of fifty nodes, a million keys a second, for a day (docs/scale.md; ARGS=--help)'
 	@echo 'make faults     puts faults into a copy of the source, and shows that a test notices each (ONLY="no-lock")'
 	@echo 'make fuzz       random requests, names and statements, and sqlsmith (MINUTES=20)'
 	@echo 'make install    into your own Postgres            (PG_CONFIG=/path/to/pg_config)'
@@ -40,10 +41,13 @@ test-cassert: python
 	@ASSERTING=1 ONLY="$(ONLY)" PG_SOURCE="$(PG_SOURCE)" $(PYTEST) $(ARGS)
 
 soak: python
-	@MINUTES="$(or $(MINUTES),30)" ARGS="$(ARGS)" ONLY=history MAJORS=17 $(PYTEST)
+	@MINUTES="$(or $(MINUTES),30)" NODES="$(NODES)" ARGS="$(ARGS)" ONLY=history MAJORS=17 $(PYTEST)
 
 faults: python
 	@ONLY="$(ONLY)" $(PYTHON) tools/faults.py
+
+simulate:
+	@cargo run --release --locked --quiet -p simulate -- $(ARGS)
 
 fuzz: python
 	@MINUTES="$(or $(MINUTES),20)" SEED="$(SEED)" ONLY="domain/fuzz fuzz" MAJORS=17 $(PYTEST)

@@ -8,6 +8,10 @@ CREATE FUNCTION idempotent.fence_above(fence bigint) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_fence_above';
 COMMENT ON FUNCTION idempotent.fence_above(bigint) IS 'lets fences go on above one that was granted elsewhere';
 
+CREATE FUNCTION idempotent.lost_before(durability text) RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_lost_before';
+COMMENT ON FUNCTION idempotent.lost_before(text) IS 'before when a table has lost records, noticed or not; null: it has lost none';
+
 CREATE FUNCTION idempotent_export(slots int4multirange) RETURNS SETOF jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER ROWS 100000 SET search_path = pg_catalog, pg_temp
 SET bytea_output = 'hex' SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' AS $$
@@ -36,8 +40,11 @@ BEGIN
     PERFORM idempotent.audited('export', NULL, slots::text);
     moment := clock_timestamp();
     RETURN QUERY SELECT jsonb_build_object('table', 'fence', 'row', jsonb_build_object('last', f.last_value)) FROM idempotent.fence AS f;
-    RETURN QUERY SELECT jsonb_build_object('table', 'reset', 'row', jsonb_build_object('durability', r.durability, 'reset_at', max(r.reset_at)))
-      FROM idempotent.reset AS r WHERE r.reset_at IS NOT NULL GROUP BY r.durability;
+    -- After a crash this may be the first to look.
+    RETURN QUERY SELECT jsonb_build_object('table', 'reset', 'row', jsonb_build_object('durability', l.durability, 'reset_at', l.reset_at))
+      FROM (SELECT d AS durability, GREATEST(idempotent.lost_before(d),
+                   (SELECT max(r.reset_at) FROM idempotent.reset AS r WHERE r.durability = d)) AS reset_at
+              FROM unnest('{logged,unlogged}'::text[]) AS d) AS l WHERE l.reset_at IS NOT NULL;
     RETURN QUERY SELECT jsonb_build_object('table', 'earlier_retention', 'row', to_jsonb(e)) FROM idempotent.earlier_retention AS e WHERE e.operation <> '';
     RETURN QUERY SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r), 'excluded', x.members)
       FROM (SELECT * FROM idempotent.record UNION ALL SELECT * FROM idempotent.record_logged) AS r
@@ -90,6 +97,8 @@ DECLARE
     insert_it text;
     present idempotent.record;
     written bigint;
+    -- Which of the two was made after the other. Fences tell, or else the times at which they were stored.
+    lead    bigint;
 BEGIN
     IF arriving.expires_at <= clock_timestamp() THEN
         RETURN 'older';
@@ -107,13 +116,18 @@ BEGIN
     EXECUTE format('SELECT r.* FROM idempotent.%I AS r WHERE r.record_id = $1 FOR UPDATE OF r', kept_in) INTO present USING arriving.record_id;
     IF present.record_id IS NULL OR (present.operation, present.scope, present.key) IS DISTINCT FROM (arriving.operation, arriving.scope, arriving.key) THEN
         RETURN 'conflict';
-    ELSIF present.expires_at <= clock_timestamp()
+    END IF;
+    lead := COALESCE(NULLIF(arriving.fence - present.fence, 0),
+        (extract(epoch FROM COALESCE(arriving.finished_at, arriving.claimed_at) - COALESCE(present.finished_at, present.claimed_at)) * 1000000)::bigint, 0);
+    IF present.expires_at <= clock_timestamp()
           -- An attempt that was lost, and was followed by the one that arrives.
-          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND arriving.fence > present.fence THEN
+          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND lead > 0
+          -- What this database does not answer for was left behind, and the key went on elsewhere.
+          OR lead > 0 AND NOT idempotent.owns(present.slot) THEN
         EXECUTE format('DELETE FROM idempotent.%I AS r WHERE r.record_id = $1', kept_in) USING arriving.record_id;
         EXECUTE insert_it USING arriving;
         RETURN 'new';
-    ELSIF arriving.state = 'p' AND present.fence >= arriving.fence AND present IS DISTINCT FROM arriving THEN
+    ELSIF arriving.state = 'p' AND (lead < 0 OR present.fence >= arriving.fence AND present IS DISTINCT FROM arriving) THEN
         RETURN 'older';
     ELSIF (present.state, present.fingerprint, present.fingerprint_version, present.finished_at, present.status, present.fence, present.lease_until, present.claimed_at)
           IS NOT DISTINCT FROM
@@ -122,6 +136,8 @@ BEGIN
           AND (present.evicted OR arriving.evicted
                OR (present.response, present.headers, present.body, present.checkpoint) IS NOT DISTINCT FROM (arriving.response, arriving.headers, arriving.body, arriving.checkpoint)) THEN
         RETURN 'same';
+    ELSIF lead < 0 AND NOT idempotent.owns(present.slot) THEN
+        RETURN 'older';
     END IF;
     RETURN 'conflict';
 END $$;
@@ -368,6 +384,7 @@ COMMENT ON FUNCTION idempotent_import(jsonb) IS
 
 REVOKE ALL ON FUNCTION
     idempotent.fence_above(bigint),
+    idempotent.lost_before(text),
     idempotent_export(int4multirange),
     idempotent.import_version(text, smallint, jsonb),
     idempotent.import_record(idempotent.record),

@@ -23,7 +23,7 @@ PLACE = re.compile(r"( in .*)? at line \d+$")
 # A workspace of its own: what it is linked with is in no one's database.
 DRIVERS = ROOT / "tests" / "drivers" / "rust"
 ADVISORIES_TIMEOUT = 180  # seconds to fetch the database
-PROGRAMS = ("rules", "domain", "client", "history", "fuzz", "rivals")
+PROGRAMS = ("rules", "domain", "client", "history", "simulate", "fuzz", "rivals")
 
 
 def rustfmt():

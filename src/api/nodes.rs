@@ -11,6 +11,7 @@ use crate::tables::configuring::Configuring;
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, fences, own};
 use pgrx::pg_sys::Datum;
+use rules::Timestamp;
 use rules::error::{Code, Error};
 use rules::names::{self, KEY, SCOPE};
 use rules::policy::Durability;
@@ -22,6 +23,7 @@ arguments! {
     IMPORT: Import = "idempotent_import" { exported: Jsonb }
     OWN_SLOT: OwnSlot = "idempotent_own_slot" { key: Text, scope: Text }
     OWNS: Owns = "idempotent_owns" { slot: Int2 }
+    LOST_BEFORE: LostBefore = "idempotent_lost_before" { durability: Text }
     FENCE_ABOVE: FenceAbove = "idempotent_fence_above" { fence: Int8 }
 }
 
@@ -84,6 +86,15 @@ pub fn wait_for_writers(_: &Args) -> Returned {
     };
     ended.unwrap_or_else(|error| error.resume());
     Ok(Some(Datum::from(0)))
+}
+
+/// Before when a table has lost records, as of now; null if it has lost none.
+pub fn lost_before(args: &Args) -> Returned {
+    let Some(durability) = args.get(LOST_BEFORE.durability) else { return Ok(None) };
+    catalog::refresh();
+    let records = Records::open_to_read(Durability::parse(durability.utf8)?)?;
+    let lost_before = records.lost_before();
+    Ok((lost_before > Timestamp::MIN).then(|| Datum::from(lost_before)))
 }
 
 pub fn fence_above(args: &Args) -> Returned {

@@ -1,4 +1,4 @@
-"""The rules: no server, and no pgrx to compile. `make fuzz` gives the properties under random input their part of its MINUTES."""
+"""The rules, and the model of many nodes that is made of them: no server, and no pgrx to compile. `make fuzz` gives the properties under random input their part of its MINUTES."""
 
 import os
 
@@ -20,3 +20,12 @@ def test_domain(report, wanted):
     if env.get("SEED"):
         env["FUZZ_SEED"] = env["SEED"]
     run_cargo(["test", "--profile", "quick", "--locked", "-p", "rules", "-p", "domain", "--lib", "--", *wanted], env, report)
+
+
+@pytest.mark.reports
+@pytest.mark.skipif(bool(os.environ.get("MINUTES")), reason="make fuzz")
+def test_simulate(report, wanted):
+    """A short run of `make simulate`, and every fault that can be planted in it."""
+    if wanted:
+        pytest.skip("one test is wanted")
+    run_cargo(["test", "--profile", "quick", "--locked", "-p", "simulate"], dict(os.environ), report)

@@ -1,6 +1,6 @@
 """The history checker: clients and faults, and the proof that no promise was broken. It starts, kills and deletes a server of its own.
 
-`make soak` is one run of MINUTES; ARGS are handed on.
+`make soak` is one run of MINUTES, on NODES; ARGS are handed on.
 """
 
 import os
@@ -12,8 +12,10 @@ import logs
 from build import install, program
 from suites import SUITE_TIMEOUT, run_cargo, run_program
 
-# Name: seconds, faults, mix.
-RUNS = {"everything": (60, "all", "everything"), "calm": (20, "none", "everything"), "leases": (20, "all", "leases")}
+# Name: seconds, faults, mix, nodes.
+RUNS = {"everything": (60, "all", "everything", 1), "calm": (20, "none", "everything", 1), "leases": (20, "all", "leases", 1),
+        "nodes": (20, "all", "everything", 3)}
+NODES = os.environ.get("NODES") or "1"
 MINUTES = int(os.environ.get("MINUTES") or 0)
 
 
@@ -30,10 +32,11 @@ def test_planted(report, major, wanted):
 def test_history(major, name):
     if name == "soak":
         # Half as long again for what is not in the minutes: closing, checking, showing.
-        arguments, timeout = ["--seconds", str(MINUTES * 60), *shlex.split(os.environ.get("ARGS", ""))], MINUTES * 90 + 300
+        arguments, timeout = ["--seconds", str(MINUTES * 60), "--nodes", NODES, *shlex.split(os.environ.get("ARGS", ""))], MINUTES * 90 + 300
     else:
-        seconds, faults, mix = RUNS[name]
-        arguments, timeout = ["--seconds", str(seconds), "--faults", faults, "--mix", mix, *shlex.split(os.environ.get("ARGS", ""))], SUITE_TIMEOUT
+        seconds, faults, mix, nodes = RUNS[name]
+        arguments = ["--seconds", str(seconds), "--faults", faults, "--mix", mix, "--nodes", str(nodes), *shlex.split(os.environ.get("ARGS", ""))]
+        timeout = SUITE_TIMEOUT
     env = {**os.environ, "PGBIN": str(install(major) / "bin"), "KEEP_LOGS": str(logs.directory() / "history-")}
     run_program([program("history"), "--directory", logs.directory(), *arguments], env, logs.directory(), timeout)
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::check::facts::Facts;
 use crate::check::transactions::Fate;
-use crate::history::{Call, FaultKind, History, Outcome};
+use crate::history::{Call, FaultKind, History, Nanos, Outcome};
 
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -19,6 +19,13 @@ pub struct Figures {
     pub effects: u64,
     pub keys: u64,
     pub violations: u64,
+    /// Slots that went to another node, and moves that were refused, and begun again.
+    moves: u64,
+    refused_moves: u64,
+    moves_again: u64,
+    longest_move: Nanos,
+    /// Rows that went with them, by what the new node said of them.
+    imported: BTreeMap<String, u64>,
     faults: BTreeMap<FaultKind, u64>,
     /// How often each outcome and each error came back.
     outcomes: BTreeMap<String, u64>,
@@ -34,6 +41,18 @@ impl Figures {
         self.keys += history.keys.len() as u64;
         for fault in &history.faults {
             *self.faults.entry(fault.kind).or_default() += 1;
+        }
+        for moved in &history.moves {
+            if !moved.done {
+                self.refused_moves += 1;
+                continue;
+            }
+            self.moves += 1;
+            self.moves_again += u64::from(moved.again);
+            self.longest_move = self.longest_move.max(moved.end - moved.start);
+            for (said, rows) in &moved.rows {
+                *self.imported.entry(said.clone()).or_default() += rows;
+            }
         }
         for event in &history.events {
             if let Some(outcome) = outcome(&event.outcome, &event.call) {
@@ -69,7 +88,7 @@ impl Figures {
     }
 
     /// What should have happened and never did: without it the proof is of nothing.
-    pub fn missing(&self, with_faults: bool) -> Vec<&'static str> {
+    pub fn missing(&self, with_faults: bool, nodes: u32) -> Vec<&'static str> {
         let outcomes = [
             "claimed",
             "executed",
@@ -98,6 +117,14 @@ impl Figures {
             outcomes.into_iter().filter(|outcome| self.came(outcome) == 0).collect();
         if self.takeovers == 0 {
             missing.push("a lapsed lease that was taken over");
+        }
+        if nodes > 1 {
+            let seen = [
+                (self.moves, "slots that went to another node"),
+                (self.came("ID010"), "a call of a slot that was another node's"),
+                (self.imported.get("new").copied().unwrap_or(0), "a row that a node imported"),
+            ];
+            missing.extend(seen.iter().filter(|(times, _)| *times == 0).map(|(_, words)| *words));
         }
         if with_faults {
             let faults = [
@@ -153,6 +180,20 @@ impl fmt::Display for Figures {
         writeln!(out, "  {:>9} sockets cut", self.fault(FaultKind::Cut))?;
         writeln!(out, "  {:>9} lapsed leases taken over", self.takeovers)?;
         writeln!(out, "  {:>9} keys checked, {} effects", self.keys, self.effects)?;
+        if self.moves > 0 {
+            writeln!(
+                out,
+                "  {:>9} moves of slots, the longest {} ms; begun again {} times, {} refused; rows:{}",
+                self.moves,
+                self.longest_move / 1_000_000,
+                self.moves_again,
+                self.refused_moves,
+                self.imported
+                    .iter()
+                    .map(|(said, rows)| format!(" {said} {rows}"))
+                    .collect::<String>()
+            )?;
+        }
         write!(out, "            outcomes:")?;
         for (outcome, times) in &self.outcomes {
             write!(out, " {outcome} {times}")?;

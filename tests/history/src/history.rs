@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
+use crate::nodes::Move;
 use crate::pattern::{Pattern, Trace};
 use crate::plan::Mix;
 
@@ -28,6 +29,7 @@ pub enum Line {
     Key(Key),
     Call(Event),
     Fault(Fault),
+    Move(Move),
     Effect(Effect),
     Trace(Trace),
 }
@@ -37,6 +39,9 @@ pub struct Setup {
     pub seed: u64,
     pub mix: Mix,
     pub clients: u32,
+    /// Each with slots of its own; 0 is one that answers for all.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub nodes: u32,
     pub operations: Vec<Operation>,
 }
 
@@ -81,7 +86,11 @@ pub struct Event {
     pub start: Nanos,
     pub end: Nanos,
     pub client: u32,
-    /// When the server's shared memory was made, microseconds since 1970: another one after every crash.
+    /// Which was asked.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub node: u32,
+    /// When the server's shared memory was made, microseconds since 1970: another one after every crash. Of several nodes: how many
+    /// crashes there were by then, of any of them; negative, and another one in each event, while one crashes.
     pub epoch: i64,
     pub txn: TxnId,
     /// Asked when all was over, to bring every key to an answer.
@@ -323,6 +332,8 @@ pub struct History {
     /// In the order of their starts.
     pub events: Vec<Event>,
     pub faults: Vec<Fault>,
+    /// In the order in which they ended.
+    pub moves: Vec<Move>,
     pub effects: Vec<Effect>,
     pub traces: Vec<Trace>,
 }
@@ -345,6 +356,7 @@ impl History {
             Line::Key(key) => self.keys.push(key),
             Line::Call(event) => self.events.push(event),
             Line::Fault(fault) => self.faults.push(fault),
+            Line::Move(moved) => self.moves.push(moved),
             Line::Effect(effect) => self.effects.push(effect),
             Line::Trace(trace) => self.traces.push(trace),
         }
@@ -353,6 +365,12 @@ impl History {
     pub fn sort(&mut self) {
         self.events.sort_by_key(|event| (event.start, event.end));
     }
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first(node: &u32) -> bool {
+    *node == 0
 }
 
 /// Writes one line.

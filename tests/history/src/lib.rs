@@ -10,6 +10,7 @@ pub mod check;
 pub mod fault;
 pub mod figures;
 pub mod history;
+pub mod nodes;
 pub mod options;
 pub mod pattern;
 pub mod plan;

@@ -7,12 +7,25 @@ use crate::plan::Mix;
 
 pub const USAGE: &str = "\
 usage: history [--seconds N] [--operations N] [--clients N] [--keys N] [--seed N] [--faults all|none]
-               [--mix everything|leases] [--directory DIR] [--reset-detection on|off]
+               [--mix everything|leases] [--nodes N] [--directory DIR] [--reset-detection on|off]
+               [--plant guard|export|fences]
        history --check FILE [--reset-detection on|off]
 
 Runs clients and faults against a Postgres of its own (PGBIN: the directory of its programs, with pg_idempotent
 installed), in rounds of at most a minute, and checks what was recorded. A round that breaks a promise leaves its
-history in DIR.";
+history in DIR. Several nodes have slots each, which move between them; a plant leaves a step of the moves out, and is
+to be noticed.";
+
+/// A step that moves of slots leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// No node is told for which slots it answers.
+    Guard,
+    /// Nothing of what the old node knows is brought to the new one.
+    Export,
+    /// Nothing that has a fence is, nor how far fences have come.
+    Fences,
+}
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -23,6 +36,8 @@ pub struct Options {
     pub keys: usize,
     pub seed: u64,
     pub faults: bool,
+    pub nodes: u32,
+    pub plant: Option<Plant>,
     /// `None`: everything, and every fourth round leases alone.
     pub mix: Option<Mix>,
     pub directory: PathBuf,
@@ -41,6 +56,8 @@ impl Options {
             keys: 15,
             seed: fastrand::u64(..1_000_000_000),
             faults: true,
+            nodes: 1,
+            plant: None,
             mix: None,
             directory: std::env::temp_dir(),
             reset_detection: true,
@@ -57,6 +74,10 @@ impl Options {
                 "--keys" => options.keys = value.parse::<usize>()?.max(1),
                 "--seed" => options.seed = value.parse()?,
                 "--faults" if value == "all" || value == "none" => options.faults = value == "all",
+                "--nodes" => options.nodes = value.parse::<u32>()?.max(1),
+                "--plant" if value == "guard" => options.plant = Some(Plant::Guard),
+                "--plant" if value == "export" => options.plant = Some(Plant::Export),
+                "--plant" if value == "fences" => options.plant = Some(Plant::Fences),
                 "--mix" if value == "everything" => options.mix = Some(Mix::Everything),
                 "--mix" if value == "leases" => options.mix = Some(Mix::Leases),
                 "--reset-detection" if value == "on" || value == "off" => {

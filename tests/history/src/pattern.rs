@@ -139,6 +139,16 @@ impl Pattern {
         }
     }
 
+    /// Whose data it is about: see `rules::slot`.
+    pub fn owner(&self) -> String {
+        match self {
+            Self::First { consumer, .. } => scope(*consumer),
+            Self::Advance { partition, .. } => partition.to_string(),
+            Self::Lock { resource, .. } | Self::Unlock { resource, .. } => resource.to_string(),
+            Self::Watched { key, .. } => key.to_string(),
+        }
+    }
+
     /// The number of the traces that the call may leave.
     pub fn number(&self) -> Option<u64> {
         match self {
@@ -174,6 +184,11 @@ impl Pattern {
             (Self::Watched { .. }, _) => "observed",
         })
     }
+}
+
+/// All messages of a consumer are of one owner, so that a batch is on one node.
+pub fn scope(consumer: u32) -> String {
+    format!("consumer {consumer}")
 }
 
 /// The new messages that were told.

@@ -13,6 +13,8 @@ mod ends;
 mod fences;
 #[path = "planted/holders.rs"]
 mod holders;
+#[path = "planted/nodes.rs"]
+mod nodes;
 #[path = "planted/patterns.rs"]
 mod patterns;
 #[path = "planted/shrinking.rs"]

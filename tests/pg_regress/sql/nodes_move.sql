@@ -30,6 +30,12 @@ SELECT (idempotent_seal('move', 'sealed', 'mover')).outcome;
 SELECT fence FROM idempotent_claim('move', 'lapsed', '{"n": 4}', 'mover', lease => '1 hour') \gset
 SELECT idempotent_checkpoint('move', 'lapsed', '{"page": 3}', 'mover', :fence);
 SELECT idempotent_extend('move', 'lapsed', '1 millisecond', 'mover', :fence) IS NOT NULL AS extended;
+-- leases that lapse, and are followed by something else at the other node
+SELECT on_lapse FROM idempotent_operation('move wary', on_lapse => 'unknown');
+SELECT fence AS taken FROM idempotent_claim('move', 'taken', '{"n": 8}', 'mover', lease => '1 hour') \gset
+SELECT idempotent_extend('move', 'taken', '1 millisecond', 'mover', :taken) IS NOT NULL AS extended;
+SELECT fence AS settled FROM idempotent_claim('move wary', 'settled', '{"n": 9}', 'mover', lease => '1 hour') \gset
+SELECT idempotent_extend('move wary', 'settled', '1 millisecond', 'mover', :settled) IS NOT NULL AS extended;
 SELECT idempotent_first('move', 'm', 'mover'), idempotent_advance('move', 'p', 7, 'mover');
 SELECT acquired FROM idempotent_lock('move', 'holder', '1 hour', 'mover');
 SELECT more, outcome FROM idempotent_saga_step('move saga', 'k', '{"n": 5}', 'mover');
@@ -91,6 +97,9 @@ SELECT outcome, failed, response FROM idempotent_run('move', 'failed', '{"n": 3}
 SELECT outcome FROM idempotent_run('move', 'sealed', '{"n": 3}', 'move_work', 'mover');
 SELECT outcome, attempt, checkpoint, fence > :fence AS above FROM idempotent_claim('move', 'lapsed', '{"n": 4}', 'mover', lease => '1 hour');
 SELECT idempotent_complete('move', 'lapsed', '"here"', scope => 'mover', fence => (SELECT fence FROM idempotent.record WHERE key = 'lapsed'));
+SELECT outcome, fence, response FROM idempotent_run('move', 'taken', '{"n": 8}', 'move_work', 'mover');
+SELECT outcome FROM idempotent_run('move wary', 'settled', '{"n": 9}', 'move_work', 'mover');
+SELECT outcome, response FROM idempotent_resolve('move wary', 'settled', 'completed', '"by hand"', 'mover');
 SELECT idempotent_first('move', 'm', 'mover'), idempotent_advance('move', 'p', 7, 'mover'), idempotent_advance('move', 'p', 8, 'mover');
 SELECT acquired, holder FROM idempotent_lock('move', 'another', '1 hour', 'mover');
 SELECT acquired, fence <= :fence AS the_same_fence FROM idempotent_lock('move', 'holder', '1 hour', 'mover');
@@ -131,7 +140,11 @@ SELECT jsonb_agg(e) AS back FROM idempotent_export(:'slots') AS e \gset
 SET client_min_messages = warning;
 SET lock_timeout = '20s';
 SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM jsonb_array_elements(:'back') AS e WHERE e ->> 'table' NOT IN ('reset', 'earlier_retention') GROUP BY 1, 2 ORDER BY 1, 2;
+-- what came before it left nothing
+SELECT idempotent_import(e) AS answer, e -> 'row' ->> 'key' AS key FROM jsonb_array_elements(:'exported') AS e WHERE e -> 'row' ->> 'key' IN ('taken', 'settled') ORDER BY 2;
 SELECT idempotent_own(NULL);
+SELECT outcome, response FROM idempotent_run('move', 'taken', '{"n": 8}', 'move_work', 'mover');
+SELECT outcome, response FROM idempotent_run('move wary', 'settled', '{"n": 9}', 'move_work', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'lapsed', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'both', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'done', 'mover');
@@ -165,6 +178,6 @@ SELECT DISTINCT action FROM idempotent.audit WHERE action IN ('own', 'ignorant')
 -- no table takes them for a loss of its own
 SELECT count(*) FROM idempotent.reset WHERE operation = '';
 DROP FUNCTION move_work(jsonb), move_fail(jsonb);
-SELECT count(idempotent_forget_all(o)) FROM unnest('{move,move logged}'::text[]) AS o;
+SELECT count(idempotent_forget_all(o)) FROM unnest('{move,move logged,move wary}'::text[]) AS o;
 DELETE FROM idempotent.outbox_message;
 DELETE FROM idempotent.outbox_dead;

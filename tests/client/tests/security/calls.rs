@@ -93,6 +93,7 @@ const CALLS: &[Call] = &[
     call("wait_for_writers", &[]),
     call("stop_callers", &[("operation", "'pay'"), ("patiently", "false")]),
     call("join_callers", &[("operation", "'pay'")]),
+    call("lost_before", &[("durability", "'unlogged'")]),
     call("check_slots", &[("slots", "'{}'")]),
     call("leased", &[("slots", "'{}'")]),
     call("writers", &[]),

@@ -53,14 +53,16 @@ fn run(options: &Options) -> Result<bool> {
         return Ok(figures.violations == 0);
     }
     println!(
-        "  seed {}, {} clients, {} keys at a time, {} s, {} faults",
+        "  seed {}, {} nodes, {} clients, {} keys at a time, {} s, {} faults",
         options.seed,
+        options.nodes,
         options.clients,
         options.keys,
         options.seconds,
         if options.faults { "all" } else { "no" }
     );
-    let cluster = Cluster::start(SETTINGS)?;
+    let clusters: Vec<Cluster> =
+        (0..options.nodes).map(|_| Cluster::start(SETTINGS)).collect::<Result<_>>()?;
     let (began, length) = (Instant::now(), Duration::from_secs(options.seconds));
     let mut seed = options.seed;
     while began.elapsed() < length || figures.rounds == 0 {
@@ -68,14 +70,17 @@ fn run(options: &Options) -> Result<bool> {
         let every_fourth = if figures.rounds % 4 == 3 { Mix::Leases } else { Mix::Everything };
         let mix = options.mix.unwrap_or(every_fourth);
         let left = length.saturating_sub(began.elapsed());
-        let round = round::run(&cluster, options, seed, mix, left.min(ROUND), &file);
+        let round = round::run(&clusters, options, seed, mix, left.min(ROUND), &file);
         let round = round.map_err(|error| format!("round with seed {seed}: {error}"))?;
         if judge(&round, options, &mut figures)? {
             std::fs::remove_file(&file)?;
         } else {
-            let log = options.directory.join(format!("history-{seed}.log"));
-            std::fs::copy(cluster.log(), &log)?;
-            println!("  whole history: {}, server's log: {}", file.display(), log.display());
+            println!("  whole history: {}", file.display());
+            for (node, cluster) in clusters.iter().enumerate() {
+                let log = options.directory.join(format!("history-{seed}-{node}.log"));
+                std::fs::copy(cluster.log(), &log)?;
+                println!("  log of node {node}: {}", log.display());
+            }
         }
         seed += 1;
         // One round is the whole of a bounded number of operations.
@@ -93,7 +98,7 @@ fn run(options: &Options) -> Result<bool> {
     }
     println!("{figures}");
     let enough = options.seconds >= 20 && options.mix != Some(Mix::Leases);
-    let missing = if enough { figures.missing(options.faults) } else { Vec::new() };
+    let missing = if enough { figures.missing(options.faults, options.nodes) } else { Vec::new() };
     for what in &missing {
         println!("  never seen, so nothing was proved of it: {what}");
     }

@@ -34,7 +34,7 @@ fn is_predecessor(key: &KeyFacts<'_>, before: &Grant, grant: &Grant) -> bool {
         && before.fence.is_some()
         && before.request == grant.request
         && (before.txn == grant.txn || before.fate.may_have_committed())
-        && key.lasts(before.epoch, grant.epoch)
+        && key.may_last(before.epoch, grant.epoch)
 }
 
 fn has_predecessor(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> bool {

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
 pub struct KeyFacts<'a> {
     pub key: &'a Key,
     pub operation: &'a Operation,
+    /// Of several nodes one may crash, and what is at the others lasts.
+    has_nodes: bool,
     /// The calls about it, in order: indexes into the history's events.
     pub calls: Vec<usize>,
     pub grants: Vec<Grant>,
@@ -36,6 +38,7 @@ pub struct Grant {
     pub event: usize,
     pub key: KeyId,
     pub txn: TxnId,
+    pub node: u32,
     pub epoch: i64,
     /// Since when it may have been granted: earlier than the event if its name was used before.
     pub asked: Nanos,
@@ -95,7 +98,11 @@ impl<'a> Facts<'a> {
             let grants = facts.grants(key.id, &calls);
             let answers = facts.answers(&calls, &grants);
             let operation = &history.setup.operations[key.operation];
-            facts.keys.insert(key.id, KeyFacts { key, operation, calls, grants, answers, effects });
+            let has_nodes = history.setup.nodes > 0;
+            facts.keys.insert(
+                key.id,
+                KeyFacts { key, operation, has_nodes, calls, grants, answers, effects },
+            );
         }
         facts
     }
@@ -143,6 +150,7 @@ impl<'a> Facts<'a> {
                 event: at,
                 key,
                 txn: event.txn,
+                node: event.node,
                 epoch: event.epoch,
                 asked: self.first_asked(calls, at, attempt_id.as_ref()),
                 told: event.end,
@@ -261,6 +269,11 @@ impl KeyFacts<'_> {
 
     pub fn is_dated(&self) -> bool {
         self.key.dating != Dating::None
+    }
+
+    /// Whether what was there in one epoch may be there in another.
+    pub fn may_last(&self, one: i64, other: i64) -> bool {
+        self.has_nodes || self.lasts(one, other)
     }
 
     /// Whether what was there in one epoch is there in another.

@@ -1,6 +1,7 @@
-//! Fences only grow, over all keys; none is given twice; and none is worth anything after a later one, or after its lease.
+//! Fences only grow, over all keys of a node, and over all nodes of a key; none is given twice; and none is worth anything after a
+//! later one, or after its lease.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::facts::{Facts, Grant, KeyFacts};
 use super::{MARGIN, MS, Rule, Violation};
@@ -13,8 +14,29 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
         .flat_map(|key| &key.grants)
         .filter(|grant| grant.fence.is_some())
         .collect();
-    reused(&leased, found);
-    ordered(&leased, found);
+    let before = found.len();
+    let mut nodes: Vec<u32> = leased.iter().map(|grant| grant.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    for node in &nodes {
+        let of_node: Vec<&Grant> =
+            leased.iter().copied().filter(|grant| grant.node == *node).collect();
+        grow(&of_node, found);
+    }
+    if nodes.len() > 1 {
+        for key in facts.keys.values() {
+            let of_key: Vec<&Grant> =
+                key.grants.iter().filter(|grant| grant.fence.is_some()).collect();
+            grow(&of_key, found);
+        }
+        // What is wrong with two of a key at one node was found twice.
+        let mut seen = HashSet::new();
+        let mut at = 0;
+        found.retain(|violation| {
+            at += 1;
+            at <= before || seen.insert(violation.what.clone())
+        });
+    }
     for key in facts.keys.values() {
         for &at in &key.calls {
             let event = facts.event(at);
@@ -24,6 +46,11 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+}
+
+fn grow(leased: &[&Grant], found: &mut Vec<Violation>) {
+    reused(leased, found);
+    ordered(leased, found);
 }
 
 /// The fence of a write that succeeded.

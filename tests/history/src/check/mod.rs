@@ -13,6 +13,7 @@ mod fences;
 mod guard;
 mod holds;
 mod mismatches;
+pub mod nodes;
 mod patterns;
 mod seals;
 mod shrink;
@@ -83,6 +84,12 @@ pub enum Rule {
     OffsetOrder,
     /// A call of an operation that is only observed was refused, or had to wait.
     ObservedInTheWay,
+    /// A node has answered for a slot that another one has.
+    Misrouted,
+    /// A node has refused a slot that it has, or a slot was away for too long.
+    Away,
+    /// Two nodes have written something about the same, and it is not the same.
+    Conflict,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +132,7 @@ pub fn check(history: &History, options: Options) -> Vec<Violation> {
     errors::check(&facts, &mut found);
     stuck::check(&facts, &mut found);
     patterns::check(&facts, &mut found);
+    nodes::check(&facts, &mut found);
     found.sort_by(|a, b| (a.rule, &a.keys).cmp(&(b.rule, &b.keys)));
     found
 }

@@ -117,5 +117,15 @@ fn keep(history: &History, violation: &Violation, txns: &[TxnId]) -> History {
         })
         .cloned()
         .collect();
-    History { setup: history.setup.clone(), keys, events, faults: Vec::new(), effects, traces }
+    // All of them: which node has what follows from them.
+    let moves = history.moves.clone();
+    History {
+        setup: history.setup.clone(),
+        keys,
+        events,
+        faults: Vec::new(),
+        moves,
+        effects,
+        traces,
+    }
 }

@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use crate::pattern;
+
 /// The longest batch of messages.
 pub const BATCH: usize = 10;
 /// Consumers are named as these operations are, and have their retention: a long one and a brief one.
@@ -49,6 +51,21 @@ pub enum PatternStep {
         key: u32,
         request: u32,
     },
+}
+
+impl PatternStep {
+    /// Whose data it is about, as `Pattern::owner` says of the call.
+    pub fn owner(&self) -> String {
+        match self {
+            Self::First { consumer, .. } => pattern::scope(*consumer),
+            Self::Advance { partition, .. } => partition.to_string(),
+            Self::Lock { resource, .. } | Self::Unlock { resource } => resource.to_string(),
+            Self::WatchedClaim { key, .. }
+            | Self::WatchedComplete { key }
+            | Self::WatchedRelease { key }
+            | Self::WatchedRun { key, .. } => key.to_string(),
+        }
+    }
 }
 
 /// `scripts`: how many the client has played, which is about how many the others have.

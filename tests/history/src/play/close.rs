@@ -17,18 +17,30 @@ const ENOUGH: Duration = Duration::from_secs(10);
 /// How long a closing call waits for whoever holds the key: longer than any lease.
 const WAIT_MS: u64 = LONGEST_LEASE_MS + 1_000;
 
-pub fn close(stage: &Stage, server: &Server, client: u32, keys: &[Key], seed: u64) -> Result<()> {
-    wait_for_the_others(server);
+/// `servers`: the nodes, reached directly.
+pub fn close(
+    stage: &Stage,
+    servers: &[Server],
+    client: u32,
+    keys: &[Key],
+    seed: u64,
+) -> Result<()> {
+    servers.iter().for_each(wait_for_the_others);
     let mut session = Session::closing(stage, client);
-    settle(&mut session, server, seed)?;
+    for (node, server) in (0..).zip(servers) {
+        session.face_node(node);
+        settle(&mut session, server, seed)?;
+    }
     for key in keys {
         bring_to_an_answer(&mut session, key);
     }
     match session.failure {
         Some(failure) => Err(failure),
         None => {
-            write_effects(stage, server)?;
-            write_traces(stage, server)?;
+            for server in servers {
+                write_effects(stage, server)?;
+                write_traces(stage, server)?;
+            }
             stage.flush()
         }
     }

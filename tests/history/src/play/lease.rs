@@ -70,7 +70,8 @@ fn claim(session: &mut Session<'_>, slots: &Slots, lease: &Lease, key: &Arc<Key>
             (outcome, committed)
         }
         Some((level, end)) => {
-            if !session.call(Call::Begin { level }, None).is_ok() {
+            session.face(&key.text);
+            if !session.connect() || !session.call(Call::Begin { level }, None).is_ok() {
                 return None;
             }
             let outcome = session.call(call.clone(), Some(key));
@@ -109,7 +110,8 @@ fn finish(
     failed: bool,
     end: End,
 ) -> Option<Outcome> {
-    if !session.call(Call::Begin { level }, None).is_ok() {
+    session.face(&key.text);
+    if !session.connect() || !session.call(Call::Begin { level }, None).is_ok() {
         return None;
     }
     let effect = session.number();

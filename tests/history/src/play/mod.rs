@@ -94,7 +94,11 @@ fn unclaimed(session: &mut Session<'_>, key: &Key) -> Call {
 }
 
 fn settle(session: &mut Session<'_>, commit: bool) {
-    if let Some(gid) = session.stage.take_prepared() {
+    if let Some((gid, node)) = session.stage.take_prepared() {
+        session.face_node(node);
+        if !session.connect() {
+            return;
+        }
         let call = if commit {
             Call::CommitPrepared { gid: gid.clone() }
         } else {
@@ -103,7 +107,7 @@ fn settle(session: &mut Session<'_>, commit: bool) {
         let outcome = session.call(call, None);
         // Neither settled nor unknown to the server: it may still be there.
         if !outcome.is_ok() && outcome.code() != "42704" {
-            session.stage.add_prepared(gid);
+            session.stage.add_prepared(gid, node);
         }
     }
 }

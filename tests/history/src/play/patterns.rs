@@ -93,16 +93,17 @@ pub fn statement(pattern: &Pattern, operations: &[Operation]) -> String {
         Pattern::First { consumer, messages, number } => {
             let name = usize::try_from(*consumer).ok().and_then(|at| operations.get(at));
             let name = quote(name.map_or("nobody", |operation| &operation.name));
+            let scope = quote(&pattern::scope(*consumer));
             let asked = match messages.as_slice() {
                 [message] => {
                     format!(
-                        "SELECT '{message}' AS message WHERE idempotent_first({name}, '{message}')"
+                        "SELECT '{message}' AS message WHERE idempotent_first({name}, '{message}', {scope})"
                     )
                 }
                 _ => {
                     let ids: Vec<String> = messages.iter().map(u32::to_string).collect();
                     format!(
-                        "SELECT message FROM idempotent_first_of({name}, '{{{}}}'::text[]) AS message",
+                        "SELECT message FROM idempotent_first_of({name}, '{{{}}}'::text[], {scope}) AS message",
                         ids.join(",")
                     )
                 }
@@ -171,8 +172,9 @@ pub fn write_traces(stage: &Stage, server: &Server) -> Result<()> {
     for row in client.query("SELECT number FROM watched_trace", &[])? {
         traces.push(Trace::Watched { number: number(&row, 0)? });
     }
-    let positions =
-        "SELECT partition::bigint, \"offset\" FROM idempotent.offsets WHERE consumer = 'reader'";
+    // What was left behind by a move counts no more.
+    let positions = "SELECT partition::bigint, \"offset\" FROM idempotent.offsets
+                      WHERE consumer = 'reader' AND idempotent.owns(slot)";
     for row in client.query(positions, &[])? {
         traces.push(Trace::Position { partition: small(&row, 0)?, offset: row.get(1) });
     }

@@ -11,15 +11,19 @@ use client::connect::Server;
 
 use crate::Result;
 use crate::history::{self, Line, Nanos, Operation};
+use crate::nodes::routing::Routes;
 
 pub struct Stage {
-    /// The clients' way to the server: through the proxy.
-    pub server: Server,
+    /// The clients' ways to the nodes: through a proxy each.
+    pub servers: Vec<Server>,
+    pub routes: Routes,
     pub operations: Vec<Operation>,
     began: Instant,
     record: Mutex<BufWriter<File>>,
-    /// Names of transactions that were prepared, or may have been.
-    prepared: Mutex<Vec<String>>,
+    /// Names of transactions that were prepared, or may have been, and the nodes that know of them.
+    prepared: Mutex<Vec<(String, u32)>>,
+    /// Crashes of nodes, begun and over.
+    crashes: AtomicI64,
     over: AtomicBool,
     /// Calls that may still be made.
     left: AtomicI64,
@@ -27,17 +31,19 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(
-        server: Server,
+        servers: Vec<Server>,
         operations: Vec<Operation>,
         record: &Path,
         calls: Option<u64>,
     ) -> Result<Self> {
         Ok(Self {
-            server,
+            routes: Routes::new(u32::try_from(servers.len())?),
+            servers,
             operations,
             began: Instant::now(),
             record: Mutex::new(BufWriter::new(File::create(record)?)),
             prepared: Mutex::new(Vec::new()),
+            crashes: AtomicI64::new(0),
             over: AtomicBool::new(false),
             left: AtomicI64::new(
                 calls.and_then(|calls| i64::try_from(calls).ok()).unwrap_or(i64::MAX),
@@ -70,12 +76,28 @@ impl Stage {
         self.over.load(Ordering::Relaxed)
     }
 
-    pub fn add_prepared(&self, gid: String) {
-        lock(&self.prepared).push(gid);
+    /// Whether what is asked is asked of the node that knows of it.
+    pub fn has_nodes(&self) -> bool {
+        self.servers.len() > 1
+    }
+
+    /// To be called before a node crashes, and once it is back.
+    pub fn note_crash(&self) {
+        self.crashes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many crashes are over, if none is under way.
+    pub fn crashes(&self) -> Option<i64> {
+        let crashes = self.crashes.load(Ordering::SeqCst);
+        (crashes % 2 == 0).then_some(crashes / 2)
+    }
+
+    pub fn add_prepared(&self, gid: String, node: u32) {
+        lock(&self.prepared).push((gid, node));
     }
 
     /// The one that waits the longest.
-    pub fn take_prepared(&self) -> Option<String> {
+    pub fn take_prepared(&self) -> Option<(String, u32)> {
         let mut prepared = lock(&self.prepared);
         if prepared.is_empty() { None } else { Some(prepared.remove(0)) }
     }

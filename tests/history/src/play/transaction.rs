@@ -10,13 +10,19 @@ use crate::history::{Call, Level, Outcome};
 use crate::plan::{Asked, End, Slot, Step};
 
 pub fn play(session: &mut Session<'_>, slots: &Slots, level: Level, steps: &[Step], how: End) {
-    if !session.call(Call::Begin { level }, None).is_ok() {
+    let mut holding = Holding::default();
+    if let Some(owner) = steps.iter().find_map(|step| owner(&mut holding, slots, *step)) {
+        session.face(&owner);
+    }
+    if !session.connect() || !session.call(Call::Begin { level }, None).is_ok() {
         return;
     }
-    let mut holding = Holding::default();
     let mut failed = false;
     for step in steps {
         if failed && !matches!(step, Step::RollbackTo { name } if holding.has_savepoint(*name)) {
+            continue;
+        }
+        if owner(&mut holding, slots, *step).is_some_and(|owner| !session.asks_here(&owner)) {
             continue;
         }
         match play_step(session, slots, &mut holding, *step) {
@@ -31,6 +37,25 @@ pub fn play(session: &mut Session<'_>, slots: &Slots, level: Level, steps: &[Ste
     end(session, if forgets { End::Rollback } else { how });
 }
 
+/// Whose data a step is about, if it is about any.
+fn owner(holding: &mut Holding, slots: &Slots, step: Step) -> Option<String> {
+    match step {
+        Step::Claim { slot, .. }
+        | Step::Effect { slot }
+        | Step::Finish { slot, .. }
+        | Step::Release { slot }
+        | Step::Run { slot, .. }
+        | Step::Replay { slot }
+        | Step::Seal { slot }
+        | Step::Unclaimed { slot } => Some(holding.key(slots, slot).text.clone()),
+        Step::Pattern(step) => Some(step.owner()),
+        Step::Savepoint { .. }
+        | Step::RollbackTo { .. }
+        | Step::ReleaseSavepoint { .. }
+        | Step::Sweep => None,
+    }
+}
+
 /// Ends the transaction that is open; whether it committed is the outcome.
 pub fn end(session: &mut Session<'_>, how: End) -> Outcome {
     match how {
@@ -40,7 +65,7 @@ pub fn end(session: &mut Session<'_>, how: End) -> Outcome {
             let gid = session.gid();
             let outcome = session.call(Call::Prepare { gid: gid.clone() }, None);
             if outcome.is_done("PREPARE TRANSACTION") || outcome == Outcome::Lost {
-                session.stage.add_prepared(gid);
+                session.stage.add_prepared(gid, session.node());
             }
             outcome
         }
@@ -123,7 +148,10 @@ fn claim(
             slots.wear(slot, &key, &row.outcome);
             // Whoever gets an answer sees what belongs to it; one look in four is enough.
             let effect = answer::effect(row).filter(|effect| effect % 4 == 0);
-            if let Some(effect) = effect.filter(|_| row.outcome == "replay") {
+            // Of several nodes it is where the key was when it was written.
+            if let Some(effect) =
+                effect.filter(|_| row.outcome == "replay" && !session.stage.has_nodes())
+            {
                 return session.call(Call::Look { key: key.id, effect }, Some(&key));
             }
         }

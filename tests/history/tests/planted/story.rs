@@ -20,6 +20,8 @@ pub struct Story {
     pub history: History,
     pub now: Nanos,
     pub epoch: i64,
+    /// Which is asked from now on.
+    pub node: u32,
     txns: TxnId,
     numbers: u64,
 }
@@ -28,7 +30,7 @@ impl Story {
     pub fn new() -> Self {
         let setup = Setup { clients: 2, operations: operations(), ..Setup::default() };
         let history = History { setup, ..History::default() };
-        Self { history, now: 0, epoch: 1, txns: 0, numbers: 0 }
+        Self { history, now: 0, epoch: 1, node: 0, txns: 0, numbers: 0 }
     }
 
     pub fn key(&mut self, operation: usize) -> KeyId {
@@ -68,6 +70,7 @@ impl Story {
             start,
             end,
             client: u32::try_from(txn).unwrap(),
+            node: self.node,
             epoch: self.epoch,
             txn,
             closing: false,

@@ -3,7 +3,7 @@
 //! Only what is certain counts: a lock lasts from the moment that it was told and committed until its time, counted from
 //! when it was asked for, or until somebody asks to give it back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{calls, over};
 use crate::check::facts::Facts;
@@ -74,7 +74,19 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     }
     held(&taken, &given, found);
     refused(facts, &taken, found);
-    ordered(&taken, found);
+    let of = |wanted: &dyn Fn(&Taken<'_>) -> bool| -> Vec<&Taken<'_>> {
+        taken.iter().filter(|taken| wanted(taken)).collect()
+    };
+    let nodes: BTreeSet<u32> = taken.iter().map(|taken| taken.event.node).collect();
+    for node in &nodes {
+        ordered(&of(&|taken| taken.event.node == *node), found);
+    }
+    if nodes.len() > 1 {
+        let resources: BTreeSet<u32> = taken.iter().map(|taken| taken.resource).collect();
+        for resource in resources {
+            ordered(&of(&|taken| taken.resource == resource), found);
+        }
+    }
     given_back(&taken, &given, found);
 }
 
@@ -130,10 +142,10 @@ fn refused(facts: &Facts<'_>, taken: &[Taken<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// A fence is one lock's, and a later one's is higher.
-fn ordered(taken: &[Taken<'_>], found: &mut Vec<Violation>) {
+/// A fence is one lock's, and a later one's is higher: over all locks of a node, and over all nodes of a lock.
+fn ordered(taken: &[&Taken<'_>], found: &mut Vec<Violation>) {
     let mut first: BTreeMap<i64, &Taken<'_>> = BTreeMap::new();
-    for grant in taken {
+    for grant in taken.iter().copied() {
         let Some(fence) = grant.fence else { continue };
         let of = first.entry(fence).or_insert(grant);
         // What was never committed counts within its epoch alone: a crash may take the sequence back over it.
@@ -150,7 +162,8 @@ fn ordered(taken: &[Taken<'_>], found: &mut Vec<Violation>) {
         }
         *of = grant;
     }
-    let mut settled: Vec<&Taken<'_>> = taken.iter().filter(|one| one.known < Nanos::MAX).collect();
+    let mut settled: Vec<&Taken<'_>> =
+        taken.iter().copied().filter(|one| one.known < Nanos::MAX).collect();
     settled.sort_by_key(|one| one.known);
     let mut asked: Vec<(Nanos, &Taken<'_>)> =
         first.into_values().map(|grant| (asked_at(taken, grant), grant)).collect();
@@ -169,10 +182,10 @@ fn ordered(taken: &[Taken<'_>], found: &mut Vec<Violation>) {
 }
 
 /// When the fence may have been drawn: earlier, if its holder has asked before and was not answered.
-fn asked_at(taken: &[Taken<'_>], grant: &Taken<'_>) -> Nanos {
+fn asked_at(taken: &[&Taken<'_>], grant: &Taken<'_>) -> Nanos {
     let mut asked = grant.event.start;
     let unanswered =
-        |one: &&Taken<'_>| one.fence.is_none() && one.is_of(grant.resource, grant.holder);
+        |one: &&&Taken<'_>| one.fence.is_none() && one.is_of(grant.resource, grant.holder);
     for one in taken.iter().rev().filter(unanswered) {
         if one.event.start < asked && one.may_last_at(asked) {
             asked = one.event.start;

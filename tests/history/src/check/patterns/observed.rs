@@ -13,7 +13,10 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
             Outcome::Done(done) => went_through(how, done, facts.txn(event.txn).explicit),
             // The server picks whom it likes among transactions that could not have come one after the other. A wait
             // for others would end in a deadlock, or with the statement_timeout.
-            Outcome::Refused(code) => code == "40001" && is_serializable(facts, event),
+            Outcome::Refused(code) => {
+                code == "40001" && is_serializable(facts, event)
+                    || code == "ID010" && facts.history.setup.nodes > 0
+            }
             Outcome::Row(_) => false,
             Outcome::Lost => true,
         };
