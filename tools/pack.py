@@ -50,7 +50,8 @@ def indented(text):
 
 
 def documents(major, version, into):
-    into.mkdir()
+    (into / "examples").mkdir(parents=True)
+    shutil.copy2(str(PACKAGING / "plproxy.sql"), str(into / "examples" / "plproxy.sql"))
     (into / "changelog.gz").write_bytes(compressed((ROOT / "CHANGELOG.md").read_text()))
     (into / "changelog.Debian.gz").write_bytes(compressed(changelog(major, version)))
     licence = indented((ROOT / "LICENSE").read_text().partition("\n")[2])
