@@ -50,8 +50,7 @@ def indented(text):
 
 
 def documents(major, version, into):
-    (into / "examples").mkdir(parents=True)
-    shutil.copy2(str(PACKAGING / "plproxy.sql"), str(into / "examples" / "plproxy.sql"))
+    into.mkdir()
     (into / "changelog.gz").write_bytes(compressed((ROOT / "CHANGELOG.md").read_text()))
     (into / "changelog.Debian.gz").write_bytes(compressed(changelog(major, version)))
     licence = indented((ROOT / "LICENSE").read_text().partition("\n")[2])
