@@ -12,6 +12,7 @@ use crate::tables::configuring::Configuring;
 use crate::tables::records::table::Records;
 use crate::tables::{catalog, fences, own};
 use pgrx::pg_sys::Datum;
+use rules::Timestamp;
 use rules::error::{Code, Error};
 use rules::names::{self, KEY, SCOPE};
 use rules::policy::Durability;
@@ -24,6 +25,7 @@ arguments! {
     OWN_SLOT: OwnSlot = "idempotent_own_slot" { key: Text, scope: Text }
     OWNS: Owns = "idempotent_owns" { slot: Int2 }
     FENCE_ABOVE: FenceAbove = "idempotent_fence_above" { fence: Int8 }
+    LOST_BEFORE: LostBefore = "idempotent_lost_before" { durability: Text }
 }
 
 const SCHEMA: &CStr = c"idempotent";
@@ -90,4 +92,17 @@ pub fn fence_above(args: &Args) -> Returned {
         fences::stay_above(fence)?;
     }
     Ok(Some(Datum::from(0)))
+}
+
+/// Since when a table of records has lost none, as of now: also where no session has noted yet that it was
+/// emptied, because none has written since. Null: it never lost one.
+pub fn lost_before(args: &Args) -> Returned {
+    let durability = Durability::parse(
+        args.get(LOST_BEFORE.durability).map(|text| text.utf8).unwrap_or_default(),
+    )?;
+    catalog::get()?;
+    let table = Records::open_to_read(durability)?;
+    let lost_before = table.lost_before();
+    table.give_back();
+    Ok((lost_before > Timestamp::MIN).then(|| Datum::from(lost_before)))
 }

@@ -293,6 +293,32 @@ def test_unlogged_keys_that_date_themselves_do_not_run_again(cluster, proxy):
         assert proxy.execute(run, (key, key)).fetchone() == ("unknown",) and effects(cluster, key) == 1
 
 
+def test_crash_before_the_export(cluster, proxy):
+    """A node has lost unlogged records, and no session has written since: what it exports says so all the same."""
+    old, new = cluster.nodes[0], cluster.nodes[1]
+    old.must("ALTER SYSTEM SET idempotent.sweeper_enabled = off")
+    old.must("SELECT pg_reload_conf()")
+    # A UUIDv7, as the owner is the scope.
+    scope, key = key_of(proxy, 0, "tenant"), proxy.execute("SELECT idempotent_new_key()").fetchone()[0]
+    slot = proxy.execute("SELECT idempotent_slot('', %s)", (scope,)).fetchone()[0]
+    run = "SELECT outcome FROM idempotent_run('quick', %s, jsonb_build_object('key', %s::text), 'work', scope => %s)"
+    assert proxy.execute(run, (key, key, scope)).fetchone() == ("executed",)
+    there, back = Move(old, new, f"{{[{slot},{slot + 1})}}"), Move(new, old, f"{{[{slot},{slot + 1})}}")
+    with connected(old) as source, connected(new) as target:
+        there.give_up(source, target)
+    crash(old)
+    with connected(old) as source, connected(new) as target:
+        for step in (there.copy, there.first_half, there.rest, there.take):
+            step(source, target)
+    with connected(cluster.proxy) as proxy:
+        proxy.execute("SELECT FROM idempotent.read_routes()")
+        assert proxy.execute(run, (key, key, scope)).fetchone() == ("unknown",)
+        back.run()
+        old.must("ALTER SYSTEM RESET idempotent.sweeper_enabled")
+        old.must("SELECT pg_reload_conf()")
+        proxy.execute("SELECT FROM idempotent.read_routes()")
+
+
 # Storms.
 
 def test_storm(cluster):

@@ -32,7 +32,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
                "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
                "SELECT idempotent_own(NULL)", "SELECT idempotent_import('{}')", "SELECT idempotent.own_slot('k', '')", "SELECT idempotent.owns(0::smallint)",
-               "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.fence_above(1)",
+               "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.fence_above(1)", "SELECT idempotent.lost_before('logged')",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_slot", "idempotent_shard",
