@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop cluster cluster-stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make packages   Debian packages, tarballs and the source for PGXN, into target/packages (MAJORS="17 18")'
 	@echo 'make release-check  whether a version can be released (docs/releasing.md)'
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
+	@echo 'make cluster    four nodes and a proxy to play with; make cluster-stop stops and deletes them'
 	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
 	@echo '                bench-wal: what claims write after a checkpoint;'
@@ -73,6 +74,12 @@ start: python
 
 stop: python
 	@$(PYTHON) tools/play.py stop
+
+cluster: python
+	@$(PYTHON) tools/cluster.py start
+
+cluster-stop: python
+	@$(PYTHON) tools/cluster.py stop
 
 checkout: python
 	@PORT="$(PORT)" $(PYTHON) tools/shop.py open

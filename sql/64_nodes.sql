@@ -3,6 +3,7 @@ CREATE TABLE idempotent.own (
     single     boolean NOT NULL DEFAULT true,
     slots      text COLLATE "C" NOT NULL,
     changed_at timestamptz NOT NULL,
+    left_behind text COLLATE "C" NOT NULL DEFAULT '{}',
     CONSTRAINT own_pkey PRIMARY KEY (single),
     CONSTRAINT own_single CHECK (single)
 ) USING heap;
@@ -10,6 +11,7 @@ COMMENT ON TABLE idempotent.own IS 'the slots that this database answers for, in
 COMMENT ON COLUMN idempotent.own.single IS 'true: there is one row';
 COMMENT ON COLUMN idempotent.own.slots IS 'an int4multirange within {[0,16384)}, as Postgres prints it';
 COMMENT ON COLUMN idempotent.own.changed_at IS 'when it was set';
+COMMENT ON COLUMN idempotent.own.left_behind IS 'slots that it gave up, and of which nothing has arrived since: what is here of them may be out of date';
 
 -- Part of a dump: a restored node answers for what it did.
 SELECT pg_catalog.pg_extension_config_dump('idempotent.own', '');
@@ -132,17 +134,21 @@ CREATE FUNCTION idempotent.own_slots(slots int4multirange) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole   CONSTANT int4multirange := '{[0,16384)}';
+    before  idempotent.own;
     leaving int4multirange;
+    stale   int4multirange;
 BEGIN
     PERFORM idempotent.check_slots(slots);
     -- One change at a time, and none while slots are exported.
     LOCK TABLE idempotent.own IN SHARE ROW EXCLUSIVE MODE;
-    leaving := COALESCE((SELECT o.slots::int4multirange FROM idempotent.own AS o), whole) - COALESCE(slots, whole);
+    SELECT o.* INTO before FROM idempotent.own AS o;
+    leaving := COALESCE(before.slots::int4multirange, whole) - COALESCE(slots, whole);
+    stale := COALESCE(before.left_behind, '{}')::int4multirange + leaving - COALESCE(slots, whole);
     IF slots IS NULL THEN
         DELETE FROM idempotent.own;
     ELSE
-        INSERT INTO idempotent.own (slots, changed_at) VALUES (own_slots.slots::text, clock_timestamp())
-        ON CONFLICT ON CONSTRAINT own_pkey DO UPDATE SET slots = excluded.slots, changed_at = excluded.changed_at;
+        INSERT INTO idempotent.own (slots, changed_at, left_behind) VALUES (own_slots.slots::text, clock_timestamp(), stale::text)
+        ON CONFLICT ON CONSTRAINT own_pkey DO UPDATE SET slots = excluded.slots, changed_at = excluded.changed_at, left_behind = excluded.left_behind;
     END IF;
     PERFORM idempotent.audited('own', NULL, COALESCE(slots::text, 'all'));
     IF NOT isempty(leaving) THEN

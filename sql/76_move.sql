@@ -39,12 +39,13 @@ BEGIN
     PERFORM idempotent.wait_for_slots(slots);
     PERFORM idempotent.audited('export', NULL, slots::text);
     moment := clock_timestamp();
+    RETURN NEXT jsonb_build_object('table', 'slots', 'row', jsonb_build_object('slots', slots));
     RETURN QUERY SELECT jsonb_build_object('table', 'fence', 'row', jsonb_build_object('last', f.last_value)) FROM idempotent.fence AS f;
-    -- After a crash this may be the first to look.
-    RETURN QUERY SELECT jsonb_build_object('table', 'reset', 'row', jsonb_build_object('durability', l.durability, 'reset_at', l.reset_at))
-      FROM (SELECT d AS durability, GREATEST(idempotent.lost_before(d),
-                   (SELECT max(r.reset_at) FROM idempotent.reset AS r WHERE r.durability = d)) AS reset_at
-              FROM unnest('{logged,unlogged}'::text[]) AS d) AS l WHERE l.reset_at IS NOT NULL;
+    -- Also a loss that no session has noted: a crash just now, and nothing was written since.
+    RETURN QUERY SELECT jsonb_build_object('table', 'reset', 'row', jsonb_build_object('durability', l.durability, 'reset_at', max(l.reset_at)))
+      FROM (SELECT r.durability, r.reset_at FROM idempotent.reset AS r
+            UNION ALL SELECT d, idempotent.lost_before(d) FROM unnest('{unlogged,logged}'::text[]) AS d) AS l
+     WHERE l.reset_at IS NOT NULL GROUP BY l.durability;
     RETURN QUERY SELECT jsonb_build_object('table', 'earlier_retention', 'row', to_jsonb(e)) FROM idempotent.earlier_retention AS e WHERE e.operation <> '';
     RETURN QUERY SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r), 'excluded', x.members)
       FROM (SELECT * FROM idempotent.record UNION ALL SELECT * FROM idempotent.record_logged) AS r
@@ -90,6 +91,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION idempotent.import_version(text, smallint, jsonb) IS 'the version of a fingerprint by the numbers of this database';
 
+-- What was left behind of slots, and does not expire, is out of date when they arrive from elsewhere: a message that was sent there, a saga
+-- that was finished, an attempt that was followed by another. There they were forgotten in time, so that nothing arrives that says so.
+CREATE FUNCTION idempotent.drop_left_behind(arriving int4multirange) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stale   CONSTANT int4multirange := (SELECT arriving * o.left_behind::int4multirange FROM idempotent.own AS o);
+    dropped bigint := 0;
+    more    bigint;
+    target  text;
+BEGIN
+    IF COALESCE(isempty(stale), true) THEN
+        RETURN 0;
+    END IF;
+    UPDATE idempotent.own AS o SET left_behind = (o.left_behind::int4multirange - stale)::text;
+    FOREACH target IN ARRAY '{record,record_logged,saga_run,outbox_id,outbox_message,outbox_dead}'::text[] LOOP
+        EXECUTE format('DELETE FROM idempotent.%I AS t WHERE t.slot::integer <@ $1 AND %s', target, CASE
+            WHEN target LIKE 'record%' THEN $q$t.state IN ('p', 'u', 'a')$q$
+            WHEN target = 'saga_run' THEN 't.expires_at IS NULL'
+            WHEN target = 'outbox_id' THEN $q$t.expires_at = 'infinity'$q$
+            ELSE 'true' END) USING stale;
+        GET DIAGNOSTICS more = ROW_COUNT;
+        dropped := dropped + more;
+    END LOOP;
+    IF dropped > 0 THEN
+        PERFORM idempotent.audited('import', NULL, format('dropped what was left behind of %s: %s rows', stale, dropped));
+    END IF;
+    RETURN dropped;
+END $$;
+COMMENT ON FUNCTION idempotent.drop_left_behind(int4multirange) IS 'deletes what was left behind of slots that arrive, and does not expire';
+
+-- The earlier one would let the key run, or leaves open whether it has, and the later one went on from that: it is a later attempt, or was
+-- settled later. A record that is done never gives way.
+CREATE FUNCTION idempotent.follows(later idempotent.record, earlier idempotent.record) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT COALESCE(earlier.state IN ('u', 'a') OR earlier.state = 'p' AND earlier.lease_until <= clock_timestamp(), false)
+       AND COALESCE(later.fence > earlier.fence OR later.attempt > earlier.attempt
+                    OR GREATEST(later.claimed_at, later.finished_at) > GREATEST(earlier.claimed_at, earlier.finished_at), false)
+$$;
+COMMENT ON FUNCTION idempotent.follows(idempotent.record, idempotent.record) IS 'whether a record went on from another, which may still run';
+
 CREATE FUNCTION idempotent.import_record(arriving idempotent.record) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -119,15 +160,14 @@ BEGIN
     END IF;
     lead := COALESCE(NULLIF(arriving.fence - present.fence, 0),
         (extract(epoch FROM COALESCE(arriving.finished_at, arriving.claimed_at) - COALESCE(present.finished_at, present.claimed_at)) * 1000000)::bigint, 0);
-    IF present.expires_at <= clock_timestamp()
-          -- An attempt that was lost, and was followed by the one that arrives.
-          OR present.state = 'p' AND present.lease_until <= clock_timestamp() AND lead > 0
+    IF present.expires_at <= clock_timestamp() OR idempotent.follows(arriving, present)
           -- What this database does not answer for was left behind, and the key went on elsewhere.
           OR lead > 0 AND NOT idempotent.owns(present.slot) THEN
         EXECUTE format('DELETE FROM idempotent.%I AS r WHERE r.record_id = $1', kept_in) USING arriving.record_id;
         EXECUTE insert_it USING arriving;
         RETURN 'new';
-    ELSIF arriving.state = 'p' AND (lead < 0 OR present.fence >= arriving.fence AND present IS DISTINCT FROM arriving) THEN
+    ELSIF idempotent.follows(present, arriving)
+          OR arriving.state = 'p' AND (lead < 0 OR present.fence >= arriving.fence AND present IS DISTINCT FROM arriving) THEN
         RETURN 'older';
     ELSIF (present.state, present.fingerprint, present.fingerprint_version, present.finished_at, present.status, present.fence, present.lease_until, present.claimed_at)
           IS NOT DISTINCT FROM
@@ -211,11 +251,11 @@ BEGIN
     IF arriving.expires_at <= clock_timestamp() THEN
         RETURN 'older';
     END IF;
-    -- What this database does not answer for was left behind, and the saga went on elsewhere.
+    -- What this database does not answer for went on elsewhere, or was begun anew there.
     DELETE FROM idempotent.saga_run AS g
      WHERE g.saga = arriving.saga AND g.scope = arriving.scope AND g.key = arriving.key
        AND (g.expires_at <= clock_timestamp()
-            OR g.started_at = arriving.started_at AND g.changed_at < arriving.changed_at AND NOT idempotent.owns(g.slot));
+            OR (g.started_at = arriving.started_at OR g.expires_at IS NULL) AND g.changed_at < arriving.changed_at AND NOT idempotent.owns(g.slot));
     INSERT INTO idempotent.saga_run SELECT (arriving).* ON CONFLICT DO NOTHING;
     IF FOUND THEN
         RETURN 'new';
@@ -329,6 +369,7 @@ DECLARE
     answer text;
     -- What no row of the table lacks.
     needed CONSTANT text[] := CASE source
+        WHEN 'slots' THEN '{slots}'
         WHEN 'fence' THEN '{last}'
         WHEN 'reset' THEN '{durability,reset_at}'
         WHEN 'earlier_retention' THEN '{operation,until,kept}'
@@ -345,6 +386,11 @@ BEGIN
     IF NOT COALESCE(jsonb_typeof(line) = 'object' AND jsonb_strip_nulls(line) ?& needed, false) THEN
         RAISE EXCEPTION 'this is no row that idempotent_export() has returned'
             USING ERRCODE = '22023', HINT = 'Pass its rows as they are, one at a time.';
+    END IF;
+    IF source = 'slots' THEN
+        RETURN CASE WHEN idempotent.drop_left_behind((line ->> 'slots')::int4multirange) > 0 THEN 'new' ELSE 'same' END;
+    ELSIF line ? 'slot' THEN
+        PERFORM idempotent.drop_left_behind(int4multirange(int4range((line ->> 'slot')::integer, (line ->> 'slot')::integer, '[]')));
     END IF;
     IF source = ANY ('{record,saga_run}') THEN
         line := line || jsonb_build_object('fingerprint_version', idempotent.import_version(
@@ -387,6 +433,8 @@ REVOKE ALL ON FUNCTION
     idempotent.lost_before(text),
     idempotent_export(int4multirange),
     idempotent.import_version(text, smallint, jsonb),
+    idempotent.drop_left_behind(int4multirange),
+    idempotent.follows(idempotent.record, idempotent.record),
     idempotent.import_record(idempotent.record),
     idempotent.import_message(idempotent.messages),
     idempotent.import_offset(idempotent.offsets),

@@ -20,12 +20,12 @@ from suites import Regress
 
 # In the order in which they run.
 LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "function_scan", "upgrade", "isolation", "client", "history", "fuzz", "docs", "packages", "http", "python", "node",
-          "rust_client", "drivers", "checkout", "demo", "speed")
+          "rust_client", "drivers", "checkout", "demo", "scale", "speed")
 # Where Postgres checks itself (`make test-cassert`): what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")
 ON_ALL_MAJORS = ("pg_test", "regress", "upgrade")
 # On which the others run, where that is not the main one alone.
-ON_SOME_MAJORS = {"packages": (MAIN_MAJOR, "15")}
+ON_SOME_MAJORS = {"packages": (MAIN_MAJOR, "15"), "scale": ("15",)}
 # The last of each file, in this order (afterwards.py).
 AFTERWARDS = ("test_tables_and_indexes_are_intact", "test_server_logs_hold_nothing_harmful")
 ORDER = [MAIN_MAJOR] if ASSERTING else [MAIN_MAJOR, "16", "15", "18"]

@@ -166,6 +166,14 @@ def postgres_root(release, major):
     return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 45, fill)
 
 
+def package_root(release, package):
+    """A root with what one package of a release brings, and nothing of what it depends on."""
+    def fill(root):
+        Apt(suite=release).programs([package], root)
+        shutil.rmtree(str(root / "usr/share/doc"), ignore_errors=True)
+    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 1, fill)
+
+
 def write_database(root, stanzas):
     """dpkg's own, with these packages in it and none of their files."""
     (root / "var/lib/dpkg/info").mkdir(parents=True)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cluster
 from build import check_rust, install
 from common import EXTENSION, MAIN_MAJOR, cache_dir, checkout_dir, run_main, say, step, target_dir
 from fetch import fetch
@@ -58,6 +59,8 @@ def clean():
     server = running()
     if server:
         stop()
+    if cluster.state_file().exists():
+        cluster.stop()
     # `make faults` works in a copy below target/, which is a checkout to the tools.
     for directory in (checkout_dir((target_dir() / "faults" / "tree").resolve()), target_dir(), checkout_dir()):
         shutil.rmtree(str(directory), ignore_errors=True)

@@ -100,12 +100,15 @@ class Server:
             raise
         return self
 
-    def create(self, *initdb_options):
-        """Makes the cluster and configures it; nothing runs yet."""
+    def create(self, *initdb_options, like=None):
+        """Makes the cluster and configures it; nothing runs yet. `like` is the data of one that initdb has made."""
         self.check_reachable()
         self.base = make_base()
         try:
-            self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", *initdb_options)
+            if like:
+                subprocess.run(["cp", "-a", str(like), str(self.data)], check=True)
+            else:
+                self.run("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", *initdb_options)
             self.port = free_port()
             lines = [f"{name} = {value}" for name, value in self.settings.items()]
             lines += [f"port = {self.port}", f"unix_socket_directories = '{self.base}'", "unix_socket_permissions = 0700"]

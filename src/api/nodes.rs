@@ -23,8 +23,8 @@ arguments! {
     IMPORT: Import = "idempotent_import" { exported: Jsonb }
     OWN_SLOT: OwnSlot = "idempotent_own_slot" { key: Text, scope: Text }
     OWNS: Owns = "idempotent_owns" { slot: Int2 }
-    LOST_BEFORE: LostBefore = "idempotent_lost_before" { durability: Text }
     FENCE_ABOVE: FenceAbove = "idempotent_fence_above" { fence: Int8 }
+    LOST_BEFORE: LostBefore = "idempotent_lost_before" { durability: Text }
 }
 
 const SCHEMA: &CStr = c"idempotent";
@@ -88,18 +88,15 @@ pub fn wait_for_writers(_: &Args) -> Returned {
     Ok(Some(Datum::from(0)))
 }
 
-/// Before when a table has lost records, as of now; null if it has lost none.
+/// Since when a table of records has lost none, as of now: also where no session has noted yet that it was
+/// emptied, because none has written since. Null: it never lost one.
 pub fn lost_before(args: &Args) -> Returned {
-    let Some(durability) = args.get(LOST_BEFORE.durability) else { return Ok(None) };
-    catalog::refresh();
-    let records = Records::open_to_read(Durability::parse(durability.utf8)?)?;
-    let lost_before = records.lost_before();
+    let durability = Durability::parse(
+        args.get(LOST_BEFORE.durability).map(|text| text.utf8).unwrap_or_default(),
+    )?;
+    catalog::get()?;
+    let table = Records::open_to_read(durability)?;
+    let lost_before = table.lost_before();
+    table.give_back();
     Ok((lost_before > Timestamp::MIN).then(|| Datum::from(lost_before)))
-}
-
-pub fn fence_above(args: &Args) -> Returned {
-    if let Some(fence) = args.get(FENCE_ABOVE.fence) {
-        fences::stay_above(fence)?;
-    }
-    Ok(Some(Datum::from(0)))
 }

@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 /// Columns of the table, in order (sql/64_nodes.sql).
 mod column {
     pub const SLOTS: usize = 1;
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 thread_local! {

@@ -17,9 +17,10 @@ import pgxn
 from build import built, extension_version
 from common import EXTENSION, MAIN_MAJOR, ROOT, output_of, target_dir
 from library import build_id, readelf
+from load import Load, running
 from package import package
 from postgres import main_prefix
-from roots import DEBIANS_OWN, Load, Root, running
+from roots import DEBIANS_OWN, Root
 from server import PRELOADED
 from transcripts import Psql, played
 
@@ -82,7 +83,7 @@ def test_package_holds_what_postgres_looks_for(root, major):
         *installed_scripts(root, major, version),
         f"./usr/lib/postgresql/{major}/lib/{EXTENSION}.so",
         f"./usr/share/doc/postgresql-{major}-idempotent", f"./usr/share/doc/postgresql-{major}-idempotent-dbgsym",
-        *(f"./usr/share/doc/postgresql-{major}-idempotent/{name}" for name in ("changelog.Debian.gz", "changelog.gz", "copyright", "crates.txt.gz")),
+        *(f"./usr/share/doc/postgresql-{major}-idempotent/{name}" for name in ("changelog.Debian.gz", "changelog.gz", "copyright", "crates.txt.gz", "examples", "examples/plproxy.sql")),
         f"./usr/share/lintian/overrides/postgresql-{major}-idempotent"}
 
 

@@ -100,6 +100,8 @@ const CALLS: &[Call] = &[
     call("wait_for_slots", &[("slots", "'{}'")]),
     call("own_slots", &[("slots", "NULL")]),
     call("fence_above", &[("fence", "1")]),
+    call("drop_left_behind", &[("arriving", "'{}'")]),
+    call("follows", &[("later", "NULL"), ("earlier", "NULL")]),
     call("import_version", &[("operation", "'pay'"), ("version", "1::smallint"), ("members", "NULL")]),
     call("import_record", &[("arriving", "NULL")]),
     call("import_message", &[("arriving", "NULL")]),

@@ -1,22 +1,20 @@
-"""Throw-away roots in which dpkg installs packages, with a Postgres in Debian's place, and clients that call it all the while."""
+"""Throw-away roots in which dpkg installs packages, with a Postgres in Debian's place."""
 
-import contextlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 
+from build import built
 from common import EXTENSION, Failure, checkout_dir, need
-from debian import libraries, postgres_root, write_database
+from debian import libraries, package_root, postgres_root, write_database
 from postgres import copy_tree, main_prefix
 from server import Server
 
 # Debian 12's own Postgres; of the other major the pinned build takes its place.
 RELEASE, DEBIANS_OWN = "bookworm", "15"
-DEADLINE = 120  # seconds, for whatever is waited for
 PINNED = """Package: {name}
 Status: install ok installed
 Priority: optional
@@ -29,10 +27,11 @@ Description: stands in
 
 
 class Root:
-    """`with Root(major) as root:`; the same for both."""
+    """`with Root(major) as root:`; the same for both. `also` names more packages of Debian's that are unpacked into it."""
 
-    def __init__(self, major):
+    def __init__(self, major, also=()):
         self.major = major
+        self.also = also
         self.loader = None
 
     def __enter__(self):
@@ -40,6 +39,8 @@ class Root:
         self.path.chmod(0o755)
         if self.major == DEBIANS_OWN:
             copy_tree(postgres_root(RELEASE, self.major), self.path)
+            for name in self.also:
+                copy_tree(package_root(RELEASE, name), self.path)
             self.loader = libraries(self.path)
         else:
             self.lay_pinned()
@@ -47,6 +48,12 @@ class Root:
 
     def __exit__(self, *exception):
         shutil.rmtree(str(self.path), ignore_errors=True)
+
+    def lay_extension(self):
+        """The extension's files, without a package."""
+        files = built(main_prefix(self.major) / "bin" / "pg_config")
+        shutil.copytree(str(files / "lib"), str(self.prefix / "lib"), dirs_exist_ok=True)
+        shutil.copytree(str(files / "extension"), str(self.scripts), dirs_exist_ok=True)
 
     @property
     def prefix(self):
@@ -92,55 +99,3 @@ class Root:
 
     def server(self, settings, log):
         return Server(self.prefix, settings, keep_log=log, backtrace=True, libraries=self.loader)
-
-
-class Load:
-    """Clients that call without a pause, and what came of it: `with Load(server) as load:`. With `reconnect` each call has a connection of its
-    own, so that new backends look for the library."""
-
-    SCRIPT = "\\set n random(1, 1000000000)\nSELECT outcome FROM idempotent_run('load', 'key-' || :n, '{}', 'work');\n"
-
-    def __init__(self, server, reconnect):
-        self.server = server
-        self.script = server.base / "load.sql"
-        self.command = [str(server.prefix / "bin" / "pgbench"), "-n", "-c", "2", "-j", "2", "-t", "10" if reconnect else "100", "-f", str(self.script)]
-        self.command += ["-C"] if reconnect else []
-        self.rounds, self.said = 0, None
-        self.ended = False
-        self.changed = threading.Condition()
-
-    def __enter__(self):
-        self.script.write_text(self.SCRIPT)
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self.ended = True
-        self.thread.join()
-
-    def run(self):
-        while not self.ended and self.said is None:
-            done = subprocess.run(self.command, env=self.server.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  universal_newlines=True)
-            with self.changed:
-                if done.returncode != 0 or "ERROR" in done.stdout:
-                    self.said = done.stdout
-                self.rounds += 1
-                self.changed.notify_all()
-
-    def goes_on(self):
-        """Waits for a whole round that begins after now, and fails if a call has."""
-        with self.changed:
-            until = self.rounds + 2
-            assert self.changed.wait_for(lambda: self.said is not None or self.rounds >= until, DEADLINE), "the clients stand still"
-        assert self.said is None, f"a call failed:\n{self.said}"
-
-
-@contextlib.contextmanager
-def running(root, settings, log):
-    """A server with the extension in its database postgres, and something for clients to call."""
-    with root.server(settings, log) as server:
-        server.must(f"CREATE EXTENSION {EXTENSION};"
-                    "CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN '{\"done\": true}'; END $$")
-        yield server
