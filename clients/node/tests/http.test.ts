@@ -268,7 +268,8 @@ test("express: a lease that is lost while the handler runs aborts its signal, an
     wasAborted = true;
     response.end("must not be stored");
   }, { mode: "lease", lease: 600 });
-  assert.equal((await post(port, "/pay", key)).status, 500);
+  const lost = await post(port, "/pay", key);
+  assert.deepEqual([lost.status, lost.headers.get("retry-after"), lost.headers.get("content-type")], [503, "1", "application/problem+json"]);
   assert.equal(wasAborted, true);
   const { rows } = await admin.query<{ outcome: string }>("SELECT outcome FROM idempotent_replay('api', $1)", [key]);
   assert.equal(rows[0]?.outcome, "absent");

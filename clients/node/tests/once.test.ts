@@ -109,9 +109,8 @@ function suite<Tx>(driver: Driver<Tx>): void {
       assert.equal((await once(pool, { ...call, key }, () => Promise.resolve("ran"))).answer, "ran");
     }
     for (const key of ["", "k".repeat(256), "ä".repeat(128), "a\nb", "a\0b", "\ud800"]) {
-      await assert.rejects(once(pool, { ...call, key }, () => Promise.resolve("ran")), (error) => sqlstate(error) === "ID006", JSON.stringify(key));
+      await assert.rejects(once(pool, { ...call, key }, () => Promise.resolve("ran")), (error) => error instanceof InvalidKey && sqlstate(error) === "ID006", JSON.stringify(key));
     }
-    await assert.rejects(once(pool, { ...call, key: "a\0b" }, () => Promise.resolve("ran")), InvalidKey);
   });
 
   named("a key that was first sent before the retention is expired", async ({ pool, call }) => {

@@ -14,11 +14,11 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from pg_idempotent import (
-    BadKey,
     Evicted,
     Failure,
     Idempotent,
     InProgress,
+    InvalidKey,
     Mismatch,
     NotCompleted,
     Retry,
@@ -148,7 +148,7 @@ def test_a_scope_is_required_and_none_is_written(idem):
 
 @pytest.mark.parametrize("key", ["", "a\nb", "x" * 256])
 def test_a_bad_key_is_no_database_error(idem, tenant, key):
-    with pytest.raises(BadKey) as caught:
+    with pytest.raises(InvalidKey) as caught:
         idem.run("charge", key, None, lambda it: 1, scope=tenant)
     assert caught.value.http_status == 400
 

@@ -8,7 +8,7 @@ import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, REPLAY, interval } fro
 import { type Source, databaseOf } from "../drivers/pg.js";
 import { hold } from "../lease/hold.js";
 import { LEASE } from "../lease/lease.js";
-import { type Header, tooMany, unavailable } from "./problem.js";
+import { type Header, misrouted, tooMany, unavailable } from "./problem.js";
 
 /** What an adapter is told. `Incoming` is the framework's own request. */
 export interface HttpOptions<Incoming> extends Limits {
@@ -104,12 +104,18 @@ export async function exchange<Tx, Incoming, Ran extends HttpAnswer>(
   try {
     return await (options.mode === "lease" ? leased(database, call, handler) : transacted(database, call, handler));
   } catch (error) {
-    if (error instanceof Unavailable) {
+    if (error instanceof Unavailable || error instanceof LeaseLost) {
       return { instead: unavailable() };
+    }
+    if (error instanceof Elsewhere) {
+      return { instead: misrouted() };
     }
     throw error;
   }
 }
+
+/** The key of the request is another node's. */
+class Elsewhere extends Error {}
 
 class HttpCall<Incoming> {
   readonly options: HttpOptions<Incoming>;
@@ -127,7 +133,11 @@ class HttpCall<Incoming> {
 
   async claim(session: Session<unknown>, lease: number | undefined): Promise<Claimed> {
     const { method, target, contentType, keys, body } = this.request;
-    const rows = await session.query(HTTP_CLAIM, [this.operation, keys[0] ?? null, method, target, contentType, body, this.scope, interval(lease)]);
+    const rows = await session.query(HTTP_CLAIM, [
+      this.operation, keys[0] ?? null, method, target, contentType, body, this.scope, interval(lease),
+    ]).catch((error: unknown) => {
+      throw sqlstate(error) === "ID010" ? new Elsewhere("the key belongs to another node", { cause: error }) : error;
+    });
     const [run, key, fence, outcome, status, headers, stored] = rows[0] ?? [];
     return {
       run: run === "true",

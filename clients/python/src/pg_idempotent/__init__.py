@@ -2,13 +2,13 @@
 
 from .aio import AsyncIdempotent
 from .errors import (
-    BadKey,
     Evicted,
     Expired,
     Failure,
     IdempotencyError,
     InProgress,
-    LostLease,
+    InvalidKey,
+    LeaseLost,
     Mismatch,
     Misrouted,
     NotCompleted,
@@ -24,7 +24,6 @@ from .sync import Attempt, Idempotent, LeaseAttempt
 __all__ = [
     "AsyncIdempotent",
     "Attempt",
-    "BadKey",
     "Codec",
     "Evicted",
     "Expired",
@@ -32,8 +31,9 @@ __all__ = [
     "IdempotencyError",
     "Idempotent",
     "InProgress",
+    "InvalidKey",
     "LeaseAttempt",
-    "LostLease",
+    "LeaseLost",
     "Mismatch",
     "Misrouted",
     "NotCompleted",

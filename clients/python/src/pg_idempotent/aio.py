@@ -15,7 +15,7 @@ from . import telemetry
 from .aio_lease import AsyncHeart, AsyncLost
 from .attempt import Headers, State, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
-from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate
+from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate
 from .heart import Held
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
@@ -115,7 +115,7 @@ class AsyncLeaseAttempt(State):
 
     async def _finish(self, statement: Statement, parameters: dict[str, Any], record: Callable[[Any], Awaitable[object]] | None) -> Any:
         if self.lost.is_set():
-            raise LostLease(self.operation, self.key, self.scope)
+            raise LeaseLost(self.operation, self.key, self.scope)
 
         async def work(transaction: AsyncTransaction) -> list[Row]:
             if record is not None:
@@ -252,7 +252,7 @@ class AsyncIdempotent:
         cancel: bool = False,
     ) -> AsyncIterator[AsyncLeaseAttempt]:
         """Claims the key with a lease that is extended in the background. Left without an answer, the lease is left to lapse: the work may
-        have been done. With `cancel` the body is cancelled when the lease is lost, and LostLease is raised."""
+        have been done. With `cancel` the body is cancelled when the lease is lost, and LeaseLost is raised."""
         it, asked = await self._claim_lease(operation, key, request, scope, ttl, wait, seconds)
         if it.replayed:
             yield it
@@ -268,7 +268,7 @@ class AsyncIdempotent:
             it.check_finished()
         except asyncio.CancelledError:
             if watch is not None and watch.done():
-                raise LostLease(operation, key, it.scope) from None
+                raise LeaseLost(operation, key, it.scope) from None
             raise
         finally:
             self.heart.let_go(held)

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from . import telemetry
 from .attempt import scope_of
 from .drivers import Row, Transaction
-from .errors import Failure, IdempotencyError, LostLease, Unreachable
+from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
 from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
 from .outcome import HttpClaim, Outcome
@@ -216,7 +216,7 @@ def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outco
                 it.release()
             raise
         if it.lost.is_set():
-            raise LostLease(asked.operation, claim.key, asked.scope)
+            raise LeaseLost(asked.operation, claim.key, asked.scope)
         response = _response(answer)
         client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)])
         return answer

@@ -53,13 +53,13 @@ class Sealed(IdempotencyError):
     http_status = 409
 
 
-class BadKey(IdempotencyError):
+class InvalidKey(IdempotencyError):
     """The key, the scope or the operation breaks the rules of names."""
 
     http_status = 400
 
 
-class LostLease(IdempotencyError):
+class LeaseLost(IdempotencyError):
     """The lease lapsed while the work went on: another attempt may be doing it."""
 
     http_status = 503
@@ -102,7 +102,7 @@ class Unreachable(Exception):
 
 
 OF_OUTCOME: dict[str, type[IdempotencyError]] = {"mismatch": Mismatch, "expired": Expired, "unknown": Unknown, "sealed": Sealed}
-OF_SQLSTATE: dict[str, type[IdempotencyError]] = {"ID003": LostLease, "ID006": BadKey, "ID010": Misrouted}
+OF_SQLSTATE: dict[str, type[IdempotencyError]] = {"ID003": LeaseLost, "ID006": InvalidKey, "ID010": Misrouted}
 FINISHED_OR_GONE = ("ID003", "ID007")
 
 

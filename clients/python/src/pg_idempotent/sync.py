@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from . import telemetry
 from .attempt import Headers, State, scope_of
 from .drivers import Row, Transaction, driver_of
-from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate, translated
+from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate, translated
 from .heart import Held
 from .lease import Heart, Lost
 from .outcome import Codec, Outcome
@@ -120,7 +120,7 @@ class LeaseAttempt(State):
 
     def _finish(self, statement: Statement, parameters: dict[str, Any], record: Callable[[Any], object] | None) -> Any:
         if self.lost.is_set():
-            raise LostLease(self.operation, self.key, self.scope)
+            raise LeaseLost(self.operation, self.key, self.scope)
 
         def work(transaction: Transaction) -> list[Row]:
             if record is not None:
