@@ -112,6 +112,35 @@ def test_a_django_view_under_a_lease(django, tenant, payments):
     assert (view.calls, len(payments)) == (1, 1)
 
 
+@pytest.mark.parametrize("statement", ["idempotent_http_claim", "idempotent_http_complete"])
+def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, tenant, payments, monkeypatch, statement):
+    from django.db import connection
+
+    from pg_idempotent.django import DjangoTransaction
+
+    rows = DjangoTransaction.rows
+
+    def watch(transaction, asked, parameters):
+        raw = connection.connection
+        commit = raw.commit
+
+        def lost():
+            commit()
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (raw.info.backend_pid,))
+            raw.execute("SELECT 1")
+
+        if statement in asked.pyformat:
+            monkeypatch.setattr(DjangoTransaction, "rows", rows)
+            raw.commit = lost
+        return rows(transaction, asked, parameters)
+
+    monkeypatch.setattr(DjangoTransaction, "rows", watch)
+    view = Calls(tenant, mode="lease")
+    first, again = view("k"), view("k")
+    assert (first.status_code, first.content) == (again.status_code, again.content) == (201, first.content)
+    assert (view.calls, len(payments)) == (1, 1)
+
+
 def test_a_django_view_without_a_scope_is_an_error(django):
     view = Calls(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="whose key"):

@@ -100,7 +100,7 @@ class AsyncLeaseAttempt(State):
     async def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
         parameters = self.identity(fence=self.fence)
-        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
+        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), lambda rows: True)
         self.finished = True
 
     async def save_checkpoint(self, checkpoint: Any) -> None:
@@ -366,14 +366,18 @@ class AsyncIdempotent:
             await asyncio.sleep(pause)
 
     async def _in_transaction(
-        self, it: AsyncLeaseAttempt, work: Callable[[AsyncTransaction], Awaitable[list[Row]]], done: tuple[str, ...] = ()
+        self,
+        it: AsyncLeaseAttempt,
+        work: Callable[[AsyncTransaction], Awaitable[list[Row]]],
+        gives_back: Callable[[list[Row]], bool] = lambda rows: False,
     ) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
-        SQLSTATEs that say the same of work which gives the key back."""
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done. `gives_back` tells
+        whether what the work came to frees the key, so that nothing of it is left to be seen."""
         budget = self.retry.start()
-        was_lost = False
+        in_doubt: list[Row] | None = None
         while True:
             transaction = await self._begin(budget, it.operation)
+            rows: list[Row] | None = None
             try:
                 rows = await work(transaction)
                 await transaction.commit()
@@ -381,13 +385,13 @@ class AsyncIdempotent:
             except Exception as error:
                 lost = transaction.lost
                 await transaction.rollback()
-                if was_lost and sqlstate(error) in FINISHED_OR_GONE:
+                if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = await self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
-                    if sqlstate(error) in done:
-                        return []
-                was_lost = was_lost or lost
+                    if gives_back(in_doubt):
+                        return in_doubt
+                in_doubt = rows if lost and rows is not None else in_doubt
                 await self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:
                 await transaction.rollback()

@@ -319,7 +319,7 @@ class _Exchange:
         if isinstance(self.attempt, AsyncLeaseAttempt):
             if self.attempt.lost.is_set():
                 raise LeaseLost(self.request.operation, self.claim.key, self.request.scope)
-            await middleware.idempotent._in_transaction(self.attempt, store)
+            await middleware.idempotent._in_transaction(self.attempt, store, lambda rows: not (wanted and rows[0][0]))
             return response
         assert self.transaction is not None
         try:

@@ -104,7 +104,7 @@ class LeaseAttempt(State):
     def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
         parameters = self.identity(fence=self.fence)
-        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
+        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), lambda rows: True)
         self.finished = True
 
     def save_checkpoint(self, checkpoint: Any) -> None:
@@ -368,13 +368,16 @@ class Idempotent:
                 raise outcome.error(operation, key, scope)
             time.sleep(pause)
 
-    def _in_transaction(self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]], done: tuple[str, ...] = ()) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
-        SQLSTATEs that say the same of work which gives the key back."""
+    def _in_transaction(
+        self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]], gives_back: Callable[[list[Row]], bool] = lambda rows: False
+    ) -> list[Row]:
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done. `gives_back` tells
+        whether what the work came to frees the key, so that nothing of it is left to be seen."""
         budget = self.retry.start()
-        was_lost = False
+        in_doubt: list[Row] | None = None
         while True:
             transaction = self._begin(budget, it.operation)
+            rows: list[Row] | None = None
             try:
                 rows = work(transaction)
                 transaction.commit()
@@ -382,13 +385,13 @@ class Idempotent:
             except Exception as error:
                 lost = transaction.lost
                 transaction.rollback()
-                if was_lost and sqlstate(error) in FINISHED_OR_GONE:
+                if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
-                    if sqlstate(error) in done:
-                        return []
-                was_lost = was_lost or lost
+                    if gives_back(in_doubt):
+                        return in_doubt
+                in_doubt = rows if lost and rows is not None else in_doubt
                 self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:
                 transaction.rollback()
