@@ -87,6 +87,15 @@ def test_an_answer_that_is_not_stored_takes_its_writes_along(django, tenant, pay
     assert (view.calls, len(payments)) == (2, 0)
 
 
+def test_half_a_request_is_none(django, tenant, payments):
+    view = Calls(tenant)
+    whole = json.dumps({"amount": 1})
+    headers = {"HTTP_IDEMPOTENCY_KEY": "k", "CONTENT_LENGTH": str(len(whole) + 1)}
+    assert view.view(view.requests.post("/pay?a=1", whole, content_type="application/json", **headers)).status_code == 400
+    assert (view.calls, len(payments)) == (0, 0)
+    assert view("k").status_code == 201
+
+
 def test_a_django_view_runs_again_after_40001(django, tenant, payments):
     from django.db import OperationalError
 

@@ -132,6 +132,9 @@ def idempotent(
             header = header if header and header.strip(" \t") else None
             if request.method not in methods or (header is None and not required):
                 return view(request, *args, **kwargs)
+            if len(request.body) < int(request.META.get("CONTENT_LENGTH") or 0):
+                # A client that left: to WSGI that is the end of the body.
+                return _of(Response.problem(400, "The body of the request ended before it was whole."))
             asked = Request(operation, header, request.method, request.get_full_path(), request.META.get("CONTENT_TYPE") or None,
                             request.body, scope_of(scope, request))  # fmt: skip
             return _serve(client, asked, seconds, store, release_on_error, request, lambda: view(request, *args, **kwargs))
