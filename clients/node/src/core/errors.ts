@@ -84,6 +84,14 @@ export class Misrouted extends IdempotencyError {
   }
 }
 
+/** The extension is not in this database, or not in the search_path. */
+export class NotInstalled extends IdempotencyError {
+  override readonly name = "NotInstalled";
+  constructor(facts?: ErrorFacts) {
+    super("the extension is not in this database, or not in the search_path: CREATE EXTENSION pg_idempotent", "42883", 500, facts);
+  }
+}
+
 /** The database could not be reached, or every try met a conflict. Nothing is known to have happened: send the same key again. */
 export class Unavailable extends IdempotencyError {
   override readonly name = "Unavailable";
@@ -136,6 +144,8 @@ export function translated(error: unknown, { key, scope }: { key: string; scope:
       return new InvalidKey("the operation, the key or the scope breaks the rules of names", { cause: error });
     case "ID010":
       return new Misrouted(slot(key, scope), { cause: error });
+    case "42883":
+      return new NotInstalled({ cause: error });
     default:
       return error;
   }

@@ -164,6 +164,8 @@ class Idempotent:
 
         def decorate(function: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
             request_of = request or request_of_arguments(function)
+            if inspect.iscoroutinefunction(function):
+                raise TypeError("a function with async is for AsyncIdempotent")
 
             @functools.wraps(function)
             def once(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -408,6 +410,10 @@ def raise_translated(error: BaseException, operation: str, key: str | None, scop
 
 def claim_parameters(operation: str, key: str, scope: str | None, request: str | None, lease: float | None) -> dict[str, Any]:
     """With a lease an attempt is known by its id: one that lost the answer to COMMIT asks again, and gets its own lease."""
+    for name, text in {"operation": operation, "key": key, "scope": scope or ""}.items():
+        # Drivers differ in what they make of other types, and two of them may become one key.
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
     return {
         "operation": operation,
         "key": key,
@@ -425,7 +431,11 @@ def request_of_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def request(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(function, "__name__", "the function")
+            raise TypeError(f"{name}() takes the transaction's connection first, and behind it what is passed: {error}") from None
         bound.apply_defaults()
         return next(iter(bound.arguments.values())) if len(bound.arguments) == 1 else dict(bound.arguments)
 
