@@ -227,6 +227,24 @@ def test_powertools_refuses_a_call_in_progress(pool, tenant):
     assert charge(order=1) == 1
 
 
+def test_powertools_keeps_what_it_found_in_its_local_cache(pool, tenant, monkeypatch):
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+
+    from pg_idempotent.powertools import PostgresPersistenceLayer
+
+    def charge_of(layer):
+        @idempotent_function(data_keyword_argument="order", persistence_store=layer, config=IdempotencyConfig(use_local_cache=True))
+        def charge(order):
+            return order
+
+        return charge
+
+    first, second = (PostgresPersistenceLayer(Idempotent(pool), operation="lambda", scope=tenant) for _ in range(2))
+    assert charge_of(first)(order=1) == charge_of(second)(order=1) == 1
+    monkeypatch.setattr(second.idempotent.driver, "begin", None)  # it is asked no more
+    assert charge_of(second)(order=1) == 1
+
+
 def test_telemetry_has_neither_key_nor_scope(pool, tenant):
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
