@@ -76,6 +76,15 @@ class Connection:
         if self.connection.sock is not None:
             self.connection.sock.shutdown(2)
 
+    def break_off(self):
+        """Sends half of the request's body, and no more."""
+        body = body_of(self.request)
+        self.connection.putrequest(self.request.get("method", "POST"), self.target)
+        for name, value in {**self.headers(), "Content-Length": str(len(body))}.items():
+            self.connection.putheader(name, value)
+        self.connection.endheaders(body[:len(body) // 2])
+        self.connection.close()
+
 
 class Begun:
     """A request that is under way in a thread."""
@@ -158,6 +167,8 @@ class Run:
             self.expect(step["expect"], begun.end(), request)
         elif "hang_up" in step:
             self.begun.pop(step["hang_up"])[0].connection.hang_up()
+        elif "break_off" in step:
+            self.connect(step["break_off"]).break_off()
         elif "entered" in step:
             self.plain("GET", f"/gate?gate={step['entered']}", 204)
         elif "open" in step:
@@ -220,7 +231,8 @@ def outcomes(base, mode="transaction", without=(), only=""):
             yield name, "skipped"
             continue
         try:
-            Run(base).play(scenario)
+            for _ in range(scenario.get("times", 1)):
+                Run(base).play(scenario)
             yield name, None
         except Wrong as wrong:
             yield name, str(wrong)

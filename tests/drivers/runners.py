@@ -38,6 +38,9 @@ def java():
 DRIVERS = {
     "psycopg": python("psycopg"),
     "asyncpg": python("asyncpg"),
+    "sqlalchemy": python("sqlalchemy"),
+    "sqlalchemy_asyncpg": python("sqlalchemy_asyncpg"),
+    "django": python("django"),
     "node_postgres": node("node_postgres"),
     "postgres_js": node("postgres_js"),
     "tokio_postgres": rust("tokio_postgres"),

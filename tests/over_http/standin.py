@@ -47,7 +47,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # the client has gone before it had said all
+            return
         answers = (self.answer(attempt, body) for attempt in range(1, TRIES + 1))
         status, headers, body = next((answer for answer in answers if answer), (503, [["Retry-After", "1"]], b""))
         # What was answered is committed; only now does the first byte leave.

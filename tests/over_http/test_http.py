@@ -18,8 +18,8 @@ from server import PRELOADED, free_port
 
 SETTINGS = PRELOADED
 HERE = Path(__file__).resolve().parent
-# A function of SQL sends no stream, and ends no process.
-WITHOUT = ("stream", "restart")
+# A function of SQL sends no stream and ends no process; the application in SQL has no /deferred.
+WITHOUT = ("stream", "restart", "deferred")
 SCRIPTS = {"transaction": ["application.sql"], "lease": ["application.sql", "lease.sql"]}
 
 

@@ -79,7 +79,16 @@ async function work({ path, query, header, body }: Asked): Promise<Made> {
     case "/large":
       return { status: 200, headers: { "Content-Type": "text/plain", ETag: `"${id}"` }, body: "x".repeat(Number(query.get("bytes"))) };
     case "/stream":
-      return { status: 200, headers: { "Content-Type": "text/event-stream", ETag: `"${id}"` }, body: events(id, Number(query.get("chunks"))) };
+      return stream(id, query);
+    case "/deferred":
+      // What only COMMIT refuses.
+      await rows(`DO $$ BEGIN
+        CREATE TEMP TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP; INSERT INTO deferred VALUES (1), (1);
+      END $$`);
+      if (query.has("chunks")) {
+        return stream(id, query);
+      }
+      break;
     case "/raise":
       throw new Error("raised");
     case "/conflict":
@@ -87,12 +96,9 @@ async function work({ path, query, header, body }: Asked): Promise<Made> {
         await rows("DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$");
       }
       break;
-    case "/held": {
-      const { entered, open } = gate(query.get("gate") ?? "");
-      entered.resolve(undefined);
-      await within30s(open.promise);
+    case "/held":
+      await passGate(query);
       break;
-    }
     case "/crash":
       if (tried(what) <= times) {
         process.exit(70);
@@ -103,10 +109,20 @@ async function work({ path, query, header, body }: Asked): Promise<Made> {
   return { status: 201, headers, body: JSON.stringify({ payment: Number(id) }) };
 }
 
-async function* events(id: string, chunks: number): AsyncGenerator<string> {
-  for (let chunk = 0; chunk < chunks; chunk += 1) {
+async function passGate(query: URLSearchParams): Promise<void> {
+  const { entered, open } = gate(query.get("gate") ?? "");
+  entered.resolve(undefined);
+  await within30s(open.promise);
+}
+
+function stream(id: string, query: URLSearchParams): Made {
+  return { status: 200, headers: { "Content-Type": "text/event-stream", ETag: `"${id}"` }, body: events(id, query) };
+}
+
+async function* events(id: string, query: URLSearchParams): AsyncGenerator<string> {
+  for (let chunk = 0; chunk < Number(query.get("chunks")); chunk += 1) {
     yield `data: ${id}\n\n`;
-    await new Promise(setImmediate);
+    await (query.has("gate") ? passGate(query) : new Promise(setImmediate));
   }
 }
 
@@ -128,7 +144,7 @@ function options<Incoming>(path: string, tenant: (request: Incoming) => string):
   return { operation, scope: tenant, required: path !== "/optional", mode: mode === "lease" ? "lease" : "transaction", lease: 30_000, maxResponseBytes: 100_000 };
 }
 
-const ROUTES = ["/pay", "/refund", "/optional", "/echo", "/status", "/large", "/stream", "/raise", "/conflict", "/held", "/crash"];
+const ROUTES = ["/pay", "/refund", "/optional", "/echo", "/status", "/large", "/stream", "/deferred", "/raise", "/conflict", "/held", "/crash"];
 const ASIDE = ["/gate", "/effects"];
 
 function response({ status, headers, body }: Made): Response {

@@ -1,14 +1,8 @@
-/** Which of several nodes a key lives on. The bytes are those of `idempotent_slot` and `idempotent_shard`. */
-import { createHash } from "node:crypto";
+/** Which of several nodes a key lives on. The numbers are those of `idempotent_slot` and `idempotent_shard`. */
+import { Misrouted } from "./core/errors.js";
+import { slot } from "./core/slot.js";
 
-/** How many slots there are. */
-export const SLOTS = 16384;
-
-/** The slot of an owner: of the scope where there is one, else of the key. It does not depend on the operation, so that all operations of one tenant live together. */
-export function slot(key: string, scope: string | null): number {
-  const owner = scope === null || scope === "" ? key : scope;
-  return createHash("sha256").update(owner, "utf8").digest().readUInt16BE(0) % SLOTS;
-}
+export { SLOTS, slot } from "./core/slot.js";
 
 /** The shard of a slot, of so many: jump consistent hash. From n to n + 1 shards one slot in n + 1 moves, and only to the new shard. */
 export function shard(slot: number, shards: number): number {
@@ -36,5 +30,23 @@ export class Router<Node> {
   /** The pool of the node that a key lives on, for `once` and its like. The scope is the one of the call; `null` says that there is one tenant. */
   of(key: string, scope: string | null): Node {
     return this.#nodes[shard(slot(key, scope), this.#nodes.length)] as Node;
+  }
+  /** Makes a call on the node that the key lives on: `router.run(key, scope, (pool) => once(pool, { key, scope, ... }, handler))`. While slots move, this router may know
+   * less than the nodes: where one says that the key is another's (`Misrouted`, so that nothing has happened there) the others are asked in turn. */
+  async run<T>(key: string, scope: string | null, call: (node: Node) => Promise<T>): Promise<T> {
+    const first = this.of(key, scope);
+    let refused: unknown;
+    for (const node of [first, ...this.#nodes.filter((node) => node !== first)]) {
+      try {
+        return await call(node);
+      } catch (error) {
+        // Of a call for another key, within this one, no node is to blame.
+        if (!(error instanceof Misrouted) || error.slot !== slot(key, scope)) {
+          throw error;
+        }
+        refused = error;
+      }
+    }
+    throw refused;
   }
 }

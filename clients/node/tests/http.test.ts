@@ -268,11 +268,32 @@ test("express: a lease that is lost while the handler runs aborts its signal, an
     wasAborted = true;
     response.end("must not be stored");
   }, { mode: "lease", lease: 600 });
-  assert.equal((await post(port, "/pay", key)).status, 500);
+  const lost = await post(port, "/pay", key);
+  assert.deepEqual([lost.status, lost.headers.get("retry-after"), lost.headers.get("content-type")], [503, "1", "application/problem+json"]);
   assert.equal(wasAborted, true);
   const { rows } = await admin.query<{ outcome: string }>("SELECT outcome FROM idempotent_replay('api', $1)", [key]);
   assert.equal(rows[0]?.outcome, "absent");
 });
+
+for (const [status, kept, lost] of [[201, true, "claim"], [201, true, "answer"], [503, true, "answer"], [201, false, "answer"]] as const) {
+  test(`express: a lease that loses the answer to the COMMIT of its ${lost} is served (${status}, ${kept ? "kept" : "not kept"})`, async () => {
+    const key = randomUUID();
+    const door = new Door();
+    const pool = poolOf({ max: 4, host: "127.0.0.1", port: await door.open() });
+    let runs = 0;
+    const port = await served((_, response) => {
+      runs += 1;
+      if (lost === "answer" && runs === 1) { door.onCommit = "after"; }
+      response.status(status).end(`run ${runs}`);
+    }, { mode: "lease", wait: 0, store: () => kept }, pool);
+    if (lost === "claim") { door.onCommit = "after"; }
+    const first = await post(port, "/pay", key);
+    assert.deepEqual([first.status, await first.text()], [status, "run 1"]);
+    const isStored = status === 201 && kept;
+    const again = await post(port, "/pay", key);
+    assert.deepEqual([again.status, await again.text(), again.headers.get("idempotent-replayed")], [status, isStored ? "run 1" : "run 2", isStored ? "true" : null]);
+  });
+}
 
 test("express: a handler that takes a lease over is told", async () => {
   const key = randomUUID();

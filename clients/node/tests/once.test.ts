@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import type pg from "pg";
 import {
-  type Database, Expired, InProgress, InvalidKey, Mismatch, Sealed, Unavailable, Unknown, complete, currentTransaction, fail, once, sqlstate,
+  type Database, Expired, InProgress, InvalidKey, Mismatch, NotInstalled, Sealed, Unavailable, Unknown, complete, currentTransaction, fail, once, sqlstate,
 } from "pg-idempotent";
 import { type Driver, Door, effect, effects, freshDatabase, latch, poolOf, until, viaPg, viaPostgres } from "./server.ts";
 
@@ -109,9 +110,8 @@ function suite<Tx>(driver: Driver<Tx>): void {
       assert.equal((await once(pool, { ...call, key }, () => Promise.resolve("ran"))).answer, "ran");
     }
     for (const key of ["", "k".repeat(256), "ä".repeat(128), "a\nb", "a\0b", "\ud800"]) {
-      await assert.rejects(once(pool, { ...call, key }, () => Promise.resolve("ran")), (error) => sqlstate(error) === "ID006", JSON.stringify(key));
+      await assert.rejects(once(pool, { ...call, key }, () => Promise.resolve("ran")), (error) => error instanceof InvalidKey && sqlstate(error) === "ID006", JSON.stringify(key));
     }
-    await assert.rejects(once(pool, { ...call, key: "a\0b" }, () => Promise.resolve("ran")), InvalidKey);
   });
 
   named("a key that was first sent before the retention is expired", async ({ pool, call }) => {
@@ -326,6 +326,24 @@ function suite<Tx>(driver: Driver<Tx>): void {
 
 suite(viaPg);
 suite(viaPostgres);
+
+test("mistakes of a newcomer are told as what they are", async () => {
+  const pool = poolOf();
+  const call = { operation: "charge", key: "k", scope: null };
+  const work = () => Promise.resolve("ran");
+  await assert.rejects(once(pool, { ...call, key: 7 as unknown as string }, work), /the key must be a string, not number/);
+  await assert.rejects(once(pool, { ...call, key: undefined as unknown as string }, work), /the key must be a string, not undefined/);
+  const client = await pool.connect();
+  for (const wrong of [client, undefined, () => undefined, "dbname=shop"]) {
+    await assert.rejects(once(wrong as unknown as pg.Pool, call, work), /not a pool: pass a Pool of pg/);
+  }
+  client.release();
+  await admin.query("DROP DATABASE IF EXISTS node_bare");
+  await admin.query("CREATE DATABASE node_bare");
+  const bare = poolOf({ database: "node_bare" });
+  await assert.rejects(once(bare, call, work), (error) => error instanceof NotInstalled && error.message.includes("CREATE EXTENSION"));
+  await assert.rejects(once(pool, call, (tx) => tx.query("SELECT no_such_function()")), (error) => !(error instanceof NotInstalled) && sqlstate(error) === "42883");
+});
 
 test("pg: whatever parsers an application has set", async () => {
   const strange = poolOf({ types: { getTypeParser: () => () => { throw new Error("parsed"); } } });

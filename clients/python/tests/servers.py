@@ -1,4 +1,4 @@
-"""Servers that tests start: an ASGI application in a process of its own, started again when it ends by itself."""
+"""Servers that tests start: an application in a process of its own, started again when it ends by itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,13 +22,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Served:
-    """`with Served("module:app", directory, DSN=...) as base:`"""
+def asgi(app: str, directory: Path) -> Callable[[int], list[str]]:
+    where = ["--app-dir", str(directory), "--log-level", "critical"]
+    return lambda port: [sys.executable, "-m", "uvicorn", app, *where, "--port", str(port)]
 
-    def __init__(self, app: str, directory: Path, **env: str) -> None:
+
+class Served:
+    """`with Served(asgi("module:app", directory), DSN=...) as base:`. The command is told a port."""
+
+    def __init__(self, command: Callable[[int], list[str]], **env: str) -> None:
         self.port = free_port()
-        where = ["--app-dir", str(directory), "--port", str(self.port), "--log-level", "critical"]
-        self.command = [sys.executable, "-m", "uvicorn", app, *where]
+        self.command = command(self.port)
         self.env = {**os.environ, **env}
         self.process: subprocess.Popen[bytes] | None = None
         self.is_wanted = True

@@ -224,6 +224,51 @@ async def test_a_request_without_a_scope_is_an_error(async_pool, tenant):
         assert (await http.post("/", headers=keyed(tenant))).status_code == 200
 
 
+def lose(idem: AsyncIdempotent, admin: Any, monkeypatch: Any, statement: str) -> None:
+    """Loses the connection behind the first COMMIT of a transaction with a statement."""
+    begin = idem.driver.begin
+
+    async def losing(timeout=None):
+        transaction = await begin(timeout)
+        rows = transaction.rows
+
+        async def watch(asked, parameters):
+            if statement in asked.pyformat:
+                transaction.commit = lost
+            return await rows(asked, parameters)
+
+        async def lost():
+            await transaction.connection.commit()
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (transaction.connection.info.backend_pid,))
+            monkeypatch.setattr(idem.driver, "begin", begin)
+            await transaction.connection.execute("SELECT 1")
+
+        transaction.rows = watch
+        return transaction
+
+    monkeypatch.setattr(idem.driver, "begin", losing)
+
+
+@pytest.mark.parametrize("statement", ["idempotent_http_claim", "idempotent_http_complete", "idempotent_release"])
+@pytest.mark.parametrize("status", [201, 503])
+async def test_a_lease_whose_commit_loses_its_answer_is_served(async_pool, admin, tenant, monkeypatch, statement, status):
+    """Its own lease is no other attempt, and an answer that is stored, or not, is not lost."""
+    idem, runs = AsyncIdempotent(async_pool), []
+    lose(idem, admin, monkeypatch, statement)
+
+    async def app(scope, receive, send):
+        runs.append(1)
+        await JSONResponse({"run": len(runs)}, status)(scope, receive, send)
+
+    settings = {"store": lambda status, headers: False} if statement == "idempotent_release" else {}
+    async with client(app, idem, tenant, mode="lease", wait=timedelta(0), **settings) as http:
+        first, again = [await http.post("/", headers=keyed()) for _ in range(2)]
+    is_stored = status == 201 and not settings
+    assert (first.status_code, first.json()) == (status, {"run": 1})
+    assert (again.status_code, again.json()) == (status, {"run": 1 if is_stored else 2})
+    assert ("idempotent-replayed" in again.headers) == is_stored
+
+
 async def test_a_handler_that_takes_over_is_told(async_pool, tenant):
     found = []
 

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from pg_idempotent import AsyncIdempotent, Failure, Idempotent, InProgress, LostLease, Mismatch, NotCompleted, Retry, Unavailable
+from pg_idempotent import AsyncIdempotent, Failure, Idempotent, InProgress, LeaseLost, Mismatch, NotCompleted, Retry, Unavailable
 from pg_idempotent.drivers.sqlalchemy import async_joining, joining
 
 pytestmark = pytest.mark.anyio
@@ -185,7 +185,7 @@ async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, t
     idem.heart.task.cancel()
     await asyncio.gather(idem.heart.task, return_exceptions=True)
     idem.driver.private = deaf
-    with pytest.raises(LostLease):
+    with pytest.raises(LeaseLost):
         async with idem.lease("card", "l", scope=tenant, seconds=0.3, cancel=True):
             await asyncio.sleep(30)
 

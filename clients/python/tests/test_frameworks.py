@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import uuid
@@ -87,6 +88,15 @@ def test_an_answer_that_is_not_stored_takes_its_writes_along(django, tenant, pay
     assert (view.calls, len(payments)) == (2, 0)
 
 
+def test_half_a_request_is_none(django, tenant, payments):
+    view = Calls(tenant)
+    whole = json.dumps({"amount": 1})
+    headers = {"HTTP_IDEMPOTENCY_KEY": "k", "CONTENT_LENGTH": str(len(whole)), "wsgi.input": io.BytesIO(whole[:-1].encode())}
+    assert view.view(view.requests.post("/pay?a=1", whole, content_type="application/json", **headers)).status_code == 400
+    assert (view.calls, len(payments)) == (0, 0)
+    assert view("k").status_code == 201
+
+
 def test_a_django_view_runs_again_after_40001(django, tenant, payments):
     from django.db import OperationalError
 
@@ -109,6 +119,35 @@ def test_an_exception_of_a_django_view_rolls_back(django, tenant, payments):
 def test_a_django_view_under_a_lease(django, tenant, payments):
     view = Calls(tenant, mode="lease")
     assert view("k").content == view("k").content
+    assert (view.calls, len(payments)) == (1, 1)
+
+
+@pytest.mark.parametrize("statement", ["idempotent_http_claim", "idempotent_http_complete"])
+def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, tenant, payments, monkeypatch, statement):
+    from django.db import connection
+
+    from pg_idempotent.django import DjangoTransaction
+
+    rows = DjangoTransaction.rows
+
+    def watch(transaction, asked, parameters):
+        raw = connection.connection
+        commit = raw.commit
+
+        def lost():
+            commit()
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (raw.info.backend_pid,))
+            raw.execute("SELECT 1")
+
+        if statement in asked.pyformat:
+            monkeypatch.setattr(DjangoTransaction, "rows", rows)
+            raw.commit = lost
+        return rows(transaction, asked, parameters)
+
+    monkeypatch.setattr(DjangoTransaction, "rows", watch)
+    view = Calls(tenant, mode="lease")
+    first, again = view("k"), view("k")
+    assert (first.status_code, first.content) == (again.status_code, again.content) == (201, first.content)
     assert (view.calls, len(payments)) == (1, 1)
 
 
@@ -186,6 +225,24 @@ def test_powertools_refuses_a_call_in_progress(pool, tenant):
         return order
 
     assert charge(order=1) == 1
+
+
+def test_powertools_keeps_what_it_found_in_its_local_cache(pool, tenant, monkeypatch):
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+
+    from pg_idempotent.powertools import PostgresPersistenceLayer
+
+    def charge_of(layer):
+        @idempotent_function(data_keyword_argument="order", persistence_store=layer, config=IdempotencyConfig(use_local_cache=True))
+        def charge(order):
+            return order
+
+        return charge
+
+    first, second = (PostgresPersistenceLayer(Idempotent(pool), operation="lambda", scope=tenant) for _ in range(2))
+    assert charge_of(first)(order=1) == charge_of(second)(order=1) == 1
+    monkeypatch.setattr(second.idempotent.driver, "begin", None)  # it is asked no more
+    assert charge_of(second)(order=1) == 1
 
 
 def test_telemetry_has_neither_key_nor_scope(pool, tenant):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pg_idempotent import Idempotent, InProgress, LostLease, NotCompleted
+from pg_idempotent import Idempotent, InProgress, LeaseLost, NotCompleted
 
 INSERT = "INSERT INTO payment (tenant, order_id, amount) VALUES (%s, '1', 1)"
 
@@ -56,7 +56,7 @@ def test_the_heartbeat_keeps_many_leases_with_one_connection(idem, admin, tenant
 def test_a_lost_lease_is_signalled_and_not_completed(dsn, idem, admin, tenant):
     """The server has given the key to another attempt while the handler runs."""
     heart = idem.heart
-    with pytest.raises(LostLease) as caught, idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
+    with pytest.raises(LeaseLost) as caught, idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
         # This process is deaf for longer than the lease: the other attempt waits until that has lapsed.
         theirs = Idempotent(ConnectionPool(dsn, min_size=1, open=True))
         with heart.changed, theirs.lease("card", "k", scope=tenant, seconds=30) as other:
@@ -70,7 +70,7 @@ def test_a_lost_lease_is_signalled_and_not_completed(dsn, idem, admin, tenant):
 
 def test_a_stale_fence_is_refused_by_the_server(idem, dsn, tenant):
     """Even where nothing told the holder."""
-    with pytest.raises(LostLease), idem.lease("card", "k", scope=tenant, seconds=0.3) as it:
+    with pytest.raises(LeaseLost), idem.lease("card", "k", scope=tenant, seconds=0.3) as it:
         idem.heart.let_go(it.lost.held)
         it.lost.held = None
         with idem.lease("card", "k", scope=tenant, seconds=30) as other:
@@ -83,7 +83,7 @@ def test_a_lease_is_lost_in_time_where_the_server_cannot_be_asked(idem, tenant, 
         raise ConnectionError
 
     monkeypatch.setattr(idem.driver, "private", unreachable)
-    with pytest.raises(LostLease), idem.lease("card", "k", scope=tenant, seconds=0.5) as it:
+    with pytest.raises(LeaseLost), idem.lease("card", "k", scope=tenant, seconds=0.5) as it:
         assert it.lost.wait(10)
         it.complete(1)
 

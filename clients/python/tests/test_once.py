@@ -11,16 +11,17 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from pg_idempotent import (
-    BadKey,
     Evicted,
     Failure,
     Idempotent,
     InProgress,
+    InvalidKey,
     Mismatch,
     NotCompleted,
+    NotInstalled,
     Retry,
     Unavailable,
     sqlstate,
@@ -148,7 +149,7 @@ def test_a_scope_is_required_and_none_is_written(idem):
 
 @pytest.mark.parametrize("key", ["", "a\nb", "x" * 256])
 def test_a_bad_key_is_no_database_error(idem, tenant, key):
-    with pytest.raises(BadKey) as caught:
+    with pytest.raises(InvalidKey) as caught:
         idem.run("charge", key, None, lambda it: 1, scope=tenant)
     assert caught.value.http_status == 400
 
@@ -301,3 +302,53 @@ def test_without_a_server_it_is_unavailable_within_the_deadline(tenant):
         idem = Idempotent(pool, retry=Retry(deadline=timedelta(seconds=0.3)))
         with pytest.raises(Unavailable):
             idem.run("charge", "k", None, lambda it: 1, scope=tenant)
+
+
+@pytest.mark.parametrize("key", [7, None, b"k", uuid.uuid4()])
+def test_names_are_texts(pool, tenant, key):
+    with pytest.raises(TypeError, match="key must be a str, not"):
+        Idempotent(pool).run("charge", key, None, lambda it: 1, scope=tenant)
+    with pytest.raises(TypeError, match="scope must be a str, not int"):
+        Idempotent(pool).run("charge", "k", None, lambda it: 1, scope=7)  # type: ignore[arg-type]
+
+
+def test_a_database_without_the_extension_is_told_of(dsn, admin):
+    name = f"bare_{uuid.uuid4().hex[:8]}"
+    admin.execute(f"CREATE DATABASE {name}")
+    with (
+        ConnectionPool(f"{dsn.rpartition('dbname=')[0]}dbname={name}", open=True) as pool,
+        pytest.raises(NotInstalled, match="CREATE EXTENSION"),
+    ):
+        Idempotent(pool).run("charge", "k", None, lambda it: 1, scope=None)
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_function_that_is_missing_is_the_applications_own(pool, tenant):
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        Idempotent(pool).run("charge", "k", None, lambda it: it.connection.execute("SELECT no_such_function()"), scope=tenant)
+
+
+def test_what_is_no_open_pool_is_told_at_once(dsn):
+    with pytest.raises(TypeError, match="not a pool that pg_idempotent knows"):
+        Idempotent(dsn)
+    with pytest.raises(TypeError, match=r"AsyncIdempotent\(pool\)"):
+        Idempotent(AsyncConnectionPool(dsn, open=False))
+    with pytest.raises(PoolClosed):
+        Idempotent(ConnectionPool(dsn, open=False)).run("charge", "k", None, lambda it: 1, scope=None)
+
+
+def test_a_function_without_a_place_for_the_connection_is_told(pool, tenant):
+    idem = Idempotent(pool)
+    once = idem(operation="charge", key_func=lambda order: order, scope=tenant)
+    with pytest.raises(TypeError, match=r"pay\(\) takes the transaction's connection first"):
+
+        @once
+        def pay(order):
+            return 1
+
+        pay("k")
+    with pytest.raises(TypeError, match="AsyncIdempotent"):
+
+        @once
+        async def pay_later(tx, order):
+            return 1

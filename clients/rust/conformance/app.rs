@@ -19,7 +19,14 @@ use axum::{
 };
 use deadpool_postgres::{Config, Pool, Runtime};
 use pg_idempotent_client::{IdempotencyLayer, Mode, PgTx, axum::Failed};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{
+        Semaphore,
+        mpsc::{Receiver, channel},
+    },
+    time::timeout,
+};
 use tokio_postgres::{NoTls, types::Type};
 
 type Asked = Query<HashMap<String, String>>;
@@ -140,11 +147,8 @@ async fn large(
         .into_response())
 }
 
-/// A body that ends when all chunks have been asked for.
-struct Chunks {
-    id: i64,
-    left: usize,
-}
+/// A body of what comes out of a channel.
+struct Chunks(Receiver<String>);
 
 impl http_body::Body for Chunks {
     type Data = Bytes;
@@ -152,13 +156,29 @@ impl http_body::Body for Chunks {
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
+        context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        let chunk = format!("data: {}\n\n", self.id);
-        let left = self.left.checked_sub(1);
-        self.left = left.unwrap_or_default();
-        std::task::Poll::Ready(left.map(|_| Ok(http_body::Frame::data(chunk.into()))))
+        self.0.poll_recv(context).map(|chunk| Some(Ok(http_body::Frame::data(chunk?.into()))))
     }
+}
+
+fn events(app: &App, id: i64, asked: &Asked) -> Response {
+    let (into, chunks) = channel(1);
+    let gate = asked.contains_key("gate").then(|| app.gate(asked));
+    let count: usize = number(asked, "chunks");
+    tokio::spawn(async move {
+        for _ in 0..count {
+            if into.send(format!("data: {id}\n\n")).await.is_err() {
+                return;
+            }
+            if let Some(gate) = &gate {
+                gate.entered.add_permits(1);
+                passes(&gate.open).await;
+            }
+        }
+    });
+    let headers = [("content-type", "text/event-stream".to_owned()), ("etag", format!("\"{id}\""))];
+    (headers, Body::new(Chunks(chunks))).into_response()
 }
 
 async fn stream(
@@ -168,9 +188,23 @@ async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
     let id = effect(&app, tx, &headers).await?;
-    let body = Body::new(Chunks { id, left: number(&asked, "chunks") });
-    Ok(([("content-type", "text/event-stream".to_owned()), ("etag", format!("\"{id}\""))], body)
-        .into_response())
+    Ok(events(&app, id, &asked))
+}
+
+/// Inserts what only COMMIT refuses.
+async fn deferred(
+    State(app): State<App>,
+    tx: PgTx,
+    asked: Asked,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
+    tx.batch_execute(
+        "CREATE TEMP TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP; \
+         INSERT INTO deferred VALUES (1), (1)",
+    )
+    .await?;
+    let id = effect(&app, Some(tx), &headers).await?;
+    Ok(if asked.contains_key("chunks") { events(&app, id, &asked) } else { paid(id) })
 }
 
 async fn raise(
@@ -302,6 +336,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/status", post(status))
         .route("/large", post(large))
         .route("/stream", post(stream))
+        .route("/deferred", post(deferred))
         .route("/raise", post(raise))
         .route("/conflict", post(conflict))
         .route("/crash", post(crash))

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::core::error::Error;
+
 /// How many slots there are.
 pub const SLOTS: u16 = 16384;
 
@@ -39,7 +41,35 @@ impl<D> Router<D> {
 
     /// The pool of the node that a key lives on, for [`Once::run`](crate::Once::run) and its like. The scope is the one of the call.
     pub fn of(&self, key: &str, scope: Option<&str>) -> &D {
-        &self.nodes[shard(slot(key, scope), self.nodes.len())]
+        &self.nodes[self.first(key, scope)]
+    }
+
+    /// Makes a call on the node that the key lives on: `router.run(key, scope, async |pool| once.clone().run(&pool, ..).await)`. While slots move, this router may know
+    /// less than the nodes: where one says that the key is another's ([`Error::Misrouted`], so that nothing has happened there) the others are asked in turn.
+    pub async fn run<F, Fut, T>(
+        &self,
+        key: &str,
+        scope: Option<&str>,
+        mut call: F,
+    ) -> Result<T, Error>
+    where
+        D: Clone,
+        F: FnMut(D) -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        let first = self.first(key, scope);
+        let mut answer = call(self.nodes[first].clone()).await;
+        for (_, node) in self.nodes.iter().enumerate().filter(|(number, _)| *number != first) {
+            if !matches!(answer, Err(Error::Misrouted)) {
+                break;
+            }
+            answer = call(node.clone()).await;
+        }
+        answer
+    }
+
+    fn first(&self, key: &str, scope: Option<&str>) -> usize {
+        shard(slot(key, scope), self.nodes.len())
     }
 }
 

@@ -32,6 +32,7 @@ static DATABASE: Fresh = Fresh::named("rust_http");
 both!(
     no_answer_before_commit,
     a_commit_whose_answer_is_lost,
+    a_lease_whose_commits_lose_their_answers_is_served,
     a_lost_lease_is_answered_503,
     a_handler_that_takes_over_is_told,
     a_request_without_a_scope_is_refused,
@@ -122,6 +123,35 @@ async fn no_answer_before_commit<D: Driver>() -> Result {
 
 async fn a_commit_whose_answer_is_lost<D: Driver>() -> Result {
     assert_eq!(broken::<D>(true).await?, told(201, "0", true));
+    Ok(())
+}
+
+async fn a_lease_whose_commits_lose_their_answers_is_served<D: Driver>() -> Result {
+    for (status, is_kept, is_claim) in
+        [(201, true, true), (201, true, false), (503, true, false), (201, false, false)]
+    {
+        DATABASE.admin().await;
+        let (door, key, runs) = (Door::open().await, fresh(), Arc::new(AtomicU32::new(0)));
+        let pool = D::open(DATABASE.name, At { door: Some(door.port), connections: 2 });
+        if is_claim {
+            door.break_after_commit();
+        }
+        let (breaking, counted) = (door.clone(), Arc::clone(&runs));
+        let pay = async move || {
+            let run = counted.fetch_add(1, SeqCst);
+            if run == 0 && !is_claim {
+                breaking.break_after_commit();
+            }
+            (StatusCode::from_u16(status).expect("a status"), run.to_string())
+        };
+        let layer = layer(pool).mode(Mode::Lease).wait(Duration::ZERO).store(move |_, _| is_kept);
+        let app = Router::new().route("/pay", post(pay)).layer(layer);
+        assert_eq!(send(&app, request(&key, "{}")).await?, told(status, "0", false));
+        let is_stored = status == 201 && is_kept;
+        let again = if is_stored { "0" } else { "1" };
+        assert_eq!(send(&app, request(&key, "{}")).await?, told(status, again, is_stored));
+        assert_eq!(door.broken(), 1);
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use pg_idempotent_client::{Error, Isolation, Once, complete, fail, testing};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{
     door::Door,
@@ -18,6 +18,7 @@ use crate::{
 };
 
 static DATABASE: Fresh = Fresh::named("rust_once");
+static BARE: OnceCell<()> = OnceCell::const_new();
 
 both!(
     a_second_call_gets_the_answer_of_the_first,
@@ -37,6 +38,7 @@ both!(
     a_transaction_ends_with_its_handler,
     a_call_that_is_dropped_leaves_no_open_transaction,
     names_that_are_none_are_refused,
+    a_database_without_the_extension_is_told_of,
     an_isolation_level_is_set,
     tests_in_a_transaction_that_is_rolled_back,
     calls_are_observed,
@@ -352,6 +354,22 @@ async fn names_that_are_none_are_refused<D: Driver>() -> Result {
         assert!(matches!(error, Error::InvalidKey(_)), "{error:?}");
         assert_eq!((error.sqlstate(), error.http_status()), (Some("ID006"), 400));
     }
+    Ok(())
+}
+
+async fn a_database_without_the_extension_is_told_of<D: Driver>() -> Result {
+    BARE.get_or_try_init(|| async {
+        let admin = DATABASE.admin().await.get().await?;
+        admin.batch_execute("DROP DATABASE IF EXISTS rust_bare WITH (FORCE)").await?;
+        admin.batch_execute("CREATE DATABASE rust_bare").await?;
+        Result::Ok(())
+    })
+    .await?;
+    let pool = D::open("rust_bare", At { door: None, connections: 1 });
+    let error = Once::new("charge", "k").scope(None).run(&pool, async |_| Ok(1)).await;
+    let error = error.expect_err("there is none");
+    assert!(matches!(error, Error::NotInstalled(_)), "{error:?}");
+    assert!(error.to_string().ends_with("CREATE EXTENSION pg_idempotent"));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod conformance;
 mod door;
 mod http;
 mod lease;
+mod nodes;
 mod once;
 mod readme;
 mod server;

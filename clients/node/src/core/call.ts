@@ -135,6 +135,9 @@ export function checkIdentity(identity: Identity): void {
     throw new TypeError("scope is required: whose key is it? Pass scope: null if there is one tenant only");
   }
   for (const [name, text] of [["operation", identity.operation], ["key", identity.key], ["scope", identity.scope ?? ""]] as const) {
+    if (typeof (text as unknown) !== "string") {
+      throw new TypeError(`the ${name} must be a string, not ${typeof text}`);
+    }
     if (text.includes("\0") || SURROGATE.test(text)) {
       throw new InvalidKey(`the ${name} is no text: it has a NUL or half a character`);
     }

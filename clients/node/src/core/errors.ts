@@ -1,4 +1,5 @@
 /** Errors by the SQLSTATE of the extension and by the answer that HTTP gives for them. */
+import { slot } from "./slot.js";
 
 export interface ErrorFacts {
   cause?: unknown;
@@ -39,7 +40,7 @@ export class Mismatch extends IdempotencyError {
 export class LeaseLost extends IdempotencyError {
   override readonly name = "LeaseLost";
   constructor(facts?: ErrorFacts) {
-    super("the lease is lost: the work must not be completed as this attempt's", "ID003", 409, facts);
+    super("the lease is lost: the work must not be completed as this attempt's", "ID003", 503, { retryAfter: 1000, ...facts });
   }
 }
 
@@ -68,6 +69,26 @@ export class Sealed extends IdempotencyError {
   override readonly name = "Sealed";
   constructor(facts?: ErrorFacts) {
     super("it was decided that this never runs", "ID008", 409, facts);
+  }
+}
+
+/** Another node answers for the key: nothing has happened here. `Router.run` asks that one. */
+export class Misrouted extends IdempotencyError {
+  override readonly name = "Misrouted";
+  /** The slot that the key lives in. */
+  readonly slot: number;
+
+  constructor(slot: number, facts?: ErrorFacts) {
+    super("the key belongs to another node", "ID010", 421, facts);
+    this.slot = slot;
+  }
+}
+
+/** The extension is not in this database, or not in the search_path. */
+export class NotInstalled extends IdempotencyError {
+  override readonly name = "NotInstalled";
+  constructor(facts?: ErrorFacts) {
+    super("the extension is not in this database, or not in the search_path: CREATE EXTENSION pg_idempotent", "42883", 500, facts);
   }
 }
 
@@ -114,4 +135,18 @@ export function sqlstate(error: unknown): string | undefined {
     }
   }
   return undefined;
+}
+
+/** What an error of the extension about the identity of a call is to the caller; any other is passed on as it is. */
+export function translated(error: unknown, { key, scope }: { key: string; scope: string | null }): unknown {
+  switch (error instanceof IdempotencyError ? undefined : sqlstate(error)) {
+    case "ID006":
+      return new InvalidKey("the operation, the key or the scope breaks the rules of names", { cause: error });
+    case "ID010":
+      return new Misrouted(slot(key, scope), { cause: error });
+    case "42883":
+      return new NotInstalled({ cause: error });
+    default:
+      return error;
+  }
 }

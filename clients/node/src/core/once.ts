@@ -4,7 +4,7 @@ import { databaseOf, type Source } from "../drivers/pg.js";
 import { type Answer, type Answered, type Call, type Result, answerOf, checkIdentity, parsed, replayOf, resultOf } from "./call.js";
 import { refuseNested, within } from "./context.js";
 import type { Database, Isolation, Session } from "./database.js";
-import { errorOf } from "./errors.js";
+import { errorOf, translated } from "./errors.js";
 import { Busy, persist } from "./retry.js";
 import { CLAIM, COMPLETE, FAIL, interval, json } from "./sql.js";
 
@@ -54,9 +54,13 @@ function observed(call: Call, { outcome, attempt }: Result): void {
 /** Claims the key, without waiting for another holder. */
 export async function claim(session: Session<unknown>, call: Call, lease?: { lease: number; attemptId: string }): Promise<Result> {
   const { operation, key, request, scope, firstSent } = call;
-  return resultOf(await session.query(CLAIM, [
-    operation, key, json(request), scope ?? "", interval(lease?.lease), firstSent?.toISOString() ?? null, lease?.attemptId ?? null,
-  ]));
+  try {
+    return resultOf(await session.query(CLAIM, [
+      operation, key, json(request), scope ?? "", interval(lease?.lease), firstSent?.toISOString() ?? null, lease?.attemptId ?? null,
+    ]));
+  } catch (error) {
+    throw translated(error, call);
+  }
 }
 
 /** Stores the answer, and returns what is stored. */

@@ -38,10 +38,10 @@ export const DERIVE_KEY = "SELECT idempotent_derive_key(operation => $1::text, k
 
 export const CHECK = "SELECT idempotent_check()::text";
 
-/** operation, key_header, method, target, content_type, body, scope, lease */
+/** operation, key_header, method, target, content_type, body, scope, lease, attempt_id */
 export const HTTP_CLAIM = `SELECT run::text, key, fence::text, outcome, status::text, headers, encode(body, 'base64'), retry_after_seconds::text
   FROM idempotent_http_claim(operation => $1::text, key_header => $2::text, method => $3::text, target => $4::text, content_type => $5::text,
-    body => $6::bytea, scope => $7::text, lease => $8::text::interval, wait => '0'::interval)`;
+    body => $6::bytea, scope => $7::text, lease => $8::text::interval, wait => '0'::interval, attempt_id => $9::text::uuid)`;
 
 /** operation, key, status, headers, body, scope, fence */
 export const HTTP_COMPLETE = `SELECT idempotent_http_complete(operation => $1::text, key => $2::text, status => $3::text::integer, headers => $4::text,

@@ -9,6 +9,11 @@ export type Source<Tx> = Database<Tx> | (PoolClient extends Tx ? Pool : never);
 const databases = new WeakMap<Pool, Database<PoolClient>>();
 
 export function databaseOf<Tx>(source: Source<Tx>): Database<Tx> {
+  // Callers in JavaScript pass other things: a single client, what postgres.js makes, nothing.
+  const found = source as unknown;
+  if (typeof found !== "object" || found === null || !("transaction" in found || "totalCount" in found)) {
+    throw new TypeError("not a pool: pass a Pool of pg, or fromPostgres(sql) of pg-idempotent/postgres");
+  }
   if ("transaction" in source) {
     return source;
   }

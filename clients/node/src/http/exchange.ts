@@ -1,14 +1,15 @@
 /** One HTTP request under an idempotency key, whatever the framework: claim, handler, complete, COMMIT, and only then the first byte. */
+import { randomUUID } from "node:crypto";
 import { type Observe, type Result, parsed, resultOf } from "../core/call.js";
 import { refuseNested, within } from "../core/context.js";
 import type { Cell, Database, Isolation, Session } from "../core/database.js";
 import { LeaseLost, Unavailable, sqlstate } from "../core/errors.js";
 import { Busy, type Limits, persist } from "../core/retry.js";
-import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, REPLAY, interval } from "../core/sql.js";
+import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, interval } from "../core/sql.js";
 import { type Source, databaseOf } from "../drivers/pg.js";
 import { hold } from "../lease/hold.js";
 import { LEASE } from "../lease/lease.js";
-import { type Header, tooMany, unavailable } from "./problem.js";
+import { type Header, misrouted, tooMany, unavailable } from "./problem.js";
 
 /** What an adapter is told. `Incoming` is the framework's own request. */
 export interface HttpOptions<Incoming> extends Limits {
@@ -104,18 +105,26 @@ export async function exchange<Tx, Incoming, Ran extends HttpAnswer>(
   try {
     return await (options.mode === "lease" ? leased(database, call, handler) : transacted(database, call, handler));
   } catch (error) {
-    if (error instanceof Unavailable) {
+    if (error instanceof Unavailable || error instanceof LeaseLost) {
       return { instead: unavailable() };
+    }
+    if (error instanceof Elsewhere) {
+      return { instead: misrouted() };
     }
     throw error;
   }
 }
+
+/** The key of the request is another node's. */
+class Elsewhere extends Error {}
 
 class HttpCall<Incoming> {
   readonly options: HttpOptions<Incoming>;
   readonly request: HttpRequest;
   readonly operation: string;
   readonly scope: string;
+  /** A claim of a lease that is asked again, because the answer to its COMMIT was lost, gets its own lease. */
+  readonly attemptId = randomUUID();
 
   constructor(options: HttpOptions<Incoming>, incoming: Incoming, request: HttpRequest) {
     const { operation, scope } = options;
@@ -127,7 +136,12 @@ class HttpCall<Incoming> {
 
   async claim(session: Session<unknown>, lease: number | undefined): Promise<Claimed> {
     const { method, target, contentType, keys, body } = this.request;
-    const rows = await session.query(HTTP_CLAIM, [this.operation, keys[0] ?? null, method, target, contentType, body, this.scope, interval(lease)]);
+    const rows = await session.query(HTTP_CLAIM, [
+      this.operation, keys[0] ?? null, method, target, contentType, body, this.scope, interval(lease),
+      lease === undefined ? null : this.attemptId,
+    ]).catch((error: unknown) => {
+      throw sqlstate(error) === "ID010" ? new Elsewhere("the key belongs to another node", { cause: error }) : error;
+    });
     const [run, key, fence, outcome, status, headers, stored] = rows[0] ?? [];
     return {
       run: run === "true",
@@ -154,6 +168,12 @@ class HttpCall<Incoming> {
 
   isKept(answer: HttpAnswer): boolean {
     return this.options.store?.(answer) ?? true;
+  }
+
+  /** Gives the key of a lease back; as an answer, it is none that is stored. */
+  async release(session: Session<unknown>, { key, fence }: Claimed): Promise<false> {
+    await session.query(RELEASE, [this.operation, key, this.scope, fence]);
+    return false;
   }
 
   /** What the server has of the key. */
@@ -272,22 +292,36 @@ async function leased<Incoming, Ran extends HttpAnswer>(
   }
   const held = { identity: { operation, key, scope }, fence, lease, attempt: attempt ?? 1, checkpoint, since };
   const ran = await hold(database, options, held, handler, async (made) => {
-    await persist<boolean>(options, (before) => database.transaction((session) => stored(session, call, claimed, made, before)));
+    await store(database, call, claimed, made);
     return made;
   });
   return { ran };
 }
 
-async function stored<Incoming>(session: Session<unknown>, call: HttpCall<Incoming>, claimed: Claimed, made: HttpAnswer, before: number): Promise<boolean> {
-  try {
-    // A predicate that keeps an answer out gives the key back as a server error does.
-    return await call.complete(session, claimed, call.isKept(made) ? made : { ...made, status: 500 });
-  } catch (error) {
-    const state = sqlstate(error);
-    if (before > 0 && state === "ID007") {
-      // An earlier try did, and the answer to its COMMIT was lost.
-      return true;
+/** Stores the answer of a lease, or gives the key back. */
+async function store<Incoming>(database: Database<unknown>, call: HttpCall<Incoming>, claimed: Claimed, made: HttpAnswer): Promise<void> {
+  // What a try has come to, if the answer to its COMMIT was lost.
+  let isStored: boolean | undefined;
+  await persist<undefined>(call.options, async () => {
+    try {
+      await database.transaction(async (session) => {
+        isStored = await (call.isKept(made) ? call.complete(session, claimed, made) : call.release(session, claimed));
+      });
+    } catch (error) {
+      const state = sqlstate(error);
+      if (state !== "ID003" && state !== "ID007") {
+        throw error;
+      }
+      if (isStored === undefined || (isStored && !(await isOwn(database, call, claimed)))) {
+        throw state === "ID003" ? new LeaseLost({ cause: error }) : error;
+      }
     }
-    throw state === "ID003" ? new LeaseLost({ cause: error }) : error;
-  }
+    return undefined;
+  });
+}
+
+/** Whether the stored answer is this attempt's. */
+async function isOwn<Incoming>(database: Database<unknown>, call: HttpCall<Incoming>, claimed: Claimed): Promise<boolean> {
+  const { outcome, fence } = await database.transaction((session) => call.record(session, claimed));
+  return outcome === "replay" && fence === claimed.fence;
 }

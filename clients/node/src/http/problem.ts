@@ -17,6 +17,10 @@ export function tooLarge(limit: number): Instead {
   return problem(413, "Content Too Large", `The body of a request may have ${limit} bytes.`);
 }
 
+export function misrouted(): Instead {
+  return problem(421, "Misdirected Request", "The key belongs to another node.");
+}
+
 export function unavailable(): Instead {
   return problem(503, "Service Unavailable", "Nothing is known to have happened. Send the request again, with the same Idempotency-Key.", ["Retry-After", "1"]);
 }

@@ -15,7 +15,7 @@ from . import telemetry
 from .aio_lease import AsyncHeart, AsyncLost
 from .attempt import Headers, State, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
-from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate
+from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate
 from .heart import Held
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
@@ -100,7 +100,7 @@ class AsyncLeaseAttempt(State):
     async def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
         parameters = self.identity(fence=self.fence)
-        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
+        await self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), lambda rows: True)
         self.finished = True
 
     async def save_checkpoint(self, checkpoint: Any) -> None:
@@ -115,7 +115,7 @@ class AsyncLeaseAttempt(State):
 
     async def _finish(self, statement: Statement, parameters: dict[str, Any], record: Callable[[Any], Awaitable[object]] | None) -> Any:
         if self.lost.is_set():
-            raise LostLease(self.operation, self.key, self.scope)
+            raise LeaseLost(self.operation, self.key, self.scope)
 
         async def work(transaction: AsyncTransaction) -> list[Row]:
             if record is not None:
@@ -252,7 +252,7 @@ class AsyncIdempotent:
         cancel: bool = False,
     ) -> AsyncIterator[AsyncLeaseAttempt]:
         """Claims the key with a lease that is extended in the background. Left without an answer, the lease is left to lapse: the work may
-        have been done. With `cancel` the body is cancelled when the lease is lost, and LostLease is raised."""
+        have been done. With `cancel` the body is cancelled when the lease is lost, and LeaseLost is raised."""
         it, asked = await self._claim_lease(operation, key, request, scope, ttl, wait, seconds)
         if it.replayed:
             yield it
@@ -268,7 +268,7 @@ class AsyncIdempotent:
             it.check_finished()
         except asyncio.CancelledError:
             if watch is not None and watch.done():
-                raise LostLease(operation, key, it.scope) from None
+                raise LeaseLost(operation, key, it.scope) from None
             raise
         finally:
             self.heart.let_go(held)
@@ -366,14 +366,18 @@ class AsyncIdempotent:
             await asyncio.sleep(pause)
 
     async def _in_transaction(
-        self, it: AsyncLeaseAttempt, work: Callable[[AsyncTransaction], Awaitable[list[Row]]], done: tuple[str, ...] = ()
+        self,
+        it: AsyncLeaseAttempt,
+        work: Callable[[AsyncTransaction], Awaitable[list[Row]]],
+        gives_back: Callable[[list[Row]], bool] = lambda rows: False,
     ) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
-        SQLSTATEs that say the same of work which gives the key back."""
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done. `gives_back` tells
+        whether what the work came to frees the key, so that nothing of it is left to be seen."""
         budget = self.retry.start()
-        was_lost = False
+        in_doubt: list[Row] | None = None
         while True:
             transaction = await self._begin(budget, it.operation)
+            rows: list[Row] | None = None
             try:
                 rows = await work(transaction)
                 await transaction.commit()
@@ -381,13 +385,13 @@ class AsyncIdempotent:
             except Exception as error:
                 lost = transaction.lost
                 await transaction.rollback()
-                if was_lost and sqlstate(error) in FINISHED_OR_GONE:
+                if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = await self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
-                    if sqlstate(error) in done:
-                        return []
-                was_lost = was_lost or lost
+                    if gives_back(in_doubt):
+                        return in_doubt
+                in_doubt = rows if lost and rows is not None else in_doubt
                 await self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:
                 await transaction.rollback()

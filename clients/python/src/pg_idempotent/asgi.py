@@ -17,7 +17,7 @@ from . import telemetry
 from .aio import AsyncAttempt, AsyncIdempotent, AsyncLeaseAttempt
 from .attempt import known_scope
 from .drivers import AsyncTransaction, Row
-from .errors import IdempotencyError, InProgress, LostLease, Misrouted, Unavailable, translated
+from .errors import IdempotencyError, InProgress, LeaseLost, Misrouted, Unavailable, translated
 from .heart import Held
 from .http import (
     HEADER,
@@ -154,7 +154,7 @@ class IdempotencyMiddleware:
                     if pause is not None:
                         await asyncio.sleep(pause)
                         continue
-            except (InProgress, LostLease, Misrouted, Unavailable) as error:
+            except (InProgress, LeaseLost, Misrouted, Unavailable) as error:
                 if exchange.is_sent:
                     raise
                 response = Response.of_error(error)
@@ -318,8 +318,8 @@ class _Exchange:
 
         if isinstance(self.attempt, AsyncLeaseAttempt):
             if self.attempt.lost.is_set():
-                raise LostLease(self.request.operation, self.claim.key, self.request.scope)
-            await middleware.idempotent._in_transaction(self.attempt, store)
+                raise LeaseLost(self.request.operation, self.claim.key, self.request.scope)
+            await middleware.idempotent._in_transaction(self.attempt, store, lambda rows: not (wanted and rows[0][0]))
             return response
         assert self.transaction is not None
         try:

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from . import telemetry
 from .attempt import scope_of
 from .drivers import Row, Transaction
-from .errors import Failure, IdempotencyError, LostLease, Unreachable
+from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
 from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
 from .outcome import HttpClaim, Outcome
@@ -43,6 +43,8 @@ class DjangoTransaction:
         except (OperationalError, InterfaceError) as error:
             self.connection.close()
             raise Unreachable from error
+        # Django connects anew as soon as it notices, so that its connection does not tell.
+        self._raw = self.connection.connection
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return _rows(self.connection, statement, parameters)
@@ -67,8 +69,7 @@ class DjangoTransaction:
             self.connection.close()
 
     def _find_lost(self) -> None:
-        raw = self.connection.connection
-        self._lost = raw is None or bool(raw.closed)
+        self._lost = bool(self._raw.closed)
 
     @property
     def lost(self) -> bool:
@@ -131,6 +132,9 @@ def idempotent(
             header = header if header and header.strip(" \t") else None
             if request.method not in methods or (header is None and not required):
                 return view(request, *args, **kwargs)
+            if len(request.body) < int(request.META.get("CONTENT_LENGTH") or 0):
+                # A client that left: to WSGI that is the end of the body.
+                return _of(Response.problem(400, "The body of the request ended before it was whole."))
             asked = Request(operation, header, request.method, request.get_full_path(), request.META.get("CONTENT_TYPE") or None,
                             request.body, scope_of(scope, request))  # fmt: skip
             return _serve(client, asked, seconds, store, release_on_error, request, lambda: view(request, *args, **kwargs))
@@ -146,7 +150,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
     budget, polls = client.retry.start(), Polls(client.wait)
     while True:
         open_transaction: Transaction | None = None
-        claim: HttpClaim | None = None
+        is_at_work = False
         try:
             open_transaction = client.driver.begin(budget.left())
             began = time.monotonic()
@@ -167,6 +171,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
                 return _of(Response.of(claim))
             if lease is None:
                 return _work(client, asked, claim, store, request, call, open_transaction)
+            is_at_work = True
             return _work_with_lease(client, asked, claim, outcome, store, release_on_error, request, call, lease, began)
         except Failure:
             raise
@@ -176,7 +181,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
             lost = open_transaction is not None and open_transaction.lost
             if open_transaction is not None:
                 open_transaction.rollback()
-            if lease is not None and claim is not None and claim.run:
+            if is_at_work:
                 raise
             try:
                 client._again(budget, error, lost, asked.operation, None, asked.scope)
@@ -216,9 +221,9 @@ def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outco
                 it.release()
             raise
         if it.lost.is_set():
-            raise LostLease(asked.operation, claim.key, asked.scope)
+            raise LeaseLost(asked.operation, claim.key, asked.scope)
         response = _response(answer)
-        client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)])
+        client._in_transaction(it, lambda opened: [(_stored(opened, asked, claim, store, answer, response),)], lambda rows: not rows[0][0])
         return answer
     finally:
         client.heart.let_go(held)

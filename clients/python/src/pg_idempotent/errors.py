@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
+SERIALIZATION_FAILURE, DEADLOCK, UNDEFINED_FUNCTION = "40001", "40P01", "42883"
 
 
 class IdempotencyError(Exception):
@@ -53,13 +53,13 @@ class Sealed(IdempotencyError):
     http_status = 409
 
 
-class BadKey(IdempotencyError):
+class InvalidKey(IdempotencyError):
     """The key, the scope or the operation breaks the rules of names."""
 
     http_status = 400
 
 
-class LostLease(IdempotencyError):
+class LeaseLost(IdempotencyError):
     """The lease lapsed while the work went on: another attempt may be doing it."""
 
     http_status = 503
@@ -83,6 +83,10 @@ class Misrouted(IdempotencyError):
     http_status = 421
 
 
+class NotInstalled(IdempotencyError):
+    """The extension is not in this database, or not in the search_path: CREATE EXTENSION pg_idempotent."""
+
+
 class Evicted(IdempotencyError):
     """The work is done, and its answer is not kept: it was too large, or is past its retention."""
 
@@ -102,7 +106,7 @@ class Unreachable(Exception):
 
 
 OF_OUTCOME: dict[str, type[IdempotencyError]] = {"mismatch": Mismatch, "expired": Expired, "unknown": Unknown, "sealed": Sealed}
-OF_SQLSTATE: dict[str, type[IdempotencyError]] = {"ID003": LostLease, "ID006": BadKey, "ID010": Misrouted}
+OF_SQLSTATE: dict[str, type[IdempotencyError]] = {"ID003": LeaseLost, "ID006": InvalidKey, "ID010": Misrouted}
 FINISHED_OR_GONE = ("ID003", "ID007")
 
 
@@ -128,4 +132,7 @@ def is_transient(error: BaseException, lost: bool) -> bool:
 def translated(error: BaseException, operation: str, key: str | None, scope: str) -> BaseException:
     """An error of the extension as an exception of this package; any other as it is."""
     kind = OF_SQLSTATE.get(sqlstate(error) or "")
+    # Of a function of the application's own it is the application's error.
+    if sqlstate(error) == UNDEFINED_FUNCTION and "idempotent_" in str(error):
+        kind = NotInstalled
     return error if kind is None else kind(operation, key, scope, detail=sqlstate(error) or "")

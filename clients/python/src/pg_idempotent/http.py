@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Callable
+from uuid import uuid4
 
 from .drivers import Row
 from .errors import IdempotencyError, sqlstate
@@ -62,12 +63,14 @@ class Request:
     content_type: str | None
     body: bytes
     scope: str
+    # A claim of a lease that is asked again, because the answer to its COMMIT was lost, gets its own lease.
+    attempt_id: str = field(default_factory=lambda: str(uuid4()))
 
     def record(self, claim: HttpClaim) -> dict[str, Any]:
         return {"operation": self.operation, "key": claim.key, "scope": self.scope}
 
     def parameters(self, lease: float | None) -> dict[str, Any]:
-        return {**self.__dict__, "lease": lease, "wait": 0.0}
+        return {**self.__dict__, "lease": lease, "wait": 0.0, "attempt_id": None if lease is None else self.attempt_id}
 
 
 def key_header(values: Iterable[bytes]) -> str | None:

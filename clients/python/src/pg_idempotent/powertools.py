@@ -47,6 +47,7 @@ class PostgresPersistenceLayer(BasePersistenceLayer):
             known = self._record(data_record.idempotency_key, outcome)
             if outcome.outcome == "replay":
                 self._validate_payload(data_record, known)
+            self._save_to_cache(known)
             raise IdempotencyItemAlreadyExistsError(old_data_record=known)
         self._fences[data_record.idempotency_key] = outcome.fence
 

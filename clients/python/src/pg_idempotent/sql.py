@@ -69,7 +69,8 @@ HTTP_CLAIM = Statement(f"""
     SELECT run, key, fence, outcome, status, headers, body, retry_after_seconds
       FROM idempotent_http_claim(operation => CAST({{operation}} AS text), key_header => CAST({{key_header}} AS text),
         method => CAST({{method}} AS text), target => CAST({{target}} AS text), content_type => CAST({{content_type}} AS text),
-        body => CAST({{body}} AS bytea), scope => CAST({{scope}} AS text), {LEASE}, {WAIT})
+        body => CAST({{body}} AS bytea), scope => CAST({{scope}} AS text), {LEASE}, {WAIT},
+        attempt_id => CAST(CAST({{attempt_id}} AS text) AS uuid))
 """)
 HTTP_COMPLETE = Statement(f"""
     SELECT idempotent_http_complete({OPERATION}, status => CAST({{status}} AS integer), headers => CAST({{headers}} AS text),

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from . import telemetry
 from .attempt import Headers, State, scope_of
 from .drivers import Row, Transaction, driver_of
-from .errors import FINISHED_OR_GONE, Failure, LostLease, Unavailable, Unreachable, is_transient, sqlstate, translated
+from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate, translated
 from .heart import Held
 from .lease import Heart, Lost
 from .outcome import Codec, Outcome
@@ -104,7 +104,7 @@ class LeaseAttempt(State):
     def release(self) -> None:
         """Gives the key back. Only where it is certain that nothing was done."""
         parameters = self.identity(fence=self.fence)
-        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), done=FINISHED_OR_GONE)
+        self.idempotent._in_transaction(self, lambda transaction: transaction.rows(RELEASE, parameters), lambda rows: True)
         self.finished = True
 
     def save_checkpoint(self, checkpoint: Any) -> None:
@@ -120,7 +120,7 @@ class LeaseAttempt(State):
 
     def _finish(self, statement: Statement, parameters: dict[str, Any], record: Callable[[Any], object] | None) -> Any:
         if self.lost.is_set():
-            raise LostLease(self.operation, self.key, self.scope)
+            raise LeaseLost(self.operation, self.key, self.scope)
 
         def work(transaction: Transaction) -> list[Row]:
             if record is not None:
@@ -164,6 +164,8 @@ class Idempotent:
 
         def decorate(function: Callable[Concatenate[Any, P], R]) -> Callable[P, R]:
             request_of = request or request_of_arguments(function)
+            if inspect.iscoroutinefunction(function):
+                raise TypeError("a function with async is for AsyncIdempotent")
 
             @functools.wraps(function)
             def once(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -368,13 +370,16 @@ class Idempotent:
                 raise outcome.error(operation, key, scope)
             time.sleep(pause)
 
-    def _in_transaction(self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]], done: tuple[str, ...] = ()) -> list[Row]:
-        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done; `done` are the
-        SQLSTATEs that say the same of work which gives the key back."""
+    def _in_transaction(
+        self, it: LeaseAttempt, work: Callable[[Transaction], list[Row]], gives_back: Callable[[list[Row]], bool] = lambda rows: False
+    ) -> list[Row]:
+        """A short transaction of a lease. A lost COMMIT is repeated, and what this very attempt has finished is done. `gives_back` tells
+        whether what the work came to frees the key, so that nothing of it is left to be seen."""
         budget = self.retry.start()
-        was_lost = False
+        in_doubt: list[Row] | None = None
         while True:
             transaction = self._begin(budget, it.operation)
+            rows: list[Row] | None = None
             try:
                 rows = work(transaction)
                 transaction.commit()
@@ -382,13 +387,13 @@ class Idempotent:
             except Exception as error:
                 lost = transaction.lost
                 transaction.rollback()
-                if was_lost and sqlstate(error) in FINISHED_OR_GONE:
+                if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
                         return [(self.codec.encode(known.response),)]
-                    if sqlstate(error) in done:
-                        return []
-                was_lost = was_lost or lost
+                    if gives_back(in_doubt):
+                        return in_doubt
+                in_doubt = rows if lost and rows is not None else in_doubt
                 self._again(budget, error, lost, it.operation, it.key, it.scope)
             except BaseException:
                 transaction.rollback()
@@ -405,6 +410,10 @@ def raise_translated(error: BaseException, operation: str, key: str | None, scop
 
 def claim_parameters(operation: str, key: str, scope: str | None, request: str | None, lease: float | None) -> dict[str, Any]:
     """With a lease an attempt is known by its id: one that lost the answer to COMMIT asks again, and gets its own lease."""
+    for name, text in {"operation": operation, "key": key, "scope": scope or ""}.items():
+        # Drivers differ in what they make of other types, and two of them may become one key.
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
     return {
         "operation": operation,
         "key": key,
@@ -422,7 +431,11 @@ def request_of_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def request(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(function, "__name__", "the function")
+            raise TypeError(f"{name}() takes the transaction's connection first, and behind it what is passed: {error}") from None
         bound.apply_defaults()
         return next(iter(bound.arguments.values())) if len(bound.arguments) == 1 else dict(bound.arguments)
 

@@ -83,8 +83,17 @@ async def stream(request: Request) -> Response:
     async def chunks() -> AsyncIterator[str]:
         for _ in range(int(request.query_params["chunks"])):
             yield f"data: {number}\n\n"
+            if "gate" in request.query_params:
+                await pass_gate(request)
 
     return StreamingResponse(chunks(), media_type="text/event-stream", headers={"ETag": f'"{number}"'})
+
+
+async def deferred(request: Request) -> Response:
+    """Inserts what only COMMIT refuses."""
+    table = "CREATE TEMP TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"
+    await request.scope["pg_idempotent"].connection.execute(f"{table}; INSERT INTO deferred VALUES (1), (1)")
+    return await (stream if "chunks" in request.query_params else pay)(request)
 
 
 async def fall(request: Request) -> Response:
@@ -118,11 +127,15 @@ def gate(name: str) -> tuple[asyncio.Event, asyncio.Event]:
     return gates.setdefault(name, (asyncio.Event(), asyncio.Event()))
 
 
-async def held(request: Request) -> Response:
-    number = await effect(request)
+async def pass_gate(request: Request) -> None:
     entered, opened = gate(request.query_params["gate"])
     entered.set()
     await asyncio.wait_for(opened.wait(), 30)
+
+
+async def held(request: Request) -> Response:
+    number = await effect(request)
+    await pass_gate(request)
     return paid(number)
 
 
@@ -149,8 +162,8 @@ def is_required(request: Request) -> bool:
     return request.url.path not in ("/optional", "/gate")
 
 
-POST = {"/refund": pay, "/optional": pay, "/echo": echo, "/status": status, "/large": large, "/stream": stream, "/raise": fall,
-        "/conflict": conflict, "/held": held, "/crash": crash, "/gate": gate_open}  # fmt: skip
+POST = {"/refund": pay, "/optional": pay, "/echo": echo, "/status": status, "/large": large, "/stream": stream, "/deferred": deferred,
+        "/raise": fall, "/conflict": conflict, "/held": held, "/crash": crash, "/gate": gate_open}  # fmt: skip
 app = Starlette(
     routes=[
         Route("/pay", pay, methods=["POST", "PATCH"]),

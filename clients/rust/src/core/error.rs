@@ -35,6 +35,8 @@ pub enum Error {
         /// The status that was stored with the answer.
         status: Option<u16>,
     },
+    /// The extension is not in this database, or not in the search_path.
+    NotInstalled(DatabaseError),
     /// The database could not be reached, or every try met a conflict. Nothing is known to have happened: send the same key again.
     Unavailable(BoxError),
     /// A call within a handler of the same pool would wait for a second connection while it holds one.
@@ -65,7 +67,7 @@ impl Error {
             Self::Misrouted => Some("ID010"),
             Self::Unavailable(_) => Some("08000"),
             Self::Handler(cause) => state_of(cause.as_ref()).and_then(|state| state.sqlstate),
-            Self::Database(cause) => cause.sqlstate(),
+            Self::NotInstalled(cause) | Self::Database(cause) => cause.sqlstate(),
             Self::Evicted { .. } | Self::Nested | Self::Ended | Self::NoScope | Self::Json(_) => {
                 None
             }
@@ -87,6 +89,7 @@ impl Error {
             | Self::NoScope
             | Self::Json(_)
             | Self::Handler(_)
+            | Self::NotInstalled(_)
             | Self::Database(_) => 500,
         }
     }
@@ -128,6 +131,8 @@ impl From<DatabaseError> for Error {
             Some("ID003") => Self::LeaseLost,
             Some("ID006") => Self::InvalidKey(cause),
             Some("ID010") => Self::Misrouted,
+            // A handler's own statements come as `Handler`.
+            Some("42883") => Self::NotInstalled(cause),
             _ => Self::Database(cause),
         }
     }
@@ -150,6 +155,9 @@ impl fmt::Display for Error {
             Self::InvalidKey(_) => "the operation, the key or the scope breaks the rules of names",
             Self::Sealed => "it was decided that this never runs",
             Self::Misrouted => "the key belongs to another node",
+            Self::NotInstalled(_) => {
+                "the extension is not in this database, or not in the search_path: CREATE EXTENSION pg_idempotent"
+            }
             Self::Evicted { .. } => "the work is done, and its answer is not kept",
             Self::Unavailable(_) => "the database cannot be reached, or every try met a conflict",
             Self::Nested => {
@@ -168,7 +176,9 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Unavailable(cause) | Self::Handler(cause) => Some(cause.as_ref()),
-            Self::InvalidKey(cause) | Self::Database(cause) => Some(cause),
+            Self::InvalidKey(cause) | Self::NotInstalled(cause) | Self::Database(cause) => {
+                Some(cause)
+            }
             Self::Json(cause) => Some(cause),
             _ => None,
         }

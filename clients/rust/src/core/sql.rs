@@ -54,11 +54,12 @@ pub(crate) const DERIVE_KEY: &str = "SELECT idempotent_derive_key(operation => $
 
 pub(crate) const CHECK: &str = "SELECT idempotent_check()::text";
 
-/// operation, key_header, method, target, content_type, body, scope, lease
+/// operation, key_header, method, target, content_type, body, scope, lease, attempt_id
 #[cfg(feature = "tower")]
 pub(crate) const HTTP_CLAIM: &str = "SELECT run::text, key, fence::text, outcome, status::text, headers, body \
      FROM idempotent_http_claim(operation => $1::text, key_header => $2::text, method => $3::text, target => $4::text, \
-       content_type => $5::text, body => $6::bytea, scope => $7::text, lease => $8::text::interval, wait => '0'::interval)";
+       content_type => $5::text, body => $6::bytea, scope => $7::text, lease => $8::text::interval, wait => '0'::interval, \
+       attempt_id => $9::text::uuid)";
 
 #[cfg(feature = "tower")]
 macro_rules! http_complete {

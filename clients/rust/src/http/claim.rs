@@ -80,6 +80,7 @@ pub(crate) async fn claim(
         Parameter::Bytes(asked.body.as_ref().into()),
         asked.scope.as_str().into(),
         asked.lease.map(interval).into(),
+        asked.attempt_id.as_deref().into(),
     ];
     let rows = connection.rows(HTTP_CLAIM, &parameters).await?;
     let row = rows.first().map(Vec::as_slice).unwrap_or_default();

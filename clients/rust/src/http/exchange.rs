@@ -22,7 +22,7 @@ use crate::{
         database::{Connection, Database, Transaction},
         error::{BoxError, Error},
         retry::{Budget, Tried},
-        sql::REPLAY,
+        sql::{RELEASE, REPLAY},
         tx::{Tx, holding, or_lost, refuse_nested},
     },
     lease::{
@@ -40,6 +40,8 @@ pub(crate) struct Asked {
     pub(crate) operation: String,
     pub(crate) scope: String,
     pub(crate) lease: Option<Duration>,
+    /// A claim of a lease that is asked again, because the answer to its COMMIT was lost, gets its own lease.
+    pub(crate) attempt_id: Option<String>,
 }
 
 impl Asked {
@@ -53,7 +55,8 @@ impl Asked {
         // Without one all would share their keys, and be told each other's answers.
         let scope = (settings.scope)(&parts).ok_or(Error::NoScope)?;
         let lease = (settings.mode == Mode::Lease).then_some(settings.lease);
-        Ok(Self { parts, body, key_header, operation, scope, lease })
+        let attempt_id = lease.map(|_| uuid::Uuid::new_v4().to_string());
+        Ok(Self { parts, body, key_header, operation, scope, lease, attempt_id })
     }
 
     /// Path and query, as sent.
@@ -317,21 +320,25 @@ impl<D: Database> Exchange<D> {
         Ok(Taken { claim, attempt, checkpoint, since })
     }
 
+    /// Stores the answer of a lease, or gives the key back.
     async fn store(&self, claim: &HttpClaim, head: &Head, body: Stored<'_>) -> Result<(), Error> {
-        let mut head = head.clone();
-        if !self.is_wanted(&head) {
-            // Gives the key back as a server error does.
-            head.status = StatusCode::INTERNAL_SERVER_ERROR;
-        }
         let mut budget = Budget::new(self.settings.limits);
+        // What a try has come to, if the answer to its COMMIT was lost.
+        let mut is_stored = None;
         loop {
-            let tried = self.store_once(claim, &head, body).await;
-            let tried = match tried {
-                // An earlier try did, and the answer to its COMMIT was lost.
-                Err(error) if budget.before > 0 && error.sqlstate() == Some("ID007") => Ok(()),
-                tried => tried,
+            let tried = async {
+                match self.store_once(claim, head, body, &mut is_stored).await {
+                    Err(error)
+                        if matches!(error.sqlstate(), Some("ID003" | "ID007"))
+                            && self.is_done(claim, is_stored).await? =>
+                    {
+                        Ok(())
+                    }
+                    tried => tried,
+                }
             };
-            if let Some(settled) = budget.settle(tried.map(Tried::Done)).await {
+            let tried = tried.await.map(Tried::Done);
+            if let Some(settled) = budget.settle(tried).await {
                 return settled;
             }
         }
@@ -342,10 +349,43 @@ impl<D: Database> Exchange<D> {
         claim: &HttpClaim,
         head: &Head,
         body: Stored<'_>,
+        is_stored: &mut Option<bool>,
     ) -> Result<(), Error> {
         let mut transaction = self.pool.begin(None).await?;
-        let stored = self.complete(&mut transaction, claim, head, body).await;
-        ended(transaction, stored).await.map(drop)
+        let done = if self.is_wanted(head) {
+            self.complete(&mut transaction, claim, head, body).await
+        } else {
+            self.release(&mut transaction, claim).await
+        };
+        *is_stored = done.as_ref().ok().copied().or(*is_stored);
+        ended(transaction, done).await.map(drop)
+    }
+
+    /// Gives the key of a lease back; as an answer, it is none that is stored.
+    async fn release(
+        &self,
+        connection: &mut impl Connection,
+        claim: &HttpClaim,
+    ) -> Result<bool, Error> {
+        let parameters = [
+            self.asked.operation.as_str().into(),
+            claim.key.as_deref().into(),
+            self.asked.scope.as_str().into(),
+            claim.fence.map(|fence| fence.to_string()).into(),
+        ];
+        connection.rows(RELEASE, &parameters).await?;
+        Ok(false)
+    }
+
+    /// Whether an earlier try has given the key back, or stored the answer that is there.
+    async fn is_done(&self, claim: &HttpClaim, is_stored: Option<bool>) -> Result<bool, Error> {
+        if is_stored != Some(true) {
+            return Ok(is_stored.is_some());
+        }
+        let mut transaction = self.pool.begin(None).await?;
+        let found = self.record(&mut transaction, claim).await;
+        let found = ended(transaction, found).await?;
+        Ok(found.outcome == "replay" && found.fence == claim.fence)
     }
 }
 

@@ -70,6 +70,9 @@ def _names(pool: Any) -> set[str]:
     return {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(pool).__mro__}
 
 
+ASYNC = {"psycopg_pool.AsyncConnectionPool", "psycopg_pool.AsyncNullConnectionPool", "asyncpg.Pool", "sqlalchemy.AsyncEngine"}
+
+
 def driver_of(pool: Any) -> Driver:
     """A psycopg_pool.ConnectionPool, an SQLAlchemy Engine, or a driver."""
     names = _names(pool)
@@ -84,7 +87,10 @@ def driver_of(pool: Any) -> Driver:
     if hasattr(pool, "begin") and hasattr(pool, "private"):
         driver: Driver = pool
         return driver
-    raise TypeError(f"no pool that pg_idempotent knows: {type(pool).__module__}.{type(pool).__qualname__}")
+    found = f"{type(pool).__module__}.{type(pool).__qualname__}"
+    if names & ASYNC:
+        raise TypeError(f"{found} is a pool with asyncio: AsyncIdempotent(pool)")
+    raise TypeError(f"not a pool that pg_idempotent knows (a psycopg_pool.ConnectionPool, an Engine of SQLAlchemy): {found}")
 
 
 def async_driver_of(pool: Any) -> AsyncDriver:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from ..errors import Unreachable
 from ..sql import Statement
@@ -94,6 +94,8 @@ class PsycopgDriver:
                 except BaseException:
                     self.pool.putconn(connection)
                     raise
+        except PoolClosed:  # or not opened yet: asking again does not help
+            raise
         except psycopg.OperationalError as error:
             raise Unreachable from error
         return PsycopgTransaction(connection, self.pool)
@@ -176,6 +178,8 @@ class AsyncPsycopgDriver:
                 except BaseException:
                     await self.pool.putconn(connection)
                     raise
+        except PoolClosed:  # or not opened yet: asking again does not help
+            raise
         except psycopg.OperationalError as error:
             raise Unreachable from error
         return AsyncPsycopgTransaction(connection, self.pool)
