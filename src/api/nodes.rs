@@ -88,6 +88,13 @@ pub fn wait_for_writers(_: &Args) -> Returned {
     Ok(Some(Datum::from(0)))
 }
 
+pub fn fence_above(args: &Args) -> Returned {
+    if let Some(fence) = args.get(FENCE_ABOVE.fence) {
+        fences::stay_above(fence)?;
+    }
+    Ok(Some(Datum::from(0)))
+}
+
 /// Since when a table of records has lost none, as of now: also where no session has noted yet that it was
 /// emptied, because none has written since. Null: it never lost one.
 pub fn lost_before(args: &Args) -> Returned {
