@@ -87,7 +87,8 @@ COMMENT ON FUNCTION idempotent.leased(int4multirange) IS 'what is leased of thes
 CREATE FUNCTION idempotent.writers() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('the prepared transaction %L', p.gid) ELSE format('process %s', l.pid) END, ', ')
-      FROM pg_locks AS l LEFT JOIN pg_prepared_xacts AS p ON l.pid IS NULL AND l.virtualtransaction = concat('-1/', p.transaction)
+      FROM pg_locks AS l LEFT JOIN (pg_locks AS t JOIN pg_prepared_xacts AS p ON p.transaction = t.transactionid)
+        ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction
      WHERE l.locktype = 'relation' AND l.granted AND l.mode <> ALL ('{AccessShareLock,RowShareLock,ShareLock}') AND l.pid IS DISTINCT FROM pg_backend_pid()
        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
        AND l.relation = ANY ('{idempotent.record,idempotent.record_logged,idempotent.messages,idempotent.offsets,idempotent.locks,

@@ -154,7 +154,8 @@ fn writers() -> Result<Option<String>> {
 
 const HOLDERS: &str = "
 SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('the prepared transaction %L', p.gid) ELSE format('process %s', l.pid) END, ', ')
-  FROM pg_locks AS l LEFT JOIN pg_prepared_xacts AS p ON l.pid IS NULL AND l.virtualtransaction = concat('-1/', p.transaction)
+  FROM pg_locks AS l LEFT JOIN (pg_locks AS t JOIN pg_prepared_xacts AS p ON p.transaction = t.transactionid)
+        ON l.pid IS NULL AND t.pid IS NULL AND t.virtualtransaction = l.virtualtransaction
  WHERE l.locktype = 'advisory' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
    AND l.classid = $1 AND l.objid = $2 AND l.objsubid = $3";
