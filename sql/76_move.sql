@@ -166,8 +166,9 @@ BEGIN
         EXECUTE format('DELETE FROM idempotent.%I AS r WHERE r.record_id = $1', kept_in) USING arriving.record_id;
         EXECUTE insert_it USING arriving;
         RETURN 'new';
-    ELSIF idempotent.follows(present, arriving)
-          OR arriving.state = 'p' AND (lead < 0 OR present.fence >= arriving.fence AND present IS DISTINCT FROM arriving) THEN
+    ELSIF idempotent.follows(present, arriving) OR lead < 0 AND arriving.state IN ('p', 'a', 'u')
+          OR arriving.state = 'p' AND present.fence >= arriving.fence AND present IS DISTINCT FROM arriving THEN
+        -- A beginning, of which what is here is the end.
         RETURN 'older';
     ELSIF (present.state, present.fingerprint, present.fingerprint_version, present.finished_at, present.status, present.fence, present.lease_until, present.claimed_at)
           IS NOT DISTINCT FROM

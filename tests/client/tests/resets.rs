@@ -126,6 +126,24 @@ fn a_crash_of_the_server_is_noticed() -> Result<()> {
 }
 
 #[test]
+fn a_move_tells_of_a_loss_that_nobody_has_noticed_yet() -> Result<()> {
+    let cluster = Cluster::start("")?;
+    let mut wire = cluster.server().wire();
+    wire.run(INSTALL);
+    Past::of(&mut wire);
+    let told = "SELECT string_agg(e -> 'row' ->> 'durability', ' ') FROM idempotent_export('{[0,16384)}') AS e
+                 WHERE e ->> 'table' = 'reset'";
+    wire.run("SELECT idempotent_own('{}')");
+    assert_eq!(wire.run(told).value(), "");
+    cluster.crash()?;
+    cluster.resume()?;
+    let mut wire = cluster.server().wire();
+    assert_eq!(wire.run(told).value(), "unlogged");
+    assert_eq!(resets(&mut wire), "0", "an export notes nothing");
+    Ok(())
+}
+
+#[test]
 fn a_backend_killed_with_signal_9_is_noticed() -> Result<()> {
     let cluster = Cluster::start("")?;
     cluster.server().wire().run(INSTALL);

@@ -134,6 +134,8 @@ SELECT idempotent_import('[1]');
 SELECT idempotent_import(NULL);
 
 -- And back: what was left behind there gives way to what has happened since.
+SELECT idempotent_forget('move logged', 'done', 'mover');
+SELECT outcome, response FROM idempotent_run('move logged', 'done', '{"n": 22}', 'move_work', 'mover');
 SELECT idempotent_own('{[0,16384)}'::int4multirange - :'slots');
 SELECT jsonb_agg(e) AS back FROM idempotent_export(:'slots') AS e \gset
 \c :home
@@ -145,6 +147,7 @@ SELECT idempotent_import(e) AS answer, e -> 'row' ->> 'key' AS key FROM jsonb_ar
 SELECT idempotent_own(NULL);
 SELECT outcome, response FROM idempotent_run('move', 'taken', '{"n": 8}', 'move_work', 'mover');
 SELECT outcome, response FROM idempotent_run('move wary', 'settled', '{"n": 9}', 'move_work', 'mover');
+SELECT outcome, response FROM idempotent_run('move logged', 'done', '{"n": 22}', 'move_work', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'lapsed', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'both', 'mover');
 SELECT outcome, response FROM idempotent_replay('move', 'done', 'mover');

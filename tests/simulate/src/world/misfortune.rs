@@ -58,10 +58,11 @@ impl World {
         self.nodes[lost].lose(self.now, &mut self.ledger, self.plant);
         let slots: Vec<u16> =
             (0..SLOTS).filter(|slot| self.owner[usize::from(*slot)] == lost).collect();
-        for slot in &slots {
-            self.owner[usize::from(*slot)] = heir;
-        }
+        self.has_new_owner(&slots, heir);
         self.nodes[heir].own(&slots, true);
+        // Above all that the lost node can have granted, as the operator is told to say.
+        let fence = self.nodes[lost].fence();
+        self.nodes[heir].stay_above(fence);
         if self.plant != Some(Plant::NotIgnorant) {
             self.nodes[heir].lost_before = [self.now; 2];
         }
@@ -136,13 +137,14 @@ impl World {
         match moves::step(&mut moved, &mut self.nodes, self.now, copy, &mut self.ledger, self.plant)
         {
             Next::At(time) => {
+                if self.plant == Some(Plant::TakenTooEarly) && moved.step == Step::Carried {
+                    self.has_new_owner(&moved.slots, moved.to);
+                }
                 self.moves.insert(id, moved);
                 self.at(time, Event::Moving { id });
             }
             Next::Done => {
-                for slot in &moved.slots {
-                    self.owner[usize::from(*slot)] = moved.to;
-                }
+                self.has_new_owner(&moved.slots, moved.to);
                 if self.plant == Some(Plant::NoGuard) {
                     self.nodes[moved.from].has_no_guard();
                 }
@@ -152,6 +154,12 @@ impl World {
                 self.figures.note_move(self.now - moved.began, moved.slots.len());
                 self.gone.push((moved.from, moved.to, moved.slots));
             }
+        }
+    }
+
+    fn has_new_owner(&mut self, slots: &[u16], node: usize) {
+        for slot in slots {
+            self.owner[usize::from(*slot)] = node;
         }
     }
 }
