@@ -6,6 +6,7 @@ import threading
 import time
 
 import psycopg
+import pytest
 
 # What each node does for a key: an effect, which is counted afterwards.
 HANDLER = """CREATE TABLE effect (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), key text NOT NULL, slot integer NOT NULL);
@@ -23,6 +24,13 @@ DEADLINE = 120  # seconds, for all that is waited for
 
 def connected(server):
     return psycopg.connect(host=str(server.base), port=server.port, user="postgres", dbname="postgres", autocommit=True)
+
+
+def refusal(connection, statement, *values):
+    """The error that a statement is refused with."""
+    with pytest.raises(psycopg.Error) as raised:
+        connection.execute(statement, values)
+    return raised.value
 
 
 class Storm:
