@@ -211,7 +211,7 @@ impl<P: Patience> Patience for Patiently<'_, P> {
 }
 
 fn found(table: &Relation, tuple: pg_sys::HeapTuple) -> LockRow {
-    // SAFETY: `tuple` is a palloc'd copy of a tuple of this table, whose columns `Relation::open` has
+    // SAFETY: `tuple` is a palloc'd copy of a tuple of this table, whose columns `Relation::open_locked` has
     // compared with those known.
     let columns = unsafe { Columns::of(tuple, table.descriptor()) };
     let int8 = |column| columns.get(column).map_or(0, |datum| datum.value() as i64);

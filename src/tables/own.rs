@@ -100,7 +100,7 @@ fn read(table: &Relation) -> Result<[Option<Slots>; 2]> {
 }
 
 fn slots(table: &Relation, tuple: pg_sys::HeapTuple) -> Result<Slots> {
-    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open` has
+    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open_locked` has
     // compared with those known; `slots` is declared text NOT NULL.
     let text = unsafe {
         Columns::of(tuple, table.descriptor()).get(column::SLOTS).map(|text| Text::from_datum(text))

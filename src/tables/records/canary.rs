@@ -171,7 +171,7 @@ fn look_at(table: &Relation, id: &RecordId) -> Option<Marker> {
     if seen.tuple.is_null() {
         return None;
     }
-    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open`
+    // SAFETY: the tuple is not null, and a palloc'd copy of one of this table, whose columns `Relation::open_locked`
     // has compared with those known.
     let columns = unsafe { Columns::of(seen.tuple, table.descriptor()) };
     Some(Marker {

@@ -132,7 +132,7 @@ fn a_cancel_at_commit_ends_no_connection() {
             }
         });
         let mut cancelled = 0;
-        for n in 0..1_500 {
+        for n in 0..200 {
             let end = if n % 7 == 0 { "PREPARE TRANSACTION 'cancelled'" } else { "COMMIT" };
             for statement in [
                 "BEGIN".to_owned(),
@@ -157,7 +157,7 @@ fn a_cancel_at_commit_ends_no_connection() {
         done.store(true, Ordering::Relaxed);
         cancelled
     });
-    assert!(cancelled > 100, "{cancelled}");
+    assert!(cancelled > 10, "{cancelled}");
     // The last of them may still be on its way.
     let _ = wire.call("SELECT 1");
     let unlike = "SELECT count(*) FROM (SELECT n::text AS key FROM effect) AS e
