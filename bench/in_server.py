@@ -13,6 +13,7 @@ MEASURES = [
     ("replay", "replay", "a function of a single SELECT", False, 3.0),
     ("retry", "claim of a finished key", "the guides' function", False, None),
     ("claim_complete", "claim + complete", "insert on conflict, update", True, 3.5),
+    ("many", "claim + complete, 400 keys in a transaction", "ours, 50 keys in a transaction", True, 1.0),
     ("transaction", "claim + complete + COMMIT", "the same + COMMIT", True, None),
     ("run", "run, with a handler of one insert", "a function that does it all", True, None),
 ]

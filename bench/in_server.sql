@@ -66,6 +66,38 @@ BEGIN
     END LOOP;
 END $$;
 
+-- The same, with more keys in a transaction than its share of the lock table, and with fewer. Keys of their own: both sides are ours.
+CREATE PROCEDURE bench.claim_complete_many(batches integer, operation text, batches_in_transaction integer) LANGUAGE plpgsql AS $$
+DECLARE
+    answered bigint;
+BEGIN
+    FOR number IN 1..batches LOOP
+        SELECT count(claim) + count(complete) INTO answered
+          FROM (SELECT idempotent_claim(operation, translate(key, '-', ':'), request) AS claim,
+                       idempotent_complete(operation, translate(key, '-', ':'), response) AS complete
+                  FROM bench.key WHERE batch = number OFFSET 0) AS pair;
+        IF number % batches_in_transaction = 0 THEN
+            COMMIT;
+        END IF;
+    END LOOP;
+END $$;
+CREATE PROCEDURE bench.many_ours(batches integer) LANGUAGE plpgsql AS $$ BEGIN CALL bench.claim_complete_many(batches, 'charge_400', 8); END $$;
+CREATE PROCEDURE bench.many_rival(batches integer) LANGUAGE plpgsql AS $$ BEGIN CALL bench.claim_complete_many(batches, 'charge_50', 1); END $$;
+
+-- The same with keys of its own, a transaction to each pair, and the processor time of a pair.
+CREATE PROCEDURE bench.new_claims(pairs integer, INOUT microseconds numeric) LANGUAGE plpgsql AS $$
+DECLARE
+    before  numeric := (SELECT coalesce(cpu, wall) FROM bench.clock());
+    new_key text;
+BEGIN
+    FOR number IN 1..pairs LOOP
+        new_key := gen_random_uuid();
+        PERFORM idempotent_claim('charge', new_key, '{"order": 1}'), idempotent_complete('charge', new_key, '{"payment": 1}');
+        COMMIT;
+    END LOOP;
+    microseconds := ((SELECT coalesce(cpu, wall) FROM bench.clock()) - before) / pairs;
+END $$;
+
 -- The same, a transaction to each pair.
 CREATE PROCEDURE bench.transaction_ours(batches integer) LANGUAGE plpgsql AS $$
 DECLARE

@@ -90,9 +90,11 @@ CREATE UNLOGGED TABLE idempotent.record (
     CONSTRAINT record_pkey PRIMARY KEY (record_id)
 ) USING heap;
 CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at);
+CREATE INDEX record_held_idx ON idempotent.record (claimed_at) WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
 
 COMMENT ON TABLE idempotent.record IS 'records of operations with durability unlogged; Postgres empties it after a crash';
 COMMENT ON INDEX idempotent.record_sweep_at_idx IS 'what the sweeper has to look at next';
+COMMENT ON INDEX idempotent.record_held_idx IS 'the leases; a finished key has no entry';
 COMMENT ON COLUMN idempotent.record.record_id IS '128 bits of SHA-256 over operation, scope and key; for a key that is a UUIDv7 its 48 bits of milliseconds take the place of the first';
 COMMENT ON COLUMN idempotent.record.fingerprint IS '128 bits of SHA-256 over the canonical request; null: no request was given';
 COMMENT ON COLUMN idempotent.record.expires_at IS 'from then on the record counts as absent; infinity for a lease: once it has lapsed, it is unknown what became of the work';
@@ -122,8 +124,10 @@ CREATE TABLE idempotent.record_logged (
     CONSTRAINT record_logged_pkey PRIMARY KEY (record_id)
 ) USING heap;
 CREATE INDEX record_logged_sweep_at_idx ON idempotent.record_logged (sweep_at);
+CREATE INDEX record_logged_held_idx ON idempotent.record_logged (claimed_at) WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
 COMMENT ON TABLE idempotent.record_logged IS 'records of operations with durability logged';
 COMMENT ON INDEX idempotent.record_logged_sweep_at_idx IS 'what the sweeper has to look at next';
+COMMENT ON INDEX idempotent.record_logged_held_idx IS 'the leases; a finished key has no entry';
 
 -- Logged, whatever becomes of the records: a fence must never be handed out twice, also not after a crash.
 CREATE SEQUENCE idempotent.fence;

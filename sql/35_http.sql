@@ -10,6 +10,7 @@ CREATE FUNCTION idempotent_http_claim(
     scope        text = '',
     lease        interval = NULL,
     wait         interval = NULL,
+    attempt_id   uuid = NULL,
     OUT run      boolean,
     OUT key      text,
     OUT fence    bigint,
@@ -20,7 +21,7 @@ CREATE FUNCTION idempotent_http_claim(
     OUT retry_after_seconds integer
 )
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_http_claim';
-COMMENT ON FUNCTION idempotent_http_claim(text, text, text, text, text, bytea, text, interval, interval) IS
+COMMENT ON FUNCTION idempotent_http_claim(text, text, text, text, text, bytea, text, interval, interval, uuid) IS
 'claim the key of an HTTP request: run says do the work; else status, headers and body are what to send';
 
 CREATE FUNCTION idempotent_http_complete(
@@ -37,6 +38,6 @@ COMMENT ON FUNCTION idempotent_http_complete(text, text, integer, text, bytea, t
 'finish the key of an HTTP request with the answer that is about to be sent; false: the answer is not stored, the key is free again';
 
 REVOKE ALL ON FUNCTION
-    idempotent_http_claim(text, text, text, text, text, bytea, text, interval, interval),
+    idempotent_http_claim(text, text, text, text, text, bytea, text, interval, interval, uuid),
     idempotent_http_complete(text, text, integer, text, bytea, text, bigint)
 FROM PUBLIC;

@@ -83,10 +83,16 @@ CREATE VIEW idempotent.unresolved AS
 WITH clock AS MATERIALIZED (SELECT pg_catalog.clock_timestamp() AS now),
 record AS MATERIALIZED (
     SELECT u.record_id, u.operation, u.scope, u.key, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
-     WHERE u.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" OR u.record_id OPERATOR(pg_catalog.=) ANY (SELECT a.record_id FROM idempotent.asked AS a)
+     WHERE u.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+    UNION ALL
+    SELECT u.record_id, u.operation, u.scope, u.key, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
+     WHERE u.state OPERATOR(pg_catalog.<>) 'p'::pg_catalog."char" AND u.record_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT a.record_id FROM idempotent.asked AS a))
     UNION ALL
     SELECT l.record_id, l.operation, l.scope, l.key, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l
-     WHERE l.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" OR l.record_id OPERATOR(pg_catalog.=) ANY (SELECT a.record_id FROM idempotent.asked AS a)
+     WHERE l.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+    UNION ALL
+    SELECT l.record_id, l.operation, l.scope, l.key, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l
+     WHERE l.state OPERATOR(pg_catalog.<>) 'p'::pg_catalog."char" AND l.record_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT a.record_id FROM idempotent.asked AS a))
 ),
 live AS (
     SELECT r.*, r.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND r.lease_until OPERATOR(pg_catalog.<=) c.now

@@ -64,7 +64,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
            AND EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ),
     -- Beside the primary keys, of which a table has one. (Triggers are told by their functions.)
-    known (name) AS (SELECT unnest('{record_sweep_at_idx,record_logged_sweep_at_idx,messages_expires_at_idx,locks_expires_at_idx,audit_expires_at_idx,
+    known (name) AS (SELECT unnest('{record_sweep_at_idx,record_held_idx,record_logged_sweep_at_idx,record_logged_held_idx,messages_expires_at_idx,locks_expires_at_idx,audit_expires_at_idx,
         asked_expires_at_idx,outbox_message_position,outbox_message_key_idx,outbox_message_ready_at_idx,outbox_id_expires_at_idx,saga_run_expires_at_idx,
         operation_durability,operation_on_lapse,operation_after_reset,operation_mode,operation_key_dates,operation_max_response_bytes,
         operation_max_attempts,saga_run_state,own_single}'::name[])),

@@ -23,7 +23,7 @@ use rules::request::http::HttpRequest;
 
 arguments! {
     CLAIM: HttpClaim = "idempotent_http_claim" {
-        operation: Text, key_header: Text, method: Text, target: Text, content_type: Text, body: Bytes, scope: Text, lease: Interval, wait: Interval,
+        operation: Text, key_header: Text, method: Text, target: Text, content_type: Text, body: Bytes, scope: Text, lease: Interval, wait: Interval, attempt_id: Uuid,
     }
     COMPLETE: HttpComplete = "idempotent_http_complete" {
         operation: Text, key: Text, status: Int4, headers: Text, body: Bytea, scope: Text, fence: Int8,
@@ -65,7 +65,7 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
         lease: call.allowed_lease(lease)?.or(call.policy.lease),
         wait: wait(args.duration(CLAIM.wait, 0)?, &call.policy),
         first_sent: None,
-        attempt_id: None,
+        attempt_id: args.get(CLAIM.attempt_id),
     };
     let decision = mode::claim(&call, &records, &request)?;
     let answer = HttpAnswer::new(&decision.counted(&call)?, Some(named), http.is_head())?;

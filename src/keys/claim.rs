@@ -9,6 +9,7 @@ use crate::keys::waiting::{Waiting, locked_at_once};
 use crate::pg::clock;
 use crate::pg::lock::KeyLock;
 use crate::session::claims::{self, Claim, Status};
+use crate::session::undo::NOWHERE;
 use crate::settings;
 use crate::stats::Counter;
 use crate::tables::fences;
@@ -212,6 +213,7 @@ fn remember(call: &Call<'_>, request: &Request, taken: &Answer, memory: Memory) 
         attempt: taken.attempt.unwrap_or(1),
         checkpoint: taken.checkpoint,
         lockless: memory.lockless,
+        locked_in: NOWHERE,
         first_sent: request.first_sent,
         replaces_absent: memory.replaces_absent,
         guarded: memory.guarded,

@@ -38,7 +38,7 @@ impl HeldBy {
     pub fn of(no_room: NoRoom, request: &Request, attempt: i32, occupied: bool) -> Self {
         match request.lease {
             Some(lease) => Self::Lease(lease),
-            None if claims::must_hold_by_row(lock::fair_share()) => match no_room {
+            None if !claims::is_room_for_lock(lock::fair_share()) => match no_room {
                 NoRoom::Placeholder => Self::Placeholder,
                 NoRoom::LetThrough => Self::Nothing,
             },

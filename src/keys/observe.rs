@@ -21,6 +21,7 @@ use crate::pg::lock::{self, KeyLock};
 use crate::session::claims::{self, Claim, Status};
 use crate::session::counts;
 use crate::session::observed::{self, Answered};
+use crate::session::undo::NOWHERE;
 use crate::stats::{Counter, Tally, samples};
 use crate::tables::fences;
 use crate::tables::hold::{self, AtOnce, Patience, hold};
@@ -101,6 +102,7 @@ fn claim_of(request: &Request) -> Claim {
         attempt: 1,
         checkpoint: None,
         lockless: true,
+        locked_in: NOWHERE,
         first_sent: request.first_sent,
         replaces_absent: false,
         guarded: false,

@@ -75,14 +75,31 @@ struct TransactionOwner(pg_sys::ResourceOwner);
 
 impl TransactionOwner {
     fn set() -> Self {
-        // SAFETY: CurTransactionResourceOwner is the current subtransaction's, and the owner kept here was
-        // current when the call began: both are released when that subtransaction ends, after the drop.
+        Self::set_to(Level::Current)
+    }
+
+    fn set_to(level: Level) -> Self {
+        // SAFETY: these are the owners of the current subtransaction and of the whole transaction, and the one
+        // kept here was current when the call began: none is released before that subtransaction ends, which is
+        // after the drop.
         unsafe {
             let before = pg_sys::CurrentResourceOwner;
-            pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+            pg_sys::CurrentResourceOwner = match level {
+                Level::Current => pg_sys::CurTransactionResourceOwner,
+                Level::Outermost => pg_sys::TopTransactionResourceOwner,
+            };
             Self(before)
         }
     }
+}
+
+/// The part of the transaction that a lock was taken in, or was handed to.
+#[derive(Clone, Copy)]
+pub enum Level {
+    /// The innermost savepoint that is open.
+    Current,
+    /// The transaction, outside of all savepoints.
+    Outermost,
 }
 
 impl Drop for TransactionOwner {
@@ -126,6 +143,14 @@ impl KeyLock {
     pub fn keep(self) {
         std::mem::forget(self);
     }
+}
+
+/// Gives the lock of a record back that was kept, before the transaction ends.
+pub fn give_back_kept(id: RecordId, level: Level) {
+    let _owner = TransactionOwner::set_to(level);
+    // SAFETY: LockRelease copies the tag; a lock that is not held is a warning (lock.c). It is held: the owner of
+    // this level acquired it, or was handed it when a savepoint was released.
+    unsafe { pg_sys::LockRelease(&tag(id), MODE, false) };
 }
 
 impl Drop for KeyLock {

@@ -3,7 +3,8 @@
 //! A claim held by a transaction leaves no row until it is finished, so that it is open is known
 //! here alone. What is remembered follows savepoints, like the locks and rows that go with it.
 
-use crate::session::undo::UndoMap;
+use crate::pg::lock::{self, Level};
+use crate::session::undo::{Journal, NOWHERE, OUTERMOST, UndoMap, current_subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, SubTransactionId};
 use rules::Timestamp;
@@ -47,8 +48,10 @@ pub struct Claim {
     pub attempt: i32,
     /// What the holder before left; kept until the transaction ends.
     pub checkpoint: Option<Datum>,
-    /// Held by no lock: by a placeholder row (see [`must_hold_by_row`]), or not at all.
+    /// Held by no lock: by a row (see [`is_room_for_lock`]), or not at all.
     pub lockless: bool,
+    /// The subtransaction that took the lock; [`NOWHERE`] if there is none, or more than one.
+    pub locked_in: SubTransactionId,
     /// When the key was first sent, if the caller said so.
     pub first_sent: Option<Timestamp>,
     /// A record that counts as absent may be in the place of the answer.
@@ -92,6 +95,9 @@ struct Claims {
     remembered: UndoMap<Claim, Name>,
     /// Claims held by a lock of their own.
     locked: usize,
+    /// Those of them whose row can stand for the lock: they were finished in the subtransaction that claimed
+    /// them, so that no rollback takes back the row and leaves the claim.
+    finished: Journal<RecordId>,
 }
 
 thread_local! {
@@ -110,9 +116,12 @@ pub fn get(id: RecordId) -> Option<Claim> {
 /// 53200 if there is no memory for it.
 pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) -> Result<()> {
     let checkpoint = claim.checkpoint.map(keep_until_transaction_ends);
-    let claim = Claim { checkpoint, ..claim };
     let name = Name::of(identity);
     CLAIMS.with_borrow_mut(|claims| {
+        let is_first = claims.remembered.get(id).is_none();
+        let locked_in =
+            if is_first && !claim.lockless { current_subtransaction() } else { NOWHERE };
+        let claim = Claim { checkpoint, locked_in, ..claim };
         let before = claims.remembered.insert(id, name, claim)?;
         claims.count(before, Some(claim));
         Ok(())
@@ -135,13 +144,44 @@ fn keep_until_transaction_ends(varlena: Datum) -> Datum {
 /// # Errors
 /// 53200 if there is no memory for it.
 pub fn close(id: RecordId, status: Status) -> Result<()> {
-    CLAIMS.with_borrow_mut(|claims| claims.remembered.change(id, |claim| claim.status = status))
+    CLAIMS.with_borrow_mut(|claims| {
+        claims.remembered.change(id, |claim| claim.status = status)?;
+        if status == Status::Finished { claims.note_finished(id) } else { Ok(()) }
+    })
 }
 
-/// Whether the transaction holds its share of the lock table already, so that the next claim must
-/// be held by a row instead of a lock.
-pub fn must_hold_by_row(fair_share: usize) -> bool {
-    CLAIMS.with_borrow(|claims| claims.locked >= fair_share)
+/// Whether the next claim can be held by a lock, in the transaction's share of the lock table. Where the
+/// share is used up, the rows of finished claims stand for their locks: others find the row being inserted,
+/// and wait for the transaction. Not before, as a lock shows in pg_locks which key is being waited for.
+pub fn is_room_for_lock(fair_share: usize) -> bool {
+    let is_room = || CLAIMS.with_borrow(|claims| claims.locked < fair_share);
+    is_room() || {
+        let_rows_stand();
+        is_room()
+    }
+}
+
+/// A savepoint is about to be released. Where the share of the lock table is used up, its locks are given back
+/// here, as a savepoint further in could not.
+pub fn before_hand_over() {
+    is_room_for_lock(lock::fair_share());
+}
+
+/// Gives back the locks of finished claims, as far as this subtransaction or the outermost one has them.
+fn let_rows_stand() {
+    let current = current_subtransaction();
+    let mut finished = CLAIMS.with_borrow_mut(|claims| std::mem::take(&mut claims.finished));
+    finished.retain_undone(|made_in, id| {
+        let level = match made_in {
+            OUTERMOST => Level::Outermost,
+            _ if made_in == current => Level::Current,
+            _ => return false,
+        };
+        lock::give_back_kept(*id, level);
+        CLAIMS.with_borrow_mut(|claims| claims.has_no_lock_now(*id));
+        true
+    });
+    CLAIMS.with_borrow_mut(|claims| claims.finished = finished);
 }
 
 /// Calls `look` with the claims that are still open, and their names.
@@ -153,13 +193,41 @@ pub fn with_open<T>(look: impl FnOnce(&mut dyn Iterator<Item = (&Claim, &Name)>)
 }
 
 impl Claims {
+    /// A transaction with one claim never comes near its share, and notes nothing.
+    fn note_finished(&mut self, id: RecordId) -> Result<()> {
+        let current = current_subtransaction();
+        // A savepoint in which the lock was taken and that has been released since has the higher number.
+        let is_locked_here =
+            |claim: Claim| claim.locked_in != NOWHERE && claim.locked_in >= current;
+        if self.locked > 1 && self.remembered.get(id).is_some_and(is_locked_here) {
+            self.finished.make_room()?;
+            self.finished.note(current, id);
+        }
+        Ok(())
+    }
+
+    fn has_no_lock_now(&mut self, id: RecordId) {
+        let before = self.remembered.get(id);
+        self.remembered.change_for_good(id, |claim| {
+            claim.lockless = true;
+            claim.locked_in = NOWHERE;
+        });
+        self.count(before, self.remembered.get(id));
+    }
+
     /// Keeps the number of claims that are held by a lock of their own.
     fn count(&mut self, before: Option<Claim>, after: Option<Claim>) {
         let locks = |claim: Option<Claim>| usize::from(claim.is_some_and(|claim| !claim.lockless));
         self.locked = (self.locked + locks(after)).saturating_sub(locks(before));
     }
 
+    fn hand_over(&mut self, subtransaction: SubTransactionId, parent: SubTransactionId) {
+        self.remembered.hand_over(subtransaction, parent);
+        self.finished.hand_over(subtransaction, parent);
+    }
+
     fn roll_back(&mut self, subtransaction: SubTransactionId) {
+        self.finished.forget_since(subtransaction);
         let mut remembered = std::mem::take(&mut self.remembered);
         remembered.roll_back(subtransaction, |now, before| self.count(now, before));
         self.remembered = remembered;
@@ -173,7 +241,7 @@ pub fn roll_back(subtransaction: SubTransactionId) {
 
 /// A subtransaction ended well.
 pub fn hand_over(subtransaction: SubTransactionId, parent: SubTransactionId) {
-    CLAIMS.with_borrow_mut(|claims| claims.remembered.hand_over(subtransaction, parent));
+    CLAIMS.with_borrow_mut(|claims| claims.hand_over(subtransaction, parent));
 }
 
 /// The transaction is over.
@@ -181,5 +249,6 @@ pub fn end() {
     CLAIMS.with_borrow_mut(|claims| {
         claims.remembered.end();
         claims.locked = 0;
+        claims.finished = Journal::default();
     });
 }

@@ -71,6 +71,8 @@ unsafe extern "C-unwind" fn on_subtransaction_event(
                 (participant.roll_back)(subtransaction);
             }
         }
+        // Its owner of locks is about to hand them to the parent's.
+        SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB => claims::before_hand_over(),
         SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
             for participant in &PARTICIPANTS {
                 (participant.hand_over)(subtransaction, parent);

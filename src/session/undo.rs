@@ -71,6 +71,11 @@ impl<T> Journal<T> {
         tail.take_while(move |(made_in, _)| *made_in == subtransaction).map(|(_, change)| change)
     }
 
+    /// Takes out the changes that `is_done` says are done, told the subtransaction that made each.
+    pub fn retain_undone(&mut self, mut is_done: impl FnMut(SubTransactionId, &T) -> bool) {
+        self.0.retain(|(made_in, change)| !is_done(*made_in, change));
+    }
+
     /// Everything, first first.
     pub fn drain(&mut self) -> impl Iterator<Item = T> {
         self.0.drain(..).map(|(_, change)| change)
@@ -94,7 +99,7 @@ impl Hasher for IdHasher {
 }
 
 /// Postgres' InvalidSubTransactionId (c.h): no subtransaction has this number.
-const NOWHERE: SubTransactionId = 0;
+pub const NOWHERE: SubTransactionId = 0;
 
 struct Entry<V, F> {
     value: V,
@@ -158,6 +163,13 @@ impl<V: Copy, F> UndoMap<V, F> {
             entry.noted_in = noted_in;
         }
         Ok(())
+    }
+
+    /// Changes a value that is there, for good: no rollback takes it back.
+    pub fn change_for_good(&mut self, id: RecordId, change: impl FnOnce(&mut V)) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            change(&mut entry.value);
+        }
     }
 
     /// Removes a value, for good: no rollback brings it back.

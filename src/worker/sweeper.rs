@@ -11,15 +11,11 @@ use crate::worker::signals;
 use pgrx::prelude::*;
 use rules::Micros;
 use rules::error::Result;
+use rules::pace;
 use std::ffi::CString;
 
 /// A transaction of a sweep takes no longer than this: a session that waits for it waits no longer.
 const TRANSACTION: Micros = 10_000;
-/// How much longer a sweeper rests than it works: it takes a thirteenth of one core at most. At about a
-/// microsecond a row a backlog of five million is gone within a minute all the same.
-const REST: Micros = 12;
-/// However long a transaction had to walk.
-const LONGEST_REST: Micros = 1_000_000;
 /// After that others get their turn, if there are more databases than sweepers.
 const VISIT: Micros = 30 * 1_000_000;
 
@@ -91,17 +87,19 @@ fn visit() -> Result<Report> {
             let Some(swept) = in_transaction(|| step(turn.what, turn.from))? else {
                 return Ok(Report::NoExtension);
             };
-            (turn.from, turn.is_done) = (swept.resume, swept.resume.is_none());
-            if turn.is_done {
+            turn.from = swept.resume;
+            let Some((due, _)) = swept.resume else {
+                turn.is_done = true;
                 continue;
-            }
+            };
             if is_to_leave()? {
                 return Ok(Report::Done);
             }
             if clock::now() >= until {
                 return Ok(Report::More);
             }
-            rest(clock::processor_time().saturating_sub(used));
+            let worked = clock::processor_time().saturating_sub(used);
+            clock::sleep(pace::rest(worked, clock::now().saturating_sub(due)));
         }
     }
     Ok(Report::Done)
@@ -150,12 +148,6 @@ fn in_transaction<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
         pg_sys::CommitTransactionCommand();
     }
     Ok(result)
-}
-
-/// A multiple of the processor time that was used, so that a backlog leaves the machine to its
-/// sessions. (Not of the time that passed: on a busy machine that is spent by them.)
-fn rest(worked: Micros) {
-    clock::sleep(worked.saturating_mul(REST).min(LONGEST_REST));
 }
 
 /// Whether the sweeper was told to leave or switched off, or a session wants the database for itself.

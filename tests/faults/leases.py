@@ -54,4 +54,7 @@ FAULTS = [
     fault("clock-of-the-transaction", "Leases and expiry go on while a transaction's now() stands still",
           ("now", "unsafe { raw::GetCurrentTimestamp() }", "unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }"),
           "regress/claim_lease"),
+    fault("leases-out-of-their-index", "Leases are found without a look at all records",
+          ("leaves_out", "*known == index && !coverage.has(row)", "*known == index"),
+          "regress/held_index"),
 ]

@@ -20,6 +20,7 @@ pub mod names;
 pub mod observe;
 pub mod outcome;
 pub mod own;
+pub mod pace;
 pub mod policy;
 pub mod record;
 pub mod request;

@@ -6,6 +6,7 @@
 
 use crate::pg::datum::row::Columns;
 use crate::pg::raw;
+use crate::pg::table::index::{self, Coverage};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::mem::offset_of;
@@ -90,7 +91,7 @@ unsafe fn enter_all(
             let oid = (*(*indexes).elements.add(position)).oid_value;
             if oid == (*primary).rd_id {
                 enter(primary, table, row, tuple);
-            } else {
+            } else if !index::leaves_out(oid, row) {
                 let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
                 let index = raw::index_open(oid, lock);
                 enter(index, table, row, tuple);
@@ -158,18 +159,20 @@ unsafe fn enter(
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
         };
         let info = raw::BuildIndexInfo(index);
-        raw::index_insert(
-            index,
-            values.as_mut_ptr(),
-            nulls.as_mut_ptr(),
-            &raw mut (*tuple).t_self,
-            table,
-            check,
-            false,
-            info,
-        );
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        raw::index_insert_cleanup(index, info);
+        if Coverage::of((*info).ii_Predicate).has(row) {
+            raw::index_insert(
+                index,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                &raw mut (*tuple).t_self,
+                table,
+                check,
+                false,
+                info,
+            );
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            raw::index_insert_cleanup(index, info);
+        }
         raw::pfree(info.cast());
     }
 }

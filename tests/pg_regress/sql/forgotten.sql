@@ -61,7 +61,7 @@ CREATE VIEW forgotten_left AS SELECT scope, count(*), array_agg(DISTINCT what OR
     UNION ALL SELECT scope, 'offsets' FROM idempotent.offsets UNION ALL SELECT scope, 'locks' FROM idempotent.locks UNION ALL SELECT scope, 'saga_run' FROM idempotent.saga_run
     UNION ALL SELECT key, 'outbox_message' FROM idempotent.outbox_message) AS all_of_it WHERE scope LIKE 'owner%' GROUP BY scope;
 SELECT * FROM forgotten_left ORDER BY scope;
-SELECT e->>'table' AS "table", count(*), array_agg(COALESCE(e->'row'->>'key', e->'row'->>'message_id', e->'row'->>'partition', e->'row'->>'resource') ORDER BY 1) FILTER (WHERE e->>'table' NOT LIKE 'outbox%') AS keys
+SELECT e->>'table' AS "table", count(*), array_agg(COALESCE(e->'row'->>'key', e->'row'->>'message_id', e->'row'->>'partition', e->'row'->>'resource') ORDER BY COALESCE(e->'row'->>'key', e->'row'->>'message_id', e->'row'->>'partition', e->'row'->>'resource')) FILTER (WHERE e->>'table' NOT LIKE 'outbox%') AS keys
   FROM idempotent_export_scope('owner-1') AS e GROUP BY 1 ORDER BY 1;
 SELECT e->'row'->'response' AS response FROM idempotent_export_scope('owner-1') AS e WHERE e->>'table' = 'record' AND e->'row'->>'key' = 'done';
 SELECT count(*) FROM idempotent_export_scope('nobody');

@@ -130,6 +130,16 @@ SELECT r.fence FROM idempotent.record AS r WHERE r.operation = 'http_lease' AND 
 SELECT idempotent_http_complete('http_lease', 'k1', 200, NULL, 'done', fence => :k1_fence);
 SELECT h.run, h.fence, h.outcome, h.status, h.headers, h.body FROM idempotent_http_claim('http_lease', 'k1', 'POST', '/') AS h;
 
+-- The answer to a claim is lost: the same attempt gets its own lease back, with its fence; another attempt, or the same one with another request, does not.
+SELECT h.run, h.fence IS NOT NULL AS fenced FROM idempotent_http_claim('http_lease', 'k2', 'POST', '/', body => 'one', lease => '1 hour', wait => '0', attempt_id => '00000000-0000-4000-8000-000000000001') AS h;
+SELECT r.fence FROM idempotent.record AS r WHERE r.operation = 'http_lease' AND r.key = 'k2' \gset k2_
+SELECT h.run, h.outcome, h.fence = :k2_fence AS same FROM idempotent_http_claim('http_lease', 'k2', 'POST', '/', body => 'one', lease => '1 hour', wait => '0', attempt_id => '00000000-0000-4000-8000-000000000001') AS h;
+SELECT h.run, h.outcome FROM idempotent_http_claim('http_lease', 'k2', 'POST', '/', body => 'one', lease => '1 hour', wait => '0', attempt_id => '00000000-0000-4000-8000-000000000002') AS h;
+SELECT h.run, h.outcome FROM idempotent_http_claim('http_lease', 'k2', 'POST', '/', body => 'two', lease => '1 hour', wait => '0', attempt_id => '00000000-0000-4000-8000-000000000001') AS h;
+SELECT idempotent_http_complete('http_lease', 'k2', 201, NULL, 'done', fence => :k2_fence);
+-- The answer to the completion is lost: the claim says what was stored, whatever the attempt.
+SELECT h.run, h.outcome, h.status, h.body FROM idempotent_http_claim('http_lease', 'k2', 'POST', '/', body => 'one', attempt_id => '00000000-0000-4000-8000-000000000001') AS h;
+
 -- The other problems: too old, unknown, sealed.
 SELECT h.run, h.key IS NOT NULL AS named, h.outcome, h.status, h.headers, convert_from(h.body, 'UTF8') AS body, h.retry_after_seconds
 FROM idempotent_http_claim('http', idempotent_new_key(now() - interval '9 days'), 'POST', '/') AS h;

@@ -164,7 +164,7 @@ CREATE INDEX theirs ON idempotent.record ((response ->> 'x'));
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(jsonb)');
 \echo :LAST_ERROR_SQLSTATE
 DROP INDEX idempotent.theirs;
-CREATE INDEX theirs ON idempotent.record (claimed_at) WHERE state = 'p';
+CREATE INDEX theirs ON idempotent.record (claimed_at) WHERE lease_until IS NOT NULL;
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(jsonb)');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome, response FROM idempotent_replay('lifecycle', 'k10');

@@ -89,3 +89,62 @@ SELECT count(*) FROM generate_series(1, 200) AS n, idempotent_complete('many_cla
 COMMIT;
 SELECT outcome, count(*) FROM generate_series(1, 200) AS n, idempotent_replay('many_claims_moved', 'k' || n) GROUP BY outcome;
 SELECT 'record' AS "table", count(*) FROM idempotent.record WHERE operation = 'many_claims_moved' UNION ALL SELECT 'record_logged', count(*) FROM idempotent.record_logged WHERE operation = 'many_claims_moved';
+
+-- A key that is finished needs no lock any more: its row stands for it, and past the share no key is written twice.
+CREATE FUNCTION many_claims_one(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM idempotent_claim('many_claims', name);
+    PERFORM idempotent_complete('many_claims', name, '1');
+END $$;
+CREATE FUNCTION many_claims_caught(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM many_claims_one(name);
+EXCEPTION WHEN division_by_zero THEN
+    RAISE;
+END $$;
+CREATE FUNCTION pg_temp.written(OUT inserted bigint, OUT deleted bigint, OUT within_share boolean) LANGUAGE sql AS $$
+    SELECT pg_stat_get_xact_tuples_inserted('idempotent.record'::regclass), pg_stat_get_xact_tuples_deleted('idempotent.record'::regclass), pg_temp.within_share() $$;
+-- one after the other
+BEGIN;
+SELECT inserted AS had_inserted, deleted AS had_deleted FROM pg_temp.written() \gset
+SELECT count(many_claims_one('one ' || n)) FROM generate_series(1, 400) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+COMMIT;
+-- a savepoint for each, in the transaction and in a savepoint
+BEGIN;
+SELECT inserted AS had_inserted, deleted AS had_deleted FROM pg_temp.written() \gset
+SELECT count(many_claims_caught('caught ' || n)) FROM generate_series(1, 400) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+SAVEPOINT a;
+SELECT count(many_claims_caught('deeper ' || n)) FROM generate_series(1, 400) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+-- what goes with the savepoint is free again, though it had no lock
+ROLLBACK TO a;
+SELECT outcome, count(*) FROM generate_series(1, 400) AS n, idempotent_replay('many_claims', 'deeper ' || n) GROUP BY outcome;
+SELECT count(many_claims_one('deeper ' || n)) FROM generate_series(1, 400) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+COMMIT;
+-- those that are open keep their locks, and so does one that a savepoint has finished: it may be open again
+BEGIN;
+SELECT inserted AS had_inserted, deleted AS had_deleted FROM pg_temp.written() \gset
+SELECT outcome, count(*) FROM generate_series(1, 63) AS n, idempotent_claim('many_claims', 'open ' || n) GROUP BY outcome;
+SAVEPOINT a;
+SELECT count(idempotent_complete('many_claims', 'open ' || n, '1')) FROM generate_series(1, 63) AS n;
+SELECT count(many_claims_one('after ' || n)) FROM generate_series(1, 100) AS n;
+ROLLBACK TO a;
+SELECT count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+SELECT count(idempotent_complete('many_claims', 'open ' || n, '2')) FROM generate_series(1, 63) AS n;
+SELECT count(many_claims_one('after ' || n)) FROM generate_series(1, 100) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+COMMIT;
+SELECT response, count(*) FROM generate_series(1, 63) AS n, idempotent_replay('many_claims', 'open ' || n) GROUP BY response;
+-- given back and claimed again: the lock is held twice, and stays
+BEGIN;
+SELECT inserted AS had_inserted, deleted AS had_deleted FROM pg_temp.written() \gset
+SELECT count(idempotent_claim('many_claims', 'twice ' || n)) FROM generate_series(1, 60) AS n;
+SELECT count(idempotent_release('many_claims', 'twice ' || n)) FROM generate_series(1, 60) AS n;
+SELECT count(many_claims_one('twice ' || n)) FROM generate_series(1, 200) AS n;
+SELECT inserted - :had_inserted AS inserted, deleted - :had_deleted AS deleted, within_share FROM pg_temp.written();
+COMMIT;
+DROP FUNCTION many_claims_caught(text);
+DROP FUNCTION many_claims_one(text);
