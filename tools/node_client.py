@@ -31,6 +31,8 @@ def install():
     modules = CLIENT / "node_modules"
     stamp = modules / "installed"
     digest = hashlib.sha256(b"".join((CLIENT / name).read_bytes() for name in ("package.json", "package-lock.json"))).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
     with locked(cache_dir()):
         if stamp.exists() and stamp.read_text() == digest:
             return
