@@ -11,8 +11,9 @@ import pytest
 from server import PRELOADED
 
 SETTINGS = PRELOADED
-# Times cheaper than the rival; about 3.9, 2, 2.7, 2.4 and 1.6 when this was written.
-LEAST = {"answer": 2.0, "replay": 1.1, "statement": 0.6, "retry": 1.5, "claim_complete": 1.4, "run": 1.05}
+# Times cheaper than the rival; about 3.9, 2, 0.94, 2.7, 2.4 and 1.6 when this was written. `statement` is a tenth below: as a function scan it
+# falls short of that.
+LEAST = {"answer": 2.0, "replay": 1.1, "statement": 0.84, "retry": 1.5, "claim_complete": 1.4, "run": 1.05}
 
 
 @pytest.fixture(scope="module")
