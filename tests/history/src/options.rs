@@ -8,7 +8,7 @@ use crate::plan::Mix;
 pub const USAGE: &str = "\
 usage: history [--seconds N] [--operations N] [--clients N] [--keys N] [--seed N] [--faults all|none]
                [--mix everything|leases] [--nodes N] [--directory DIR] [--reset-detection on|off]
-               [--plant guard|export|fences]
+               [--plant export]
        history --check FILE [--reset-detection on|off]
 
 Runs clients and faults against a Postgres of its own (PGBIN: the directory of its programs, with pg_idempotent
@@ -19,12 +19,8 @@ to be noticed.";
 /// A step that moves of slots leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
-    /// No node is told for which slots it answers.
-    Guard,
     /// Nothing of what the old node knows is brought to the new one.
     Export,
-    /// Nothing that has a fence is, nor how far fences have come.
-    Fences,
 }
 
 #[derive(Clone, Debug)]
@@ -75,9 +71,7 @@ impl Options {
                 "--seed" => options.seed = value.parse()?,
                 "--faults" if value == "all" || value == "none" => options.faults = value == "all",
                 "--nodes" => options.nodes = value.parse::<u32>()?.max(1),
-                "--plant" if value == "guard" => options.plant = Some(Plant::Guard),
                 "--plant" if value == "export" => options.plant = Some(Plant::Export),
-                "--plant" if value == "fences" => options.plant = Some(Plant::Fences),
                 "--mix" if value == "everything" => options.mix = Some(Mix::Everything),
                 "--mix" if value == "leases" => options.mix = Some(Mix::Leases),
                 "--reset-detection" if value == "on" || value == "off" => {

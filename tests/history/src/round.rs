@@ -13,7 +13,7 @@ use crate::fault::proxy::Proxy;
 use crate::history::{History, Line, Operation, Setup};
 use crate::nodes::mover::Mover;
 use crate::nodes::{PARTS, first_node_of, slots_of};
-use crate::options::{Options, Plant};
+use crate::options::Options;
 use crate::plan::{Mix, Plan, policies};
 use crate::play::slots::Slots;
 use crate::play::stage::Stage;
@@ -39,7 +39,7 @@ pub fn run(
         clusters.iter().map(|cluster| Scratch::bare_on(cluster.server(), "")).collect();
     for (node, scratch) in (0..).zip(&nodes) {
         prepare(scratch, &operations)?;
-        if nodes.len() > 1 && options.plant != Some(Plant::Guard) {
+        if nodes.len() > 1 {
             let of_node = (0..PARTS).filter(|part| first_node_of(*part, options.nodes) == node);
             scratch
                 .admin()

@@ -66,21 +66,17 @@ impl Mover<'_> {
         };
         let mut without = *table;
         without[part] = to;
-        if self.plant != Some(Plant::Guard) {
-            moved.done = self.own(from, &held(from, &without), &mut moved.again)?;
-            if !moved.done {
-                moved.end = self.stage.now();
-                return Ok(moved);
-            }
+        moved.done = self.own(from, &held(from, &without), &mut moved.again)?;
+        if !moved.done {
+            moved.end = self.stage.now();
+            return Ok(moved);
         }
         if self.plant != Some(Plant::Export) {
             while !self.carry(&mut moved, rng)? {
                 moved.again += 1;
             }
         }
-        if self.plant != Some(Plant::Guard) {
-            while !self.own(to, &held(to, &without), &mut moved.again)? {}
-        }
+        while !self.own(to, &held(to, &without), &mut moved.again)? {}
         *table = without;
         moved.done = true;
         moved.end = self.stage.now();
@@ -126,10 +122,7 @@ impl Mover<'_> {
         from.batch_execute(IMPATIENT)?;
         let exported =
             from.query(&format!("SELECT row::text FROM idempotent_export('{slots}') AS row"), &[])?;
-        let mut rows: Vec<String> = exported.iter().map(|row| row.get(0)).collect();
-        if self.plant == Some(Plant::Fences) {
-            rows.retain(|row| !row.contains("\"fence\""));
-        }
+        let rows: Vec<String> = exported.iter().map(|row| row.get(0)).collect();
         let breaks_off = rng.u32(..3) == 0;
         for batch in rows.chunks(BATCH) {
             let said = to.query(
