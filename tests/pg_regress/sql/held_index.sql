@@ -59,7 +59,7 @@ CREATE INDEX held_index_answers ON idempotent.record (key) WHERE state = 'c';
 SELECT outcome FROM idempotent_claim('held', 'k11', lease => '1 hour');
 SELECT idempotent_complete('held', 'k11', '1', fence => pg_temp.fence('k11'));
 SET enable_seqscan = off;
-SELECT count(*) FROM idempotent.record WHERE state = 'c' AND key = 'k11';
+SELECT count(*) FROM idempotent.record WHERE operation = 'held' AND state = 'c' AND key = 'k11';
 RESET enable_seqscan;
 SELECT pg_temp.agree();
 DROP INDEX idempotent.held_index_answers;
