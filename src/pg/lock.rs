@@ -355,13 +355,16 @@ pub fn hold(tag: pg_sys::LOCKTAG, mode: u32) -> bool {
     if try_hold(&tag, mode) {
         return true;
     }
-    // SAFETY: the error is caught, and both closures hold nothing but a tag.
+    let wait_for = || {
+        // SAFETY: both callers catch the error, and the closure has nothing but a reference and a number.
+        unsafe { hold_raw(&tag, mode) }
+    };
     match limit::remaining() {
         Some(0) => false,
-        Some(wait) => held_within(wait, || unsafe { hold_raw(&tag, mode) }).is_some(),
+        Some(wait) => held_within(wait, wait_for).is_some(),
         None => {
             // The internal subtransaction hands the lock to the caller's when it ends.
-            let held = subtransaction::call_undoing_error(|| unsafe { hold_raw(&tag, mode) });
+            let held = subtransaction::call_undoing_error(wait_for);
             held.unwrap_or_else(|error| error.resume());
             true
         }
