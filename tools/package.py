@@ -92,7 +92,8 @@ def package(pg_config):
     strip(out / "lib" / f"{EXTENSION}.so")
     for text in ("LICENSE", "README.md", "CHANGELOG.md"):
         shutil.copy2(str(ROOT / text), str(out / text))
-    shutil.copy2(str(PACKAGING / "plproxy.sql"), str(out / "plproxy.sql"))
+    for script in ("plproxy.sql", "citus.sql"):
+        shutil.copy2(str(PACKAGING / script), str(out / script))
     archive = out.with_name(name + ".tar.gz")
     with gzip.GzipFile(str(archive), "wb", mtime=moment()) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(str(out), arcname=name, filter=as_root)

@@ -83,7 +83,7 @@ def test_package_holds_what_postgres_looks_for(root, major):
         *installed_scripts(root, major, version),
         f"./usr/lib/postgresql/{major}/lib/{EXTENSION}.so",
         f"./usr/share/doc/postgresql-{major}-idempotent", f"./usr/share/doc/postgresql-{major}-idempotent-dbgsym",
-        *(f"./usr/share/doc/postgresql-{major}-idempotent/{name}" for name in ("changelog.Debian.gz", "changelog.gz", "copyright", "crates.txt.gz", "examples", "examples/plproxy.sql")),
+        *(f"./usr/share/doc/postgresql-{major}-idempotent/{name}" for name in ("changelog.Debian.gz", "changelog.gz", "copyright", "crates.txt.gz", "examples", "examples/citus.sql", "examples/plproxy.sql")),
         f"./usr/share/lintian/overrides/postgresql-{major}-idempotent"}
 
 

@@ -10,6 +10,11 @@ import psycopg
 import pytest
 
 import logs
+from citus import (  # noqa: F401 (tests of this file)
+    coordinator,
+    test_citus_every_function_with_an_owner_is_distributed,
+    test_citus_half_a_cluster_is_refused,
+)
 from cluster import PLPROXY, SLOTS, Cluster
 from common import output_of
 from moves import ACCIDENTS, READY, Move, crash
