@@ -222,7 +222,7 @@ fn a_hundred_thousand_keys_in_one_transaction_give_their_memory_back() {
     };
     let before = own_memory(&wire);
     let mut after = Vec::new();
-    for round in 1..=3 {
+    for round in 1..=5 {
         let began = Instant::now();
         wire.run("BEGIN; SAVEPOINT s");
         wire.run(&claim_all(round));
@@ -246,8 +246,9 @@ fn a_hundred_thousand_keys_in_one_transaction_give_their_memory_back() {
         ));
     }
     assert!(after[0] < before + 4 * NOISE, "{before} {after:?}");
-    assert!(after[2] <= after[1] + NOISE, "{after:?}");
-    assert!(after[2] < 24 * 1024 * 1024, "{after:?}");
+    // What the allocator keeps for the next time differs by some megabytes from round to round; it does not add up.
+    assert!(after[4] <= after[2].max(after[3]) + NOISE, "{after:?}");
+    assert!(after[4] < 24 * 1024 * 1024, "{after:?}");
 }
 
 /// Memory of the wire's backend that is no file's and shared with nobody, in bytes.
