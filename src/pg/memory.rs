@@ -165,3 +165,13 @@ pub fn out_of_memory() -> Error {
         .detail("The operating system gave this session no more memory.")
         .hint("Do less in one transaction, or give the server more memory.")
 }
+
+/// Gives free memory back to the system. The allocator does that by itself at the end of the heap alone, where one small
+/// piece that stays keeps all that lies before it.
+pub fn give_back_what_is_free() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim touches free memory alone, takes the allocator's own locks, and any thread may call it.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

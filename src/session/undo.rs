@@ -98,6 +98,9 @@ impl Hasher for IdHasher {
     }
 }
 
+/// Entries from which on a transaction leaves so much free memory that the process should not keep it.
+const MANY: usize = 10_000;
+
 /// Postgres' InvalidSubTransactionId (c.h): no subtransaction has this number.
 pub const NOWHERE: SubTransactionId = 0;
 
@@ -226,8 +229,12 @@ impl<V: Copy, F> UndoMap<V, F> {
 
     /// The transaction is over: everything goes, also the room that it took.
     pub fn end(&mut self) {
-        if self.by_id.capacity() > 0 {
+        let room = self.by_id.capacity();
+        if room > 0 {
             *self = Self::default();
+        }
+        if room > MANY {
+            memory::give_back_what_is_free();
         }
     }
 }
