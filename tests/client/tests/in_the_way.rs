@@ -111,6 +111,15 @@ fn calls_that_finish_outlast_the_wait_of_those_that_begin() {
     assert_eq!(holder.replay("leased").outcome, "replay");
 }
 
+/// Sets the flag when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A cancel that strikes while a transaction commits, with a claim to be guarded, a constraint and a trigger of ours that were
 /// put off to the end, ends the statement and never the connection.
 #[test]
@@ -135,11 +144,17 @@ fn a_cancel_at_commit_ends_no_connection() {
                     .expect("the admin's connection answers");
             }
         });
+        // Also when an assertion fails, or the scope would wait for the thread for ever.
+        let _over = Over(&done);
         let mut cancelled = 0;
         for n in 0..200 {
+            // Without a transaction there is nothing to guard.
+            if wire.call("BEGIN").code() == "57014" {
+                cancelled += 1;
+                continue;
+            }
             let end = if n % 7 == 0 { "PREPARE TRANSACTION 'cancelled'" } else { "COMMIT" };
             for statement in [
-                "BEGIN".to_owned(),
                 format!("SELECT idempotent_run('op', '{n}', '{n}', 'work(jsonb)')"),
                 format!("SELECT idempotent_operation('op', retention => '{} hours')", 24 + n % 3),
                 claim(&format!("held {n}"), ""),
@@ -161,7 +176,6 @@ fn a_cancel_at_commit_ends_no_connection() {
             while wire.call("ROLLBACK PREPARED 'cancelled'").code() == "57014" {}
             calm.store(false, Ordering::Relaxed);
         }
-        done.store(true, Ordering::Relaxed);
         cancelled
     });
     assert!(cancelled > 10, "{cancelled}");
