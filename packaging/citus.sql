@@ -48,7 +48,7 @@ BEGIN
      WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND e.extname = 'pg_idempotent' AND p.pronamespace = e.extnamespace
        AND 'scope' = ANY (p.proargnames[:p.pronargs]) AND p.provolatile <> 'i';
     FOR owned IN SELECT o.function FROM with_owner AS o LOOP
-        -- Without force_delegation a call in a block runs on the coordinator, where the owner's keys are not.
+        -- Without force_delegation a call in a block runs where it was sent, and not where the owner's keys are.
         PERFORM create_distributed_function(owned, 'scope', colocate_with => like_table, force_delegation => true);
     END LOOP;
 
