@@ -72,7 +72,9 @@ fn check_rests(consumer: &Consumer<'_>, partition: &TextValue<'_>) -> Result<()>
 }
 
 fn in_use(what: &str, detail: &str) -> Error {
-    Error::new(Code::ObjectInUse, what).detail(detail).hint("Wait until it has ended, and call again.")
+    Error::new(Code::ObjectInUse, what)
+        .detail(detail)
+        .hint("Wait until it has ended, and call again.")
 }
 
 /// The message or the partition stands where that of a key does.

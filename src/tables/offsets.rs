@@ -82,11 +82,7 @@ pub fn advance(
 }
 
 /// Whether another transaction is moving the offset, or storing the first one: it may yet roll back.
-pub fn is_moving(
-    consumer: &Text<'_>,
-    scope: &Text<'_>,
-    partition: &Text<'_>,
-) -> Result<bool> {
+pub fn is_moving(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<bool> {
     let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
     let key = Key::texts(&[
         (column::CONSUMER, consumer.datum),

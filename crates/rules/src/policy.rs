@@ -327,7 +327,13 @@ impl Policy {
     /// `22023` beyond `max_retention`.
     pub fn check_retention(&self, operation: &[u8], retention: Micros) -> Result<()> {
         let otherwise = "or leave it out, for that of the operation";
-        check_most(operation, "retention", retention, ("max_retention", self.max_retention), otherwise)
+        check_most(
+            operation,
+            "retention",
+            retention,
+            ("max_retention", self.max_retention),
+            otherwise,
+        )
     }
 
     /// Checks that a scope is there if the operation demands one.
