@@ -52,8 +52,11 @@ def thousands(count):
     return f"{count / 1000:.1f}"
 
 
+ANEW = "**Quick rounds, to be measured anew.**"
+
+
 def when(facts):
-    return facts["date"] + ("; **quick rounds, to be measured anew**" if facts["quick"] else "")
+    return f"{facts['date']}. {ANEW}" if facts["quick"] else facts["date"]
 
 
 def machine():
@@ -61,8 +64,9 @@ def machine():
     if found is None:
         return None
     facts = found["machine"]
-    return (f"Measured {when(facts)}, on Postgres {facts['server_version']} (shared_buffers {facts['shared_buffers']}, fsync {facts['fsync']}), "
-            f"{facts['processors']} processors, {facts['system']}.\n")
+    quick = f" {ANEW}" if facts["quick"] else ""
+    return (f"Measured {facts['date']} on Postgres {facts['server_version']} (shared_buffers {facts['shared_buffers']}, fsync {facts['fsync']}), "
+            f"{facts['processors']} processors, {facts['system']}.{quick}\n")
 
 
 def ratio(result):
@@ -132,7 +136,7 @@ def wal():
     dated, random = (found["median"][side] for side in ("dated", "random"))
     text = [f"{found['claims']:,} logged claims with an answer and nothing else, right after a checkpoint, in a table of {found['millions']:g} million records and "
             f"{found['megabytes']} MB, {found['megabytes'] / found['shared_megabytes']:.0f} times shared_buffers; medians of {found['rounds']} rounds by turns, "
-            f"per claim, {when(found['machine'])}:\n",
+            f"per claim, {when(found['machine'])}\n",
             *head(("what", "keys that are UUIDv7", "other keys", "ratio", "target"), "---", *["---:"] * 4)]
     for what, name, target in (("wal", "bytes of WAL", 0.2), ("images", "images of whole pages in it", None), ("read", "pages of the index read", None),
                                ("processor", "microseconds of processor time", None), ("rate", "claims a second, one client", None)):
@@ -147,7 +151,7 @@ def scale():
     found = read("scale")
     if found is None:
         return None
-    return table(f"Transactions per second, medians of {found['rounds']} rounds, {when(found['machine'])}:",
+    return table(f"Transactions per second, medians of {found['rounds']} rounds, {when(found['machine'])}",
                  [(f"run at {found['large']} million live records", f"at {found['small']} million", found["result"], 0.8)])
 
 
@@ -159,7 +163,7 @@ def sweep():
     ratios, targets = [off / on for off, on in zip(found["without"], found["beside"])], found["targets"]
     late = " (missed)" if found["seconds"] > targets["seconds"] else ""
     return "\n".join([
-        f"{found['expired']:,} expired and {found['live']:,} live records; medians of {len(ratios)} rounds, {when(found['machine'])}:\n",
+        f"{found['expired']:,} expired and {found['live']:,} live records; medians of {len(ratios)} rounds, {when(found['machine'])}\n",
         *head(("what", "figure", "target"), "---", "---:", "---:"),
         lines("processor time of a claim and its completion without the sweeper, µs", f"{statistics.median(found['without']):.1f}", ""),
         lines("beside it", f"{statistics.median(found['beside']):.1f}", ""),
