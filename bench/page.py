@@ -124,7 +124,7 @@ def in_from():
     text = head(("what", "function scan (`idempotent.scan_node = off`)", "node", "saved"), "---", *["---:"] * 3)
     for call, scanned in found["function_scan"].items():
         before, after = scanned["instructions"], found["calls"][call]["instructions"]
-        text.append(lines(NAMES[call], f"{before:,.0f}", f"{after:,.0f}", f"{1 - after / before:.0%}"))
+        text.append(lines(NAMES[call], f"{before:,.0f}", f"{after:,.0f}", f"{100 * (1 - after / before):.0f} %"))
     return "\n".join(text) + "\n"
 
 
