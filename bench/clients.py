@@ -7,7 +7,7 @@ flush.
 from calls import CALLS, PAIRS, rows, script
 from measure import CLIENT_SECONDS, CLIENTS, HERE, QUICK, pgbench, psql, turns
 
-ROUNDS = 3 if QUICK else 9
+ROUNDS = 3 if QUICK else 7
 
 # Autovacuum comes when it likes and slows whoever has his turn. The rival, who updates what he has inserted, needs it more.
 WITHOUT_AUTOVACUUM = """

@@ -188,7 +188,7 @@ def readme():
 
 PLACES = {"machine": machine, "calls": calls, "logged": lambda: measured("clients_logged"), "network": lambda: measured("network"),
           "redis": lambda: measured("redis"), "in_server": lambda: measured("in_server"), "contention": lambda: measured("contention"),
-          "disk": lambda: measured("disk"), "loops": loops, "instructions": instructions, "in_from": in_from, "wal": wal,
+          "disk": lambda: measured("disk"), "loops": loops, "in_from": in_from, "wal": wal,
           "scale": scale, "sweep": sweep, "readme": readme}
 
 

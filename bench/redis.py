@@ -14,7 +14,7 @@ from calls import NAMES
 from driver import drive
 from measure import BATCH_SIZE, CLIENTS, FINISHED, QUICK, compare, psql, turns
 
-ROUNDS = 3 if QUICK else 9
+ROUNDS = 3 if QUICK else 7
 SECONDS = 0.5 if QUICK else 1
 
 # Operations by where their records live; each has keys of its own, so that the other measures' tables are as they would be.
