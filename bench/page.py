@@ -183,6 +183,7 @@ def readme():
               (processor, "run", "handler", ", without idempotency; processor time"), (processor, "replay", "select", ", processor time")]
     text = head(("call", "compared with", "ratio"), "---", "---", "---:")
     text += [lines(NAMES[ours], NAMES[rival] + where, f"{found[NAMES[ours], NAMES[rival]][0]['ratio']:.2f}") for found, ours, rival, where in wanted]
+    text += ["", ANEW] if read("results")["machine"]["quick"] else []
     return "\n".join(text) + "\n"
 
 
