@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop cluster cluster-stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer env clean
+.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop cluster cluster-stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer bench-page bench-all env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -25,7 +25,8 @@ help:
 	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
 	@echo '                bench-wal: what claims write after a checkpoint;'
-	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT'
+	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT;'
+	@echo '                bench-page: puts the figures into the pages; bench-all: measures all that the pages show, on an idle machine'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
 	@echo 'make lint       rustfmt, clippy on every major, pgspot and cargo-deny'
 	@echo 'make env        settings for cargo pgrx by hand: eval "$$(make -s env)"'
@@ -104,6 +105,15 @@ bench-profile: python
 
 bench-consumer: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py consumer.py
+
+# The tables of README.md and docs/performance.md, and the picture, from what the others have written.
+bench-page: python
+	@$(PYTHON) bench/page.py
+
+# What the pages show. The sweeper's ends with an error where it misses its target, and has written its figures then.
+bench-all: bench bench-profile bench-wal
+	-@$(MAKE) --no-print-directory bench-sweep
+	@$(MAKE) --no-print-directory bench-page
 
 lint: python
 	@$(PYTHON) tools/in_venv.py lint tools/lint.py

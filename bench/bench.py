@@ -16,7 +16,7 @@ def shared_buffers(script):
     """Enough for the tables at hand; for one that is larger than that a quarter of the memory, as Postgres' manual advises. For
     one that is to be ten times as large, little."""
     if script == "wal.py":
-        return "'64MB'"
+        return "'24MB'"
     if script != "scale.py":
         return "'512MB'"
     return f"'{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 4 >> 20}MB'"
@@ -40,7 +40,8 @@ def main():
         env = server.env()
         with contextlib.ExitStack() as running:
             if with_redis:
-                env.update(RIVALS=str(rivals), REDIS_SOCKET=str(running.enter_context(Redis(redis)).socket))
+                env.update(RIVALS=str(rivals), REDIS_SOCKET=str(running.enter_context(Redis(redis)).socket),
+                           REDIS_LOGGING_SOCKET=str(running.enter_context(Redis(redis, logging=True)).socket))
             return subprocess.run([sys.executable, str(script), *shlex.split(os.environ.get("ARGS", ""))], env=env, cwd=str(ROOT)).returncode
     finally:
         server.stop()

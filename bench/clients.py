@@ -4,18 +4,11 @@ Commits are asynchronous, so that processors are compared and not disks: with sy
 flush.
 """
 
-from measure import CLIENT_SECONDS, CLIENTS, HERE, QUICK, compare, pgbench, psql, turns
+from calls import CALLS, PAIRS, rows, script
+from measure import CLIENT_SECONDS, CLIENTS, HERE, QUICK, pgbench, psql, turns
 
-ROUNDS = 3 if QUICK else 11
-# Unprepared: parsed and planned anew each time, with its parameters beside it, as drivers send it.
-MODES = ("prepared",) if QUICK else ("prepared", "extended")
+ROUNDS = 3 if QUICK else 7
 
-# Script, what it does, and its rivals: (script, what that does, target for prepared statements).
-MEASURES = [
-    ("replay", "replay", [("select", "`SELECT` by primary key", 1.2), ("constant", "`SELECT` of a constant", 0.8)]),
-    ("run", "run, with a handler of one insert", [("hand_run", "the PL/pgSQL function", 1.4), ("handler", "the bare handler", 0.85)]),
-    ("block", "BEGIN, claim, insert, complete, COMMIT", [("hand_block", "BEGIN, insert on conflict, insert, update, COMMIT", 1.3)]),
-]
 # Autovacuum comes when it likes and slows whoever has his turn. The rival, who updates what he has inserted, needs it more.
 WITHOUT_AUTOVACUUM = """
     ALTER TABLE idempotent.record SET (autovacuum_enabled = off);
@@ -31,26 +24,20 @@ MOVE_TO_LOGGED = """
 """
 
 
-def rates(mode):
-    """{script: [transactions per second]}, all scripts in each round."""
-    scripts = [script for ours, _, rivals in MEASURES for script in (ours, *(rival for rival, *_ in rivals))]
+def rates():
+    """{call: [transactions per second]}, all calls in each round."""
     taken = {}
     for round_number in range(ROUNDS):
-        for script in turns(round_number, scripts):
-            taken.setdefault(script, []).append(pgbench(HERE / "client" / f"{script}.sql", mode=mode))
+        for call in turns(round_number, CALLS):
+            taken.setdefault(call, []).append(pgbench(HERE / "client" / script(call)))
     return taken
 
 
 def measure():
-    """(title, rows) for each table."""
-    psql(WITHOUT_AUTOVACUUM)
+    """(durability, title, rows) for each table."""
     for durability in ("unlogged", "logged"):
         if durability == "logged":
             psql(MOVE_TO_LOGGED)
-        for mode in MODES:
-            taken = rates(mode)
-            rows = [(what, against, compare(taken[ours], taken[rival], True), target if mode == "prepared" else None)
-                    for ours, what, rivals in MEASURES for rival, against, target in rivals]
-            kind = "prepared" if mode == "prepared" else "unprepared"
-            yield (f"From {CLIENTS} clients, {kind} statements, {durability} records, transactions per second; medians of "
-                   f"{ROUNDS} rounds of {CLIENT_SECONDS} s:"), rows
+        targets = {pair: rate if durability == "unlogged" else None for pair, (_, _, rate) in PAIRS.items()}
+        yield (durability, f"From {CLIENTS} clients, prepared statements, {durability} records, transactions per second; medians of "
+               f"{ROUNDS} rounds of {CLIENT_SECONDS} s:", rows(targets, rates(), True))

@@ -10,7 +10,7 @@ Environment: as for run.py. QUICK=1 takes fewer rounds.
 
 import statistics
 
-from measure import DATABASE, HERE, QUICK, Failure, clean_up, machine, psql, run, write
+from measure import DATABASE, HERE, QUICK, Failure, drop, machine, psql, run, write
 
 SIZE = 10_000
 ROUNDS = 7 if QUICK else 21
@@ -92,7 +92,7 @@ def main():
         missed.append(f"against {NAMES['single']}: {ratio:.2f}")
     facts = machine()
     write("consumer.json", {"machine": facts, "results": results})
-    clean_up()
+    drop()
     print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
     if missed:
         raise Failure("not reached: " + "; ".join(missed))

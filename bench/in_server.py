@@ -2,18 +2,18 @@
 
 from measure import BATCH_SIZE, QUICK, REPLAYED, compare, psql, turns
 
-ROUNDS = 11 if QUICK else 25
+ROUNDS = 7 if QUICK else 15
 BATCHES = 40 if QUICK else 100
 PASSES = 5 if QUICK else 10
 SIDES = ("ours", "rival")
 
 # Name, what is measured, against what, whether each sample needs new keys, and the target.
 MEASURES = [
-    ("answer", "replay", "the guides' function: insert on conflict, select", False, 3.0),
-    ("replay", "replay", "a function of a single SELECT", False, 3.0),
+    ("answer", "replay", "the guides' function: insert on conflict, select", False, None),
+    ("replay", "replay", "a function of a single SELECT", False, None),
     ("statement", "replay, a statement in PL/pgSQL", "`SELECT` by primary key", False, None),
     ("retry", "claim of a finished key", "the guides' function", False, None),
-    ("claim_complete", "claim + complete", "insert on conflict, update", True, 3.5),
+    ("claim_complete", "claim + complete", "insert on conflict, update", True, None),
     ("many", "claim + complete, 400 keys in a transaction", "ours, 50 keys in a transaction", True, 1.0),
     ("transaction", "claim + complete + COMMIT", "the same + COMMIT", True, None),
     ("run", "run, with a handler of one insert", "a function that does it all", True, None),

@@ -8,10 +8,13 @@ for more than they cost, and instructions are not time.
 import re
 import shutil
 import subprocess
+import time
 
 import client_profile
+import page
 from build import install
 from common import MAIN_MAJOR, ROOT, Failure, need, run_main, say, step
+from measure import write
 from server import PRELOADED, Server, server_user
 
 BENCH = ROOT / "bench"
@@ -21,10 +24,6 @@ LOOPS = {"claim_complete": (BATCH_SIZE, 10, 30), "run": (BATCH_SIZE, 10, 30), "r
 # What a function and all that it calls take; one may be part of another.
 PARTS = {
     "the whole loop": r"ExecutorRun$",
-    "idempotent_claim": r"api::claim::idempotent_claim$",
-    "idempotent_complete": r"api::finish::idempotent_complete$",
-    "idempotent_run": r"api::run::idempotent_run$",
-    "idempotent_replay": r"api::replay::idempotent_replay$",
     "the handler": r"plpgsql_call_handler'2$",
     "record id": r"Identity::record_id$",
     "fingerprint of the request": r"^pg_idempotent::(keys::request::fingerprint|pg::datum::jsonb::canonical_digest)$",
@@ -75,14 +74,14 @@ def per_call(server, loop, side):
     return {name: (count - short.get(name, 0)) / (calls * (more - few)) for name, count in long.items()}
 
 
-def report(loop, ours, rival):
-    say(f"\n{loop}: instructions per call\n\n| what, with all it calls | instructions |\n|---|---:|")
-    for what, pattern in PARTS.items():
-        count = max((count for name, count in ours.items() if re.search(pattern, name)), default=0)
-        if count > 100:
-            say(f"| {what} | {count:,.0f} |")
-    whole = lambda counts: max(count for name, count in counts.items() if re.search(PARTS["the whole loop"], name))
-    say(f"| the same by the rival, PL/pgSQL | {whole(rival):,.0f} ({whole(rival) / whole(ours):.2f} times) |")
+def largest(counts, pattern):
+    return max((count for name, count in counts.items() if re.search(pattern, name)), default=0)
+
+
+def parts(ours, rival):
+    """{what: instructions}, of ours; and the whole of the rival's."""
+    whole = PARTS["the whole loop"]
+    return {"parts": {what: largest(ours, pattern) for what, pattern in PARTS.items()}, "rival": largest(rival, whole)}
 
 
 def main():
@@ -94,11 +93,13 @@ def main():
     try:
         load(server)
         server.shut_down()
-        for loop in LOOPS:
-            report(loop, per_call(server, loop, "ours"), per_call(server, loop, "rival"))
-        client_profile.report(server)
+        result = {"date": time.strftime("%Y-%m-%d"), "loops": {loop: parts(per_call(server, loop, "ours"), per_call(server, loop, "rival")) for loop in LOOPS},
+                  **client_profile.measure(server)}
     finally:
         server.stop()
+    written = write("profile.json", result)
+    say("\n" + "\n".join(table for table in (page.loops(), page.instructions(), page.in_from())))
+    say(f"All counts are in {written}.")
     return 0
 
 

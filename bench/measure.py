@@ -88,6 +88,7 @@ def machine():
     facts["processors"] = os.cpu_count()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     facts["date"] = time.strftime("%Y-%m-%d")
+    facts["quick"] = QUICK
     return facts
 
 
@@ -97,19 +98,20 @@ def headline(facts):
 
 
 def table(title, rows):
-    """Rows of (what, against, result of `compare`, target); a target that was not reached is marked."""
-    print(f"{title}\n")
-    print("| what | against | pg_idempotent | rival | ratio | lowest to highest | target |")
-    print("|---|---|---:|---:|---:|---:|---:|")
-    for what, against, r, target in rows:
-        missed = " (missed)" if target and r["ratio"] < target else ""
-        print(f"| {what} | {against} | {figure(r['ours'])} | {figure(r['rival'])} | **{r['ratio']:.2f}** "
-              f"| {r['lowest']:.2f} to {r['highest']:.2f} | {target or ''}{missed} |")
-    print(flush=True)
+    """Rows of (what, against, result of `compare`, target)."""
+    lines = [f"{title}\n", "| what | against | pg_idempotent | rival | ratio | lowest to highest | target |", "|---|---|---:|---:|---:|---:|---:|"]
+    lines += [f"| {what} | {against} | {figure(r['ours'])} | {figure(r['rival'])} | **{r['ratio']:.2f}** "
+              f"| {r['lowest']:.2f} to {r['highest']:.2f} | {goal(r['ratio'], target)} |" for what, against, r, target in rows]
+    return "\n".join(lines) + "\n"
+
+
+def goal(reached, target):
+    """A target, and whether it was missed: as the figure beside it is printed."""
+    return "" if target is None else f"{target}" if round(reached, 2) >= target else f"{target} (missed)"
 
 
 def figure(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def write(name, result):

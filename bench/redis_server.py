@@ -1,6 +1,7 @@
 """A Redis of our own, next to which `make bench` measures: reachable only through its unix socket, gone when the measuring is.
 
-As fast as it can be: it never writes to disk, so it is the rival that forgets everything with its process."""
+As fast as it can be: it never writes to disk, so it is the rival that forgets everything with its process. Or as most are told to keep
+it: with a log of commands, flushed each second, so that a crash of the machine takes the last second."""
 
 import os
 import shutil
@@ -18,8 +19,10 @@ RELEASE = "trixie"
 PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libc6", "libcap2", "libgcc-s1", "libjemalloc2", "liblzf1", "libssl3t64", "libstdc++6",
             "libsystemd0", "libzstd1", "zlib1g")
 OTHERWISE = "Name a Redis server yourself: REDIS_SERVER=/path/to/redis-server make bench"
-# No port, no snapshots, no log of commands.
-SETTINGS = ("--port", "0", "--save", "", "--appendonly", "no", "--unixsocketperm", "700", "--daemonize", "no")
+# No port, no snapshots.
+SETTINGS = ("--port", "0", "--save", "", "--unixsocketperm", "700", "--daemonize", "no")
+IN_MEMORY = ("--appendonly", "no")
+LOGGING = ("--appendonly", "yes", "--appendfsync", "everysec")
 PATIENCE = 20  # seconds
 
 
@@ -35,8 +38,8 @@ def redis_server():
 class Redis:
     """`with Redis(program) as redis:`"""
 
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, logging=False):
+        self.program, self.settings = program, SETTINGS + (LOGGING if logging else IN_MEMORY)
         self.base = self.process = None
 
     @property
@@ -51,7 +54,7 @@ class Redis:
         self.base = make_base()
         try:
             with open(self.log, "w") as log:
-                self.process = subprocess.Popen([str(self.program), *SETTINGS, "--unixsocket", str(self.socket), "--dir", str(self.base)],
+                self.process = subprocess.Popen([str(self.program), *self.settings, "--unixsocket", str(self.socket), "--dir", str(self.base)],
                                                 cwd=str(self.base), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **server_user())
             self.wait()
         except BaseException:

@@ -1,7 +1,7 @@
 """`make bench`: how much a call costs, next to the same thing written by hand, in one run on one server.
 
 What is timed takes turns, round after round; the tables show medians, never a figure alone. Ratios above 1 are in our favour.
-The result is also written to bench/results.json, with all samples.
+The result is also written to bench/results.json, with all samples; bench/page.py puts it into the documentation.
 """
 
 import os
@@ -11,6 +11,8 @@ import clients
 import contention
 import disk
 import in_server
+import network
+import processor
 import redis
 from measure import HERE, drop, headline, machine, prepare, psql, run, table, write
 
@@ -18,24 +20,25 @@ from measure import HERE, drop, headline, machine, prepare, psql, run, table, wr
 def main():
     began = time.monotonic()
     prepare()
-    tables = []
+    tables = {}
 
-    def take(title, rows):
-        table(title, rows)
-        tables.append({"title": title, "rows": [dict(zip(("what", "against", "result", "target"), row)) for row in rows]})
+    def take(name, title, rows):
+        print(table(title, rows), flush=True)
+        tables[name] = {"title": title, "rows": [dict(zip(("what", "against", "result", "target"), row)) for row in rows]}
 
     try:
         facts = machine()
         print(headline(facts), flush=True)
-        take(*in_server.measure())
+        take("in_server", *in_server.measure())
         psql((HERE / "check.sql").read_text())
+        take("network", *network.measure())
         os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
-        take(*contention.measure())
-        for title, rows in clients.measure():
-            take(title, rows)
-        take(*disk.measure())
-        for title, rows in redis.measure():
-            take(title, rows)
+        take("processor", *processor.measure())
+        take("contention", *contention.measure())
+        for durability, title, rows in clients.measure():
+            take(f"clients_{durability}", title, rows)
+        take("disk", *disk.measure())
+        take("redis", *redis.measure())
     finally:
         os.environ.pop("PGOPTIONS", None)
         drop()

@@ -6,7 +6,8 @@ A record takes some 300 bytes of disk. MILLIONS=5 takes a smaller table than 50 
 import os
 import time
 
-from measure import DATABASE, HERE, compare, drop, headline, machine, pgbench, prepare, psql, run, table, turns, write
+import page
+from measure import DATABASE, HERE, compare, drop, headline, machine, pgbench, prepare, psql, run, turns, write
 
 SMALL = 1
 LARGE = int(os.environ.get("MILLIONS", "50"))
@@ -72,9 +73,8 @@ def main():
         for database in SIDES:
             drop(database)
     result = compare(large, small, True)
-    table(f"A large table; medians of {ROUNDS} rounds, transactions per second:",
-          [(f"run at {LARGE} million live records", f"at {SMALL} million", result, 0.8)])
-    written = write("scale.json", {"machine": facts, "result": result})
+    written = write("scale.json", {"machine": facts, "large": LARGE, "small": SMALL, "rounds": ROUNDS, "result": result})
+    print(page.scale(), flush=True)
     print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
 
 

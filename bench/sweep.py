@@ -15,6 +15,7 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import page
 from measure import CLIENTS, HERE, QUICK, Failure, drop, machine, prepare, psql, run, write
 
 EXPIRED = 500_000 if QUICK else 5_000_000
@@ -100,18 +101,9 @@ def main():
     if not ratios:
         raise Failure("the backlog was gone within one round: take more records")
     ratio = statistics.median(ratios)
-    print(f"\n{facts['date']}: pg_idempotent {facts['extension']}, Postgres {facts['server_version']}, {facts['processors']} processors; "
-          f"{EXPIRED:,} expired and {LIVE:,} live records.\n")
-    print("| what | figure | promised |")
-    print("|---|---:|---:|")
-    print(f"| microseconds of processor time a claim and its completion without the sweeper, {CLIENTS} sessions, median of {len(ratios)} rounds | {statistics.median(without):.1f} | |")
-    print(f"| beside it | {statistics.median(beside):.1f} | |")
-    print(f"| ratio, median of the rounds' ({min(ratios):.2f} to {max(ratios):.2f}) | **{ratio:.2f}** | {PROMISED['ratio']} |")
-    print(f"| seconds until the backlog was gone, beside the claims | **{seconds:.0f}** | {PROMISED['seconds']:.0f} |")
-    print(f"| rows a second, swept by hand | {deleted:,.0f} | |")
-    print(f"| rows a second, inserted by INSERT ... SELECT | {inserted:,.0f} | |")
-    write("sweep.json", {"machine": facts, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
+    write("sweep.json", {"machine": facts, "expired": EXPIRED, "live": LIVE, "targets": PROMISED, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
                          "swept_by_hand": deleted, "inserted": inserted})
+    print(page.sweep())
     if ratio < PROMISED["ratio"] or seconds > PROMISED["seconds"]:
         raise Failure("less than promised")
 

@@ -2,17 +2,18 @@
 
 Keys that are UUIDv7 have ids in the order of time; all other keys have random ones, as UUIDv7 would have without that. Two databases
 with the same records but for that, by turns: CHECKPOINT, then claims with an answer and nothing else. Told are the bytes of WAL and
-the images of whole pages that it has of each claim, the pages of the index that were read for it, and the claims a second. Written
-to bench/wal.json. MILLIONS=1 takes a smaller table than 3 million records.
+the images of whole pages that it has of each claim, the pages of the index that were read for it, its processor time, and the claims a
+second. Written to bench/wal.json. MILLIONS=3 takes a larger table than a million records, which is ten times shared_buffers.
 """
 
 import os
 import statistics
 import time
 
-from measure import DATABASE, QUICK, drop, headline, machine, prepare, psql, run, tool, turns, write
+import page
+from measure import DATABASE, QUICK, drop, headline, machine, prepare, psql, run, turns, write
 
-MILLIONS = float(os.environ.get("MILLIONS", "0.2" if QUICK else "3"))
+MILLIONS = float(os.environ.get("MILLIONS", "1"))
 ROUNDS = 3 if QUICK else 7
 CLAIMS = 2_000
 SIDES = {"dated": DATABASE, "random": f"{DATABASE}_random"}
@@ -34,7 +35,19 @@ FILL = """
     ALTER TABLE idempotent.record_logged ADD CONSTRAINT record_logged_pkey PRIMARY KEY (record_id);
     CREATE INDEX record_logged_sweep_at_idx ON idempotent.record_logged (sweep_at);
     VACUUM (ANALYZE) idempotent.record_logged;
-    CREATE FUNCTION bench.nothing(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';
+    CREATE FUNCTION bench.nothing(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RETURN request; END $$;
+    -- A transaction each; microseconds that pass, and of processor time.
+    CREATE PROCEDURE bench.claims(number integer, INOUT wall numeric, INOUT cpu numeric) LANGUAGE plpgsql AS $$
+    DECLARE
+        before record;
+    BEGIN
+        SELECT * INTO before FROM bench.clock();
+        FOR n IN 1..number LOOP
+            PERFORM outcome FROM idempotent_run('logged', {key}, '{{"amount": 25}}', 'bench.nothing');
+            COMMIT;
+        END LOOP;
+        SELECT (now.wall - before.wall) / number, (now.cpu - before.cpu) / number INTO wall, cpu FROM bench.clock() AS now;
+    END $$;
 """
 COUNTED = """
     SELECT pg_current_wal_insert_lsn() - '0/0', (SELECT wal_fpi FROM pg_stat_wal),
@@ -46,16 +59,15 @@ def counted(database):
     return [float(number) for number in psql(COUNTED, database).split("|")]
 
 
-def claims(side, database):
+def claims(database):
     """What one claim took, right after a checkpoint."""
     psql("CHECKPOINT", database)
-    script = f"SELECT outcome FROM idempotent_run('logged', {KEYS[side]}, '{{\"amount\": 25}}', 'bench.nothing')"
     before = counted(database)
-    out = tool("pgbench", "-n", "-M", "prepared", "-c", 1, "-t", CLAIMS, "-f", "/dev/stdin", database, stdin=script)
+    passed, processor = map(float, psql(f"CALL bench.claims({CLAIMS}, NULL, NULL)", database).split("|"))
     # The statistics of a session that has ended are there when it is gone.
     after = counted(database)
     wal, images, read = (round((b - a) / CLAIMS, 3) for a, b in zip(before, after))
-    return {"wal": wal, "images": images, "read": read, "rate": float(out.split("tps = ")[1].split()[0])}
+    return {"wal": wal, "images": images, "read": read, "processor": round(processor, 1), "rate": 1e6 / passed}
 
 
 def main():
@@ -63,23 +75,22 @@ def main():
     try:
         for side, database in SIDES.items():
             prepare(database)
-            psql(FILL.format(id=IDS[side], rows=int(MILLIONS * 1e6)), database)
+            psql(FILL.format(id=IDS[side], key=KEYS[side], rows=int(MILLIONS * 1e6)), database)
         facts = machine()
         print(headline(facts), flush=True)
+        shared = int(psql("SELECT setting::bigint * 8192 FROM pg_settings WHERE name = 'shared_buffers'", SIDES["random"])) >> 20
         size = int(psql("SELECT pg_total_relation_size('idempotent.record_logged')", SIDES["random"])) >> 20
         samples = {side: [] for side in SIDES}
         for round_number in range(ROUNDS):
             for side in turns(round_number, list(SIDES)):
-                samples[side].append(claims(side, SIDES[side]))
+                samples[side].append(claims(SIDES[side]))
     finally:
         for database in SIDES.values():
             drop(database)
     median = {side: {what: statistics.median(sample[what] for sample in taken) for what in taken[0]} for side, taken in samples.items()}
-    print(f"\n{CLAIMS} logged claims right after a checkpoint, {MILLIONS:g} million records of {size} MB; medians of {ROUNDS} rounds, per claim:\n")
-    print("| what | keys that are UUIDv7 | other keys |\n|---|---:|---:|")
-    for what, name in (("wal", "bytes of WAL"), ("images", "images of whole pages in it"), ("read", "pages of the index read"), ("rate", "claims a second")):
-        print(f"| {name} | {median['dated'][what]:,.2f} | {median['random'][what]:,.2f} |")
-    written = write("wal.json", {"machine": facts, "megabytes": size, "median": median, "samples": samples})
+    written = write("wal.json", {"machine": facts, "claims": CLAIMS, "rounds": ROUNDS, "millions": MILLIONS, "megabytes": size, "shared_megabytes": shared,
+                                 "median": median, "samples": samples})
+    print(page.wal())
     print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
 
 

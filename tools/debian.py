@@ -166,12 +166,12 @@ def postgres_root(release, major):
     return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 45, fill)
 
 
-def package_root(release, package):
+def package_root(release, package, megabytes=1):
     """A root with what one package of a release brings, and nothing of what it depends on."""
     def fill(root):
         Apt(suite=release).programs([package], root)
         shutil.rmtree(str(root / "usr/share/doc"), ignore_errors=True)
-    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 1, fill)
+    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", megabytes, fill)
 
 
 def write_database(root, stanzas):

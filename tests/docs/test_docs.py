@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import page as figures
 from common import ROOT
 from links import check_links
 from monitoring import check_kit
@@ -109,6 +110,14 @@ def test_problems_are_explained():
     anchors = set(re.findall(r'\("\w+", \d{3}, "([a-z-]+)"\)', table))
     headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "http.md").read_text(), re.M)
     assert len(anchors) > 5 and anchors <= {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_places_of_figures():
+    """`make bench-page` has a table for each place in the pages, and a place for each table."""
+    texts = [path.read_text() for path in figures.PAGES]
+    found = [name for text in texts for _, name, _ in figures.PLACE.findall(text)]
+    assert sorted(found) == sorted(figures.PLACES)
+    assert sum(text.count("<!-- measured:") for text in texts) == len(found)
 
 
 def test_health_check(server):

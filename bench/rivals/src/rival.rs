@@ -2,31 +2,46 @@
 //! there is nothing to send in one go. It does less than we do: no fingerprint of the request, and a client that dies
 //! between its steps leaves a payment whose key says `pending` until that lapses.
 
-use postgres::{Client, Statement};
 use redis::{Commands, Connection, ExistenceCheck, SetExpiry, SetOptions};
+use tokio_postgres::Statement;
 
+use crate::block::PAY;
 use crate::caller::{Caller, FINISHED_ANSWER, Result, answer};
-use crate::ours::{PAY, connect};
+use crate::session::{self, Session};
 
 const PENDING: &str = "pending";
 const RETENTION: u64 = 86_400; // seconds; ours by default, too
 
-/// A connection to the Redis whose unix socket is REDIS_SOCKET.
-fn connect_redis() -> Result<Connection> {
-    let socket = std::env::var("REDIS_SOCKET")
-        .map_err(|_| "REDIS_SOCKET must name the unix socket of a Redis server")?;
-    Ok(redis::Client::open(format!("redis+unix://{socket}"))?.get_connection()?)
+/// A Redis server of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redis {
+    /// Never writes to disk.
+    InMemory,
+    /// With a log of commands that is flushed each second.
+    Logging,
+}
+
+impl Redis {
+    fn connect(self) -> Result<Connection> {
+        let name = match self {
+            Self::InMemory => "REDIS_SOCKET",
+            Self::Logging => "REDIS_LOGGING_SOCKET",
+        };
+        let socket = std::env::var(name)
+            .map_err(|_| format!("{name} must name the unix socket of a Redis server"))?;
+        Ok(redis::Client::open(format!("redis+unix://{socket}"))?.get_connection()?)
+    }
+
+    /// How many keys it has.
+    pub fn keys(self) -> Result<u64> {
+        Ok(redis::cmd("DBSIZE").query(&mut self.connect()?)?)
+    }
 }
 
 /// Finishes as many keys as bench/redis.py has finished on our side.
 pub fn fill(operation: &str, keys: u64) -> Result<()> {
-    let mut store = Store::open(operation)?;
+    let mut store = Store::open(operation, Redis::InMemory)?;
     (1..=keys).try_for_each(|number| store.put(&number.to_string(), FINISHED_ANSWER))
-}
-
-/// How many keys Redis has.
-pub fn keys() -> Result<u64> {
-    Ok(redis::cmd("DBSIZE").query(&mut connect_redis()?)?)
 }
 
 /// The keys of an operation in Redis.
@@ -36,8 +51,8 @@ struct Store {
 }
 
 impl Store {
-    fn open(operation: &str) -> Result<Self> {
-        Ok(Self { operation: operation.to_owned(), redis: connect_redis()? })
+    fn open(operation: &str, redis: Redis) -> Result<Self> {
+        Ok(Self { operation: operation.to_owned(), redis: redis.connect()? })
     }
 
     fn name(&self, key: &str) -> String {
@@ -72,15 +87,15 @@ fn unless_taken() -> SetOptions {
 /// A new key: SET NX EX, the insert, SET of the answer.
 pub struct First {
     store: Store,
-    postgres: Client,
+    postgres: Session,
     pay: Statement,
 }
 
 impl First {
-    pub fn new(operation: &str) -> Result<Self> {
-        let mut postgres = connect()?;
+    pub fn new(operation: &str, redis: Redis) -> Result<Self> {
+        let postgres = Session::open(operation, session::Store::Nowhere)?;
         let pay = postgres.prepare(PAY)?;
-        Ok(Self { store: Store::open(operation)?, postgres, pay })
+        Ok(Self { store: Store::open(operation, redis)?, postgres, pay })
     }
 }
 
@@ -89,13 +104,17 @@ impl Caller for First {
         if !self.store.take(key)? {
             return Err(format!("{key} was taken already").into());
         }
-        let answer = answer(self.postgres.query_one(&self.pay, &[])?.try_get(0)?);
+        let answer = answer(self.postgres.ask(&self.pay, &[])?.try_get(0)?);
         self.store.put(key, &answer)?;
         Ok(answer)
     }
 
-    fn kept(&mut self, key: &str) -> Result<String> {
-        self.store.get(key)
+    fn kept(&mut self, key: &str) -> Result<Option<String>> {
+        self.store.get(key).map(Some)
+    }
+
+    fn clock(&mut self) -> Result<Option<f64>> {
+        self.postgres.clock()
     }
 }
 
@@ -104,7 +123,7 @@ pub struct Replay(Store);
 
 impl Replay {
     pub fn new(operation: &str) -> Result<Self> {
-        Ok(Self(Store::open(operation)?))
+        Ok(Self(Store::open(operation, Redis::InMemory)?))
     }
 }
 
@@ -116,8 +135,12 @@ impl Caller for Replay {
         self.0.get(key)
     }
 
-    fn kept(&mut self, key: &str) -> Result<String> {
-        self.0.get(key)
+    fn kept(&mut self, key: &str) -> Result<Option<String>> {
+        self.0.get(key).map(Some)
+    }
+
+    fn clock(&mut self) -> Result<Option<f64>> {
+        Ok(None)
     }
 }
 
@@ -126,7 +149,7 @@ pub struct Ask(Store);
 
 impl Ask {
     pub fn new(operation: &str) -> Result<Self> {
-        Ok(Self(Store::open(operation)?))
+        Ok(Self(Store::open(operation, Redis::InMemory)?))
     }
 }
 
@@ -135,7 +158,11 @@ impl Caller for Ask {
         self.0.take_or_get(key)?.ok_or_else(|| format!("{key} was not taken").into())
     }
 
-    fn kept(&mut self, key: &str) -> Result<String> {
-        self.0.get(key)
+    fn kept(&mut self, key: &str) -> Result<Option<String>> {
+        self.0.get(key).map(Some)
+    }
+
+    fn clock(&mut self) -> Result<Option<f64>> {
+        Ok(None)
     }
 }
