@@ -133,6 +133,8 @@ SELECT count(*) FROM resets;
 -- ... from when they are noticed: also keys that were finished after the file was made
 SELECT idempotent_new_key(clock_timestamp() + '1 ms') AS late \gset
 SELECT outcome FROM idempotent_run('pay', :'late', '1', 'work(jsonb)');
+-- (past the trigger, which notes it otherwise)
+ALTER TABLE idempotent.record DISABLE TRIGGER USER;
 DELETE FROM idempotent.record;
 \c
 \set VERBOSITY sqlstate
