@@ -2,6 +2,7 @@
 
 import jdbc
 import node_client
+import ruby
 from common import ROOT, run, target_dir
 from in_venv import interpreter
 
@@ -35,6 +36,12 @@ def java():
     return [jdbc.java(), "-cp", jdbc.class_path(), HERE / "java" / "Pgjdbc.java"], {}
 
 
+def ruby_pg():
+    """With the driver that Debian has."""
+    command, env = ruby.command()
+    return [*command, HERE / "ruby" / "ruby_pg.rb"], env
+
+
 DRIVERS = {
     "psycopg": python("psycopg"),
     "asyncpg": python("asyncpg"),
@@ -46,4 +53,5 @@ DRIVERS = {
     "tokio_postgres": rust("tokio_postgres"),
     "sqlx": rust("sqlx"),
     "pgjdbc": java,
+    "ruby_pg": ruby_pg,
 }
