@@ -182,7 +182,7 @@ def installed_files(prefix):
     return sorted(str(file.relative_to(prefix)) for directory in ("lib", "share/extension") for file in (prefix / directory).glob(f"{EXTENSION}*"))
 
 
-def program(package, name=None):
+def program(package, name=None, profile="release"):
     """Builds the program of one of the workspace's other crates, and returns its path. cargo itself knows when there is nothing to do."""
-    cargo("build", "--release", "-p", package)
-    return target_dir() / "release" / (name or package)
+    cargo("build", "--profile", profile, "-p", package)
+    return target_dir() / profile / (name or package)

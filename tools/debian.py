@@ -19,6 +19,8 @@ here=$(dirname "$0")
 lib=$here/usr/lib/{triplet}
 exec "$lib/{loader}" --library-path "$lib" "$here/{path}" "$@"
 """
+# What apt has read of its lists stays, too. The configuration of small images has it forget that.
+READ_ONCE = ("-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin")
 TRIPLET = f"{platform.machine()}-linux-gnu"
 LOADER = {"x86_64": "ld-linux-x86-64.so.2"}.get(platform.machine(), f"ld-linux-{platform.machine()}.so.1")
 
@@ -29,10 +31,12 @@ class Apt:
     def __init__(self, source_suite=None, suite=None):
         """With what the system takes packages from, and the sources of one release of Debian; or with the packages of one, alone."""
         need("apt-get", "it fetches what the system does not have", "a Debian or a system like it is needed for this")
-        self.home = cache_dir() / "apt"
-        shutil.rmtree(str(self.home), ignore_errors=True)
-        for directory in ("lists/partial", "cache/archives/partial", "sources"):
-            (self.home / directory).mkdir(parents=True)
+        # Lists stay, of each set of sources apart: where nothing has changed since the last download, apt only asks.
+        self.home = cache_dir() / "apt" / (suite or f"system-{source_suite}")
+        for directory in ("sources", "download"):
+            shutil.rmtree(str(self.home / directory), ignore_errors=True)
+        for directory in ("lists/partial", "cache/archives/partial", "sources", "download"):
+            (self.home / directory).mkdir(parents=True, exist_ok=True)
         if suite:
             self.add("deb", suite)
         else:
@@ -43,6 +47,7 @@ class Apt:
         # Without the system's own list of what is installed, which may be newer than what the sources here have.
         status = self.home / "status"
         status.touch()
+        os.utime(str(status), (0, 0))  # or apt takes what it has read for out of date
         self.config.write_text(f'Dir::State::status "{status}";\nDir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{self.home / "sources"}";\n'
                                f'Dir::State::lists "{self.home / "lists"}";\nDir::Cache "{self.home / "cache"}";\nAPT::Sandbox::User "";\n'
                                # Descriptions for people, in their languages and with pictures.
@@ -64,7 +69,7 @@ class Apt:
         (self.home / "sources" / f"{kind}.list").write_text(f"{kind} {option}{mirrors[0]} {suite} main\n")
 
     def run(self, command, **kwargs):
-        return output_of(command, env={**os.environ, "APT_CONFIG": str(self.config), "LC_ALL": "C"}, **kwargs)
+        return output_of([command[0], *READ_ONCE, *command[1:]], env={**os.environ, "APT_CONFIG": str(self.config), "LC_ALL": "C"}, **kwargs)
 
     def source(self, package, into):
         """The original tarball of a source package."""
@@ -88,7 +93,6 @@ class Apt:
     def programs(self, packages, into):
         """Unpacks packages below a directory, without installing them."""
         scratch = self.home / "download"
-        scratch.mkdir(exist_ok=True)
         self.run(["apt-get", "-q", "download", *packages], cwd=str(scratch))
         for package in scratch.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", str(package), str(into)], check=True)

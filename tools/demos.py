@@ -26,7 +26,7 @@ def scripts():
 
 def storm():
     """What the scripts are told of the storm: its program and its data."""
-    return {"DEMO_BIN": str(program("client", "storm")), "CDNOW": str(cdnow_path()), "PAGER": "cat"}
+    return {"DEMO_BIN": str(program("client", "storm", "quick")), "CDNOW": str(cdnow_path()), "PAGER": "cat"}
 
 
 def play(server, script, told, shown):

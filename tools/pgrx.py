@@ -38,7 +38,7 @@ def cargo_pgrx():
         with locked(cache_dir()):
             if not program.exists():
                 with step(f"building cargo-pgrx {PGRX} (once; about 3 minutes)"):
-                    env = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}
+                    env = {**{k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}, "CARGO_PROFILE_DEV_DEBUG": "false"}
                     # Without default features: they ask for OpenSSL's headers, to download Postgres sources that we never do.
                     run(["cargo", "install", "cargo-pgrx", "--version", PGRX, "--locked", "--debug", "--no-default-features", "--root", root], env=env)
     return program

@@ -24,7 +24,7 @@ def test_client(report, server, major, wanted):
     env.setdefault("RUST_TEST_THREADS", "1")
     # client/FILE::FUNCTION is one test, client/FILE all of a file.
     names = [name.replace("/", "::") + ("" if "::" in name else "::") for name in wanted]
-    run_cargo(["test", "--release", "--locked", "-p", "client", "--no-fail-fast", "--", *names], env, report)
+    run_cargo(["test", "--profile", "quick", "--locked", "-p", "client", "--no-fail-fast", "--", *names], env, report)
     if figures.exists():
         say(indent(figures.read_text()))
 

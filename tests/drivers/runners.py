@@ -1,8 +1,12 @@
 """The programs that play calls.json, one for each driver: what they need is made or fetched here."""
 
+from pathlib import Path
+
 import jdbc
 import node_client
-from common import ROOT, run, target_dir
+import ruby
+import rust_client
+from common import ROOT, run
 from in_venv import interpreter
 
 HERE = ROOT / "tests" / "drivers"
@@ -22,17 +26,23 @@ def node(driver):
 
 
 def rust(driver):
-    """With what rust/Cargo.lock pins. Its crates are built once, apart from the extension's."""
+    """With what rust/Cargo.lock pins. What the client for Rust is made of as well is there already."""
     def command():
-        target = target_dir() / "drivers"
-        run(["cargo", "build", "--quiet", "--locked", "--manifest-path", HERE / "rust" / "Cargo.toml", "--target-dir", target])
-        return [target / "debug" / driver], {}
+        env = rust_client.env()
+        run(["cargo", "build", "--quiet", "--locked", "--manifest-path", HERE / "rust" / "Cargo.toml"], env=env)
+        return [Path(env["CARGO_TARGET_DIR"]) / "debug" / driver], {}
     return command
 
 
 def java():
     """With the driver that Debian has."""
     return [jdbc.java(), "-cp", jdbc.class_path(), HERE / "java" / "Pgjdbc.java"], {}
+
+
+def ruby_pg():
+    """With the driver that Debian has."""
+    command, env = ruby.command()
+    return [*command, HERE / "ruby" / "ruby_pg.rb"], env
 
 
 DRIVERS = {
@@ -46,4 +56,5 @@ DRIVERS = {
     "tokio_postgres": rust("tokio_postgres"),
     "sqlx": rust("sqlx"),
     "pgjdbc": java,
+    "ruby_pg": ruby_pg,
 }

@@ -8,7 +8,7 @@ The calls are data, calls.json: transactions, each with its calls, in which
 * `gives` are the rows that must come back (agree.py), or `raises` is the SQLSTATE that must;
 * `save` names columns of the first row.
 
-A driver has a small program (python/, node/, rust/, java/), which plays all of it in a database of its own and prints a line of JSON for each transaction.
+A driver has a small program (python/, node/, rust/, java/, ruby/), which plays all of it in a database of its own and prints a line of JSON for each transaction.
 """
 
 import json

@@ -9,8 +9,8 @@ import random
 import pytest
 
 import logs
-from build import cargo, install
-from common import say, target_dir
+from build import install, program
+from common import say
 from sqlsmith import run_sqlsmith
 from suites import run_program
 
@@ -30,9 +30,8 @@ def test_fuzz(major, name):
     if name == "sqlsmith":
         run_sqlsmith(prefix, length, SEED)
     else:
-        cargo("build", "--profile", "quick", "-p", "fuzz")
         env = {**os.environ, "PGBIN": str(prefix / "bin"), "KEEP_LOGS": str(logs.directory() / "fuzz-")}
-        run_program([target_dir() / "quick" / "fuzz", name, "--seconds", length, "--seed", SEED], env, timeout=length * 2 + 300)
+        run_program([program("fuzz", profile="quick"), name, "--seconds", length, "--seed", SEED], env, timeout=length * 2 + 300)
 
 
 from afterwards import test_server_logs_hold_nothing_harmful  # noqa: E402, F401 (the last)

@@ -17,6 +17,8 @@ RUNS = {"everything": (60, "all", "everything", 1), "calm": (20, "none", "everyt
         "nodes": (20, "all", "everything", 3)}
 NODES = os.environ.get("NODES") or "1"
 MINUTES = int(os.environ.get("MINUTES") or 0)
+# A soak is long enough to be worth it.
+PROFILE = "release" if MINUTES else "quick"
 
 
 @pytest.mark.reports
@@ -25,7 +27,7 @@ def test_planted(report, major, wanted):
     """That the checker finds what is planted in histories."""
     if wanted:
         pytest.skip("one run is wanted")
-    run_cargo(["test", "--release", "--locked", "-p", "history"], dict(os.environ), report)
+    run_cargo(["test", "--profile", "quick", "--locked", "-p", "history"], dict(os.environ), report)
 
 
 @pytest.mark.parametrize("name", ["soak"] if MINUTES else RUNS)
@@ -38,7 +40,7 @@ def test_history(major, name):
         arguments = ["--seconds", str(seconds), "--faults", faults, "--mix", mix, "--nodes", str(nodes), *shlex.split(os.environ.get("ARGS", ""))]
         timeout = SUITE_TIMEOUT
     env = {**os.environ, "PGBIN": str(install(major) / "bin"), "KEEP_LOGS": str(logs.directory() / "history-")}
-    run_program([program("history"), "--directory", logs.directory(), *arguments], env, logs.directory(), timeout)
+    run_program([program("history", profile=PROFILE), "--directory", logs.directory(), *arguments], env, logs.directory(), timeout)
 
 
 from afterwards import test_server_logs_hold_nothing_harmful  # noqa: E402, F401 (the last)

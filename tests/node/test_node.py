@@ -11,6 +11,7 @@ from server import PRELOADED
 from suites import TEST, Stream, indent
 
 SETTINGS = PRELOADED
+TEST_TIMEOUT = 300_000  # milliseconds, for one test
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_node(report, server, client, wanted):
     # node/FILE::TEST is one test, node/FILE all of a file.
     chosen = {name.partition("::")[0] for name in wanted}
     files = [file for file in files if not chosen or file.name.partition(".")[0] in chosen]
-    command = [node.node(), "--test", "--test-concurrency=4", f"--test-reporter={client / 'tests' / 'reporter.js'}", *files]
+    command = [node.node(), "--test", "--test-concurrency=4", f"--test-timeout={TEST_TIMEOUT}", f"--test-reporter={client / 'tests' / 'reporter.js'}", *files]
     failed = 0
     with poolers(server) as ports, Stream(command, node.node_env({**server.env(), **ports}), client) as lines:
         for line in lines:

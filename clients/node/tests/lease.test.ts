@@ -1,7 +1,7 @@
 /** `withLease`, by both drivers. */
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { type Database, LeaseLost, OutcomeUnknown, complete, currentLease, fail, once, withLease } from "pg-idempotent";
 import { type Driver, Door, freshDatabase, latch, until, viaPg, viaPostgres } from "./server.ts";
 
@@ -72,6 +72,8 @@ function suite<Tx>(driver: Driver<Tx>): void {
   named("the heartbeat is on a connection of its own", async ({ call }) => {
     const pool = driver.open(1);
     const { opened, open } = latch();
+    // Where it fails before that: a connection that is not given back keeps the pool from its end.
+    after(open);
     let held = false;
     // The pool's only connection is taken for as long as the lease is needed.
     const answer = withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
@@ -144,6 +146,18 @@ function suite<Tx>(driver: Driver<Tx>): void {
       await aborted(signal);
       return "must not be stored";
     }), LeaseLost);
+  });
+
+  named("a heartbeat's connection that comes too late is closed", async ({ call }) => {
+    const door = new Door();
+    const pool = driver.open(1, await door.open());
+    await assert.rejects(withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
+      door.keep();
+      await aborted(signal);
+      return "must not be stored";
+    }), LeaseLost);
+    door.letThrough();
+    await until("all but the pool's connection are closed", () => door.openAfter(1) === 0);
   });
 
   named("an exception gives the key back", async ({ pool, call }) => {

@@ -9,6 +9,16 @@ import { fromPostgres } from "pg-idempotent/postgres";
 
 const { PGHOST = "/tmp", PGPORT = "5432" } = process.env;
 
+const PATIENCE = 30_000; // milliseconds, for what the tests of a file have left open
+
+// A connection or a timer that is left keeps the process alive, and who waits for it: that is a failure with a name, and not a file that never ends.
+after(() => {
+  setTimeout(() => {
+    console.error(`${process.argv[1] ?? ""}: all tests have ended, and this keeps the process alive: ${process.getActiveResourcesInfo().join(", ")}`);
+    process.exit(1);
+  }, PATIENCE).unref();
+});
+
 /** A database of its own for a file of tests, with a table for effects. */
 export async function freshDatabase(name: string): Promise<pg.Pool> {
   const server = new pg.Client();
@@ -88,10 +98,13 @@ export class Door {
   onCommit: "before" | "after" | undefined;
   /** Nothing gets through, and nobody is told. */
   isBlack = false;
+  /** What nobody has let through yet, while the door is slow. */
+  #kept: (() => void)[] | undefined;
   readonly #listener = net.createServer((client) => {
     this.#join(client);
   });
   readonly #sockets = new Set<net.Socket>();
+  readonly #clients: net.Socket[] = [];
 
   async open(): Promise<number> {
     this.#listener.listen(0, "127.0.0.1");
@@ -103,7 +116,26 @@ export class Door {
     return (this.#listener.address() as net.AddressInfo).port;
   }
 
+  /** Keeps what comes in, until it is let through. */
+  keep(): void {
+    this.#kept = [];
+  }
+
+  letThrough(): void {
+    const kept = this.#kept ?? [];
+    this.#kept = undefined;
+    kept.forEach((pass) => {
+      pass();
+    });
+  }
+
+  /** How many connections are open, without the first ones. */
+  openAfter(first: number): number {
+    return this.#clients.slice(first).filter((client) => !client.destroyed).length;
+  }
+
   #join(client: net.Socket): void {
+    this.#clients.push(client);
     const server = net.connect(`${PGHOST}/.s.PGSQL.${PGPORT}`);
     let isDoomed = false;
     const end = (): void => {
@@ -127,7 +159,11 @@ export class Door {
         this.onCommit = undefined;
         isDoomed = true;
       }
-      server.write(bytes);
+      if (this.#kept === undefined) {
+        server.write(bytes);
+      } else {
+        this.#kept.push(() => server.write(bytes));
+      }
     });
     server.on("data", (bytes) => {
       if (isDoomed) {

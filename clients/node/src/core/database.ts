@@ -13,10 +13,10 @@ export interface Session<Tx> {
   query(text: string, parameters: readonly Parameter[]): Promise<Cell[][]>;
 }
 
-/** A connection that is in no pool. */
+/** A connection that is in no pool. The first query makes it. */
 export interface OwnConnection {
   query(text: string, parameters: readonly Parameter[]): Promise<Cell[][]>;
-  /** Ends it, also in the middle of a statement; never throws. */
+  /** Ends it, also while it is being made and in the middle of a statement; never throws. From then on it does not keep the process alive. */
   close(): void;
 }
 
@@ -26,7 +26,7 @@ export type Isolation = "read committed" | "repeatable read" | "serializable";
 export interface Database<Tx> {
   /** Runs `work` between BEGIN and COMMIT on a connection of the pool; what it throws rolls back. Throws `ConnectionLost` where the connection is to blame. */
   transaction<T>(work: (session: Session<Tx>) => Promise<T>, isolation?: Isolation): Promise<T>;
-  connect(): Promise<OwnConnection>;
+  connect(): OwnConnection;
 }
 
 /** The connection could not be made, or broke: whether a COMMIT on it took place is for the claim to tell. */

@@ -1,4 +1,5 @@
 /** node-postgres. */
+import type { Socket } from "node:net";
 import type { Client, ClientConfig, Pool, PoolClient } from "pg";
 import { type Cell, ConnectionLost, type Database, type Isolation, type OwnConnection, type Parameter, type Session, guarded } from "../core/database.js";
 import { sqlstate } from "../core/errors.js";
@@ -38,6 +39,18 @@ async function query(client: PoolClient | Client, text: string, parameters: read
 /** An error of connecting, which is passing unless the server itself says what is wrong. */
 function unreachable(error: unknown): unknown {
   return sqlstate(error) === undefined ? new ConnectionLost(error) : error;
+}
+
+/** Says goodbye and waits for nothing: a network that swallows everything never answers. Before there is a session nobody would hear it. */
+function leave(client: Client, isConnected: boolean): void {
+  // What the driver's client in C has not, and the type does not tell.
+  const stream = (client as unknown as { connection?: { stream: Socket } }).connection?.stream;
+  if (isConnected || stream === undefined) {
+    client.end().catch(() => undefined);
+    stream?.unref();
+  } else {
+    stream.destroy();
+  }
 }
 
 class PgDatabase implements Database<PoolClient> {
@@ -86,16 +99,22 @@ class PgDatabase implements Database<PoolClient> {
     }
   }
 
-  async connect(): Promise<OwnConnection> {
+  connect(): OwnConnection {
     // As the pool makes its own.
     const { Client: Own, options } = this.#pool as unknown as { Client: new (config: ClientConfig) => Client; options: ClientConfig };
     const client = new Own(options);
     client.on("error", () => undefined);
-    await client.connect();
+    let connecting: Promise<unknown> | undefined;
+    let isConnected = false;
     return {
-      query: (text, parameters) => query(client, text, parameters),
+      query: async (text, parameters) => {
+        await (connecting ??= client.connect().then(() => {
+          isConnected = true;
+        }));
+        return await query(client, text, parameters);
+      },
       close: () => {
-        client.end().catch(() => undefined);
+        leave(client, isConnected);
       },
     };
   }

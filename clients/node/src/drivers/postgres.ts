@@ -69,18 +69,14 @@ class PostgresDatabase implements Database<TransactionSql> {
     }
   }
 
-  async connect(): Promise<OwnConnection> {
+  connect(): OwnConnection {
     const own = postgres({ ...this.#sql.options, max: 1 } as unknown as postgres.Options<Record<string, never>>);
-    const close = (): void => {
-      own.end({ timeout: 0 }).catch(() => undefined);
+    return {
+      query: (text, parameters) => query(own, text, parameters),
+      close: () => {
+        own.end({ timeout: 0 }).catch(() => undefined);
+      },
     };
-    try {
-      await own.unsafe("SELECT 1");
-    } catch (error) {
-      close();
-      throw error;
-    }
-    return { query: (text, parameters) => query(own, text, parameters), close };
   }
 }
 

@@ -129,10 +129,9 @@ class Heart {
 
   /** The keys that are lost. A network that swallows everything must not hold up the other leases: after `patience` the connection counts as broken. */
   async #ask(parameters: (string | null)[], patience: number): Promise<(string | null)[]> {
-    const asked = (async () => {
-      this.#connection ??= await this.#database.connect();
-      return await this.#connection.query(EXTEND_ALL, parameters);
-    })();
+    // Kept from the moment it is begun: whoever disconnects ends it, made or not.
+    this.#connection ??= this.#database.connect();
+    const asked = this.#connection.query(EXTEND_ALL, parameters);
     const late = new AbortController();
     const timer = sleep(patience, undefined, { signal: late.signal }).then(() => {
       throw new Error("no answer to a heartbeat");
