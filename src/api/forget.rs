@@ -22,9 +22,8 @@ pub fn idempotent_forget_message(args: &Args) -> Returned {
     let consumer = Consumer::new(args.get(FORGET.consumer), args.get(FORGET.scope))?;
     let message = checked(&MESSAGE, args.get(FORGET.message_id))?;
     let Some(forgotten) = message::forget(&consumer.name, &consumer.scope, &message)? else {
-        return Err(Error::new(Code::ObjectInUse, "a transaction is at the message")
-            .detail("It may commit or roll back, and the message is then seen or new.")
-            .hint("Wait until it has ended, and call again."));
+        let detail = "It may commit or roll back, and the message is then seen or new.";
+        return Err(in_use("a transaction is at the message", detail));
     };
     if forgotten {
         note("forget_message", &consumer, &message, None)?;
@@ -40,6 +39,7 @@ pub fn idempotent_rewind(args: &Args) -> Returned {
         Error::new(Code::InvalidParameter, "offset must not be null")
             .hint("Pass the offset of the last message that is not to be processed again.")
     })?;
+    check_rests(&consumer, &partition)?;
     let before = offsets::rewind(&consumer.name, &consumer.scope, &partition, offset)?;
     if let Some(before) = before {
         note("rewind", &consumer, &partition, Some(format!("from {before} to {offset}")))?;
@@ -51,11 +51,28 @@ pub fn idempotent_forget_offset(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget_offset()");
     let consumer = Consumer::new(args.get(FORGET_OFFSET.consumer), args.get(FORGET_OFFSET.scope))?;
     let partition = checked(&PARTITION, args.get(FORGET_OFFSET.partition))?;
+    check_rests(&consumer, &partition)?;
     let before = offsets::forget(&consumer.name, &consumer.scope, &partition)?;
     if let Some(before) = before {
         note("forget_offset", &consumer, &partition, Some(before.to_string()))?;
     }
     Ok(before.map(Datum::from))
+}
+
+/// An offset that a transaction moves would be set back, or removed, unseen.
+///
+/// # Errors
+/// 55006 if there is such a transaction.
+fn check_rests(consumer: &Consumer<'_>, partition: &TextValue<'_>) -> Result<()> {
+    if !offsets::is_moving(&consumer.name, &consumer.scope, partition)? {
+        return Ok(());
+    }
+    let detail = "It may commit or roll back, and the offset is then a later one or not.";
+    Err(in_use("a transaction is at the partition", detail))
+}
+
+fn in_use(what: &str, detail: &str) -> Error {
+    Error::new(Code::ObjectInUse, what).detail(detail).hint("Wait until it has ended, and call again.")
 }
 
 /// The message or the partition stands where that of a key does.

@@ -128,7 +128,7 @@ pub fn join_callers(args: &Args) -> Returned {
 }
 
 /// Whether something that its settings judge still counts: a record in one of the tables, a saga, a
-/// message.
+/// message, a lock.
 const HAS_RECORDS: &str = "
 SELECT 'saga' FROM idempotent.saga_run AS s
 WHERE s.saga = $1 AND (s.expires_at IS NULL OR s.expires_at > pg_catalog.clock_timestamp())
@@ -136,6 +136,8 @@ UNION ALL SELECT 'message' FROM idempotent.outbox_message AS m WHERE m.topic = $
 UNION ALL SELECT 'message' FROM idempotent.outbox_dead AS d WHERE d.topic = $1
 UNION ALL SELECT 'message' FROM idempotent.messages AS c
 WHERE c.consumer = $1 AND c.expires_at > pg_catalog.clock_timestamp()
+UNION ALL SELECT 'lock' FROM idempotent.locks AS k
+WHERE k.resource = $1 AND k.expires_at > pg_catalog.clock_timestamp()
 UNION ALL SELECT 'record' FROM (
     SELECT u.operation, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
     UNION ALL

@@ -5,14 +5,20 @@ use crate::pg::datum::text::Text;
 use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
 use crate::pg::spi::{self, Parameter};
+use crate::pg::table::lookup::{self, Key, RowState};
 use crate::tables::{catalog, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
 use rules::slot;
 
-/// Columns of the table that this library knows (sql/52_offsets.sql).
-const COLUMNS: usize = 6;
+/// Columns of the table, in order (sql/52_offsets.sql).
+mod column {
+    pub const CONSUMER: usize = 3;
+    pub const SCOPE: usize = 4;
+    pub const PARTITION: usize = 5;
+    pub const COUNT: usize = 6;
+}
 
 /// What lies before the stored offset is answered by a look, and locks nothing. Otherwise the row is
 /// locked, and the stored offset is looked at again as it is then.
@@ -27,21 +33,26 @@ ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
 SET \"offset\" = excluded.\"offset\", advanced_at = excluded.advanced_at
 WHERE o.\"offset\" < excluded.\"offset\"";
 
-/// The row is locked, and looked at again as it is then.
+/// The row is locked: nothing is changed that has not been seen.
 const REWIND: &str = "
 WITH seen AS (
     SELECT s.\"offset\" FROM idempotent.offsets AS s
     WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3 AND s.\"offset\" > $4
-    FOR UPDATE OF s
+    FOR UPDATE OF s NOWAIT
 )
 UPDATE idempotent.offsets AS o SET \"offset\" = $4, advanced_at = pg_catalog.clock_timestamp()
 FROM seen WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
 RETURNING seen.\"offset\"";
 
 const FORGET: &str = "
+WITH seen AS (
+    SELECT s.\"offset\" FROM idempotent.offsets AS s
+    WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3
+    FOR UPDATE OF s NOWAIT
+)
 DELETE FROM idempotent.offsets AS o
-WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
-RETURNING o.\"offset\"";
+USING seen WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
+RETURNING seen.\"offset\"";
 
 thread_local! {
     static STATEMENT: Prepared = const {
@@ -60,7 +71,7 @@ pub fn advance(
     partition: &Text<'_>,
     offset: i64,
 ) -> Result<bool> {
-    let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
     catalog::refresh();
     own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
@@ -68,6 +79,22 @@ pub fn advance(
     let slot = make::slot(slot::of(slot::owner(scope.utf8, partition.utf8)));
     let values = [consumer.datum, scope.datum, partition.datum, Datum::from(offset), slot];
     Ok(STATEMENT.with(|statement| statement.execute(&values))? > 0)
+}
+
+/// Whether another transaction is moving the offset, or storing the first one: it may yet roll back.
+pub fn is_moving(
+    consumer: &Text<'_>,
+    scope: &Text<'_>,
+    partition: &Text<'_>,
+) -> Result<bool> {
+    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let key = Key::texts(&[
+        (column::CONSUMER, consumer.datum),
+        (column::SCOPE, scope.datum),
+        (column::PARTITION, partition.datum),
+    ]);
+    let state = lookup::dirty(&table, key).state;
+    Ok(matches!(state, RowState::Arriving | RowState::Leaving))
 }
 
 /// Sets a stored offset back; the one that was stored, or `None` if that does not lie beyond it.
@@ -95,7 +122,7 @@ fn names(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> [Parame
 }
 
 fn changed(sql: &str, parameters: &[Parameter]) -> Result<Option<i64>> {
-    let table = open::to_write(COLUMNS, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let before = spi::row::<1>(sql, parameters)?;

@@ -131,7 +131,7 @@ fn warn(error: Error) {
         .report(PgLogLevel::WARNING);
 }
 
-/// As `get`, for an operation that the call has got already: one warning is enough.
+/// As `get`, for one that the call has got already, as one warning is enough, or that need not be configured.
 pub fn got(name: &Text<'_>) -> Result<Operation> {
     if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server)) {
         return Ok(operation);

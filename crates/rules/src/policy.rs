@@ -309,7 +309,16 @@ impl Policy {
     /// `22023` beyond `max_lease`.
     pub fn check_lease(&self, operation: &[u8], lease: Micros) -> Result<()> {
         let otherwise = "and extend it while the work goes on: SELECT idempotent_extend(...)";
-        check_most(operation, "lease", lease, self.max_lease, otherwise)
+        check_most(operation, "lease", lease, ("max_lease", self.max_lease), otherwise)
+    }
+
+    /// Checks the time for which a caller asks for a lock with a key, which is a lease, too.
+    ///
+    /// # Errors
+    /// `22023` beyond `max_lease`.
+    pub fn check_ttl(&self, operation: &[u8], ttl: Micros) -> Result<()> {
+        let otherwise = "and ask for the lock again, with the same key, while the work goes on";
+        check_most(operation, "ttl", ttl, ("max_lease", self.max_lease), otherwise)
     }
 
     /// Checks the retention that a caller asks for.
@@ -318,7 +327,7 @@ impl Policy {
     /// `22023` beyond `max_retention`.
     pub fn check_retention(&self, operation: &[u8], retention: Micros) -> Result<()> {
         let otherwise = "or leave it out, for that of the operation";
-        check_most(operation, "retention", retention, self.max_retention, otherwise)
+        check_most(operation, "retention", retention, ("max_retention", self.max_retention), otherwise)
     }
 
     /// Checks that a scope is there if the operation demands one.
@@ -356,6 +365,7 @@ pub fn has_records(operation: &[u8], what: &[u8]) -> Error {
         b"saga" => "Wait until they have ended and expired, or end them: idempotent_saga_abandon(), idempotent_saga_forget()."
             .to_owned(),
         b"message" => "Wait until they are delivered and forgotten.".to_owned(),
+        b"lock" => "Wait until their holders have given them back: SELECT * FROM idempotent.locks.".to_owned(),
         _ => format!("Wait until they have expired, or delete them first: SELECT idempotent_forget_all({typed})."),
     };
     let what = printable(what);
@@ -369,14 +379,14 @@ fn check_most(
     operation: &[u8],
     what: &str,
     asked: Micros,
-    most: Option<Micros>,
+    (setting, most): (&str, Option<Micros>),
     otherwise: &str,
 ) -> Result<()> {
     let Some(most) = most.filter(|most| asked > *most) else { return Ok(()) };
     let (asked, most) = (duration::describe(asked), duration::describe(most));
     let operation = printable(operation);
     Err(Error::new(Code::InvalidParameter, format!("{what} is longer than the operation allows"))
-        .detail(format!("It is {asked}; max_{what} of operation \"{operation}\" is {most}."))
+        .detail(format!("It is {asked}; {setting} of operation \"{operation}\" is {most}."))
         .hint(format!("Pass {what} => '{most}' or less, {otherwise}.")))
 }
 

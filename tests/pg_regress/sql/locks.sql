@@ -69,6 +69,32 @@ SELECT acquired, fence AS role_fence FROM idempotent_lock('granted', 'k', '1 hou
 SELECT :'role_acquired' AS acquired, idempotent_unlock('granted', 'k', fence => :role_role_fence);
 SELECT count(*) FROM idempotent.locks;
 RESET ROLE;
+-- a resource that has the name of an operation is for those that the operation is for
+CREATE ROLE regress_idempotent_keeper;
+SELECT idempotent_grant('regress_idempotent_keeper');
+SELECT role, scope_required, max_lease FROM idempotent_operation('locked vault', role => 'regress_idempotent_keeper', scope_required => true, max_lease => '1 minute');
+SET ROLE regress_idempotent_keeper;
+SELECT idempotent_lock('locked vault', 'k', '1 minute');
+SELECT idempotent_lock('locked vault', 'k', '61 seconds', scope => 'tenant-7');
+SELECT acquired, fence AS vault_fence FROM idempotent_lock('locked vault', 'k', '1 minute', scope => 'tenant-7') \gset
+SELECT :'acquired' AS acquired;
+RESET ROLE;
+SELECT idempotent_operation_drop('locked vault');
+SET ROLE regress_idempotent_locker;
+SELECT idempotent_lock('locked vault', 'other', '1 minute', scope => 'tenant-7');
+SELECT idempotent_lock('locked vault', 'k', '1 minute', scope => 'tenant-7');
+SELECT idempotent_unlock('locked vault', 'k', scope => 'tenant-7', fence => :vault_fence);
+SET ROLE regress_idempotent_keeper;
+SELECT idempotent_unlock('locked vault', 'k', fence => :vault_fence);
+SELECT idempotent_unlock('locked vault', 'k', scope => 'tenant-7', fence => :vault_fence);
+RESET ROLE;
+-- and needs none
+SET idempotent.undeclared_operations = 'refuse';
+SELECT acquired, holder FROM idempotent_lock('no operation', 'k', '1 minute');
+RESET idempotent.undeclared_operations;
+SELECT idempotent_operation_drop('locked vault'), idempotent_revoke('regress_idempotent_keeper');
+DROP OWNED BY regress_idempotent_keeper;
+DROP ROLE regress_idempotent_keeper;
 SELECT idempotent_revoke('regress_idempotent_locker');
 DROP OWNED BY regress_idempotent_locker;
 DROP ROLE regress_idempotent_locker;

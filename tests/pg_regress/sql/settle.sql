@@ -160,3 +160,6 @@ BEGIN READ ONLY;
 SELECT idempotent_forget_all('settle');
 ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
+
+-- Other tests have an operation of this name.
+SELECT idempotent_forget_all('settle') > 0 AS forgotten;
