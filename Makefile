@@ -4,7 +4,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUNBUFFERED = 1
 PYTEST = $(PYTHON) tools/in_venv.py test -m pytest tests
 
-.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop cluster cluster-stop checkout checkout-picture lint bench bench-sweep bench-scale bench-wal bench-profile bench-consumer bench-page bench-all env clean
+.PHONY: help demo test test-cassert soak fuzz faults simulate all install package packages release-check start stop cluster cluster-stop checkout checkout-picture board-picture lint bench bench-sweep bench-scale bench-wal bench-tables bench-profile bench-consumer bench-page bench-all env clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -23,8 +23,9 @@ help:
 	@echo 'make start      a private server to play with; make stop stops it and deletes its data'
 	@echo 'make cluster    four nodes and a proxy to play with; make cluster-stop stops and deletes them'
 	@echo 'make checkout   a shop in your browser: press Pay five times, lose the answer, kill the server   (PORT=8025)'
+	@echo 'make board-picture  the board of monitoring/ with the figures of a minute and a half, as docs/board.svg'
 	@echo 'make bench      how much a call costs; bench-sweep, bench-scale, bench-profile: of a sweep, of a large table, by instructions;'
-	@echo '                bench-wal: what claims write after a checkpoint;'
+	@echo '                bench-wal: what claims write after a checkpoint; bench-tables: settings of the tables, by pages;'
 	@echo '                bench-consumer: a batch of messages against INSERT ... ON CONFLICT;'
 	@echo '                bench-page: puts the figures into the pages; bench-all: measures all that the pages show, on an idle machine'
 	@echo '                (bench fetches a Redis to measure next to; or name one: REDIS_SERVER=/path/to/redis-server)'
@@ -88,6 +89,9 @@ checkout: python
 checkout-picture: python
 	@$(PYTHON) tools/shop.py picture
 
+board-picture: python
+	@$(PYTHON) tools/board.py
+
 bench: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py
 
@@ -99,6 +103,9 @@ bench-scale: python
 
 bench-wal: python
 	@PYTHONPATH=tools $(PYTHON) bench/bench.py wal.py
+
+bench-tables: python
+	@PYTHONPATH=tools $(PYTHON) bench/tables.py
 
 bench-profile: python
 	@PYTHONPATH=tools $(PYTHON) bench/instructions.py

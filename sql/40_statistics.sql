@@ -44,6 +44,19 @@ COMMENT ON COLUMN idempotent.stats.wait_time IS 'how long they waited, in all';
 COMMENT ON COLUMN idempotent.stats.swept IS 'expired records, sagas, messages and ids deleted by the sweeper';
 COMMENT ON COLUMN idempotent.stats.evicted IS 'bodies past response_retention dropped by the sweeper';
 
+CREATE VIEW idempotent.waits AS
+SELECT c.operation, b.le, pg_catalog.sum(b.calls) OVER (PARTITION BY c.operation ORDER BY b.le)::bigint AS calls
+FROM pg_catalog.jsonb_to_recordset(idempotent.counters()) AS c (
+    operation text, waits bigint, waited_1ms bigint, waited_3ms bigint, waited_10ms bigint, waited_30ms bigint, waited_100ms bigint, waited_300ms bigint,
+    waited_1s bigint, waited_3s bigint, waited_10s bigint, waited_30s bigint, waited_longer bigint)
+CROSS JOIN LATERAL (VALUES (0.001::double precision, c.waited_1ms), (0.003, c.waited_3ms), (0.01, c.waited_10ms), (0.03, c.waited_30ms), (0.1, c.waited_100ms), (0.3, c.waited_300ms),
+                            (1, c.waited_1s), (3, c.waited_3s), (10, c.waited_10s), (30, c.waited_30s), ('Infinity', c.waited_longer)) AS b (le, calls)
+WHERE c.waits OPERATOR(pg_catalog.>) 0::bigint;
+COMMENT ON VIEW idempotent.waits IS 'how long calls waited for a holder: a cumulative histogram of each operation that has waited; empty where the library is not preloaded';
+COMMENT ON COLUMN idempotent.waits.operation IS 'the operation, as in idempotent.stats';
+COMMENT ON COLUMN idempotent.waits.le IS 'seconds';
+COMMENT ON COLUMN idempotent.waits.calls IS 'calls that waited that long or shorter; of those that did not wait, none';
+
 -- Materialized: no function in a reader's WHERE gets to see the keys of other records. (A security_barrier does not
 -- keep a condition out of the arms of a UNION ALL.)
 CREATE VIEW idempotent.in_flight AS
@@ -81,5 +94,5 @@ COMMENT ON COLUMN idempotent.in_flight.waiters IS 'backends that wait for the tr
 
 REVOKE ALL ON FUNCTION idempotent.counters(), idempotent.library(), idempotent_stats_reset() FROM PUBLIC;
 GRANT USAGE ON SCHEMA idempotent TO pg_monitor;
-GRANT SELECT ON idempotent.stats, idempotent.in_flight TO pg_monitor;
+GRANT SELECT ON idempotent.stats, idempotent.waits, idempotent.in_flight TO pg_monitor;
 GRANT EXECUTE ON FUNCTION idempotent.counters(), idempotent.library() TO pg_monitor;

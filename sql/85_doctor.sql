@@ -20,6 +20,7 @@ DECLARE
     dated  CONSTANT text := '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$';
     library record;
     schema_version text;
+    is_locked boolean := false;
 BEGIN
     SELECT l.* INTO library
       FROM jsonb_to_record(idempotent.library()) AS l (version text, preloaded boolean, last_sweep timestamptz, sweep_failures integer);
@@ -78,6 +79,23 @@ BEGIN
       FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
      WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT i.indisvalid;
 
+    -- The library and the views read by these: a sweep fails without its index, and a look at the leases or the outbox reads the whole table.
+    RETURN QUERY
+    SELECT 'error', 'missing_index', format('Index idempotent.%I is missing.', w.name), format('CREATE INDEX %I ON idempotent.%I %s;', w.name, w.relation, w.definition)
+      FROM (VALUES ('record', 'record_sweep_at_idx', '(sweep_at)'),
+                   ('record', 'record_held_idx', '(claimed_at) WHERE state = ''p''::"char"'),
+                   ('record_logged', 'record_logged_sweep_at_idx', '(sweep_at)'),
+                   ('record_logged', 'record_logged_held_idx', '(claimed_at) WHERE state = ''p''::"char"'),
+                   ('messages', 'messages_expires_at_idx', '(expires_at)'),
+                   ('locks', 'locks_expires_at_idx', '(expires_at)'),
+                   ('audit', 'audit_expires_at_idx', '(expires_at)'),
+                   ('asked', 'asked_expires_at_idx', '(expires_at)'),
+                   ('outbox_message', 'outbox_message_key_idx', '(topic, key, position) WHERE key IS NOT NULL'),
+                   ('outbox_message', 'outbox_message_ready_at_idx', '(topic, ready_at) WHERE ready_at IS NOT NULL'),
+                   ('outbox_id', 'outbox_id_expires_at_idx', '(expires_at)'),
+                   ('saga_run', 'saga_run_expires_at_idx', '(expires_at)')) AS w (relation, name, definition)
+     WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relname = w.name AND c.relnamespace = 'idempotent'::regnamespace);
+
     RETURN QUERY
     SELECT 'warning', CASE a.kind WHEN 'row security' THEN 'row_security' ELSE concat('foreign_', a.kind) END,
            CASE a.kind
@@ -117,6 +135,14 @@ BEGIN
       FROM pg_class AS c CROSS JOIN LATERAL pg_options_to_table(c.reloptions) AS o
      WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'::"char"
        AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean;
+
+    RETURN QUERY
+    SELECT 'warning', 'wraparound', format('%s has rows that %s transactions ago were not frozen yet: autovacuum does not get through.', c.oid::regclass, GREATEST(age(c.relfrozenxid), mxid_age(c.relminmxid))),
+           format('VACUUM (FREEZE) %s; -- when nothing holds an old snapshot: docs/operating.md', c.oid::regclass)
+      FROM pg_class AS c
+     WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'::"char"
+       AND (age(c.relfrozenxid) > 1.5 * current_setting('autovacuum_freeze_max_age')::bigint
+            OR mxid_age(c.relminmxid) > 1.5 * current_setting('autovacuum_multixact_freeze_max_age')::bigint);
 
     -- What reads tables that an administrator may have locked.
 
@@ -274,13 +300,26 @@ BEGIN
                'SELECT * FROM idempotent.dead_letters; -- when the cause is gone: SELECT idempotent_outbox_redrive(topic);'
          WHERE EXISTS (SELECT FROM idempotent.outbox_dead);
     EXCEPTION WHEN lock_not_available THEN
-        RETURN QUERY
-        SELECT 'error', 'table_locked', format('A table of the extension is locked: %s', string_agg(DISTINCT format('%s by backend %s', k.relation::regclass, COALESCE(k.pid::text, 'of a prepared transaction')), ', ')),
-               '-- calls wait for it: let that transaction end, or SELECT pg_terminate_backend(pid);'
-          FROM pg_locks AS k JOIN pg_class AS c ON c.oid = k.relation
-         WHERE c.relnamespace = 'idempotent'::regnamespace AND k.mode = 'AccessExclusiveLock' AND k.granted
-           AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+        is_locked := true;
     END;
+
+    -- Also a lock that lets this function read, and no call write.
+
+    RETURN QUERY
+    SELECT 'error', 'table_locked',
+           format('%s has a lock on %s (%s), for which calls wait.',
+                  CASE WHEN k.pid IS NULL THEN 'A prepared transaction' ELSE format('Backend %s (user %s, application "%s", %s)', k.pid, a.usename, a.application_name, COALESCE(a.state, 'state unknown')) END,
+                  string_agg(k.relation::regclass::text, ', ' ORDER BY k.relation::regclass::text COLLATE "C"), k.mode),
+           CASE WHEN k.pid IS NULL THEN 'SELECT gid, prepared, owner FROM pg_prepared_xacts ORDER BY prepared; -- as its coordinator has decided: COMMIT PREPARED or ROLLBACK PREPARED'
+                ELSE format('SELECT pg_terminate_backend(%s); -- its work is rolled back', k.pid) END
+      FROM pg_locks AS k JOIN pg_class AS c ON c.oid = k.relation LEFT JOIN pg_stat_activity AS a ON a.pid = k.pid
+     WHERE c.relnamespace = 'idempotent'::regnamespace AND k.locktype = 'relation' AND k.granted AND k.pid IS DISTINCT FROM pg_backend_pid()
+       AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+       AND k.mode = ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::text[])
+       AND (is_locked AND k.mode = 'AccessExclusiveLock'
+            OR a.xact_start < clock_timestamp() - held
+            OR EXISTS (SELECT FROM pg_locks AS w WHERE w.locktype = 'relation' AND w.relation = k.relation AND w.database = k.database AND NOT w.granted))
+     GROUP BY k.pid, k.virtualtransaction, k.mode, a.usename, a.application_name, a.state;
 END $$;
 COMMENT ON FUNCTION idempotent_doctor() IS
 'what is wrong with the extension in this database, a row for each finding, and what to type about it; none: nothing is';

@@ -19,7 +19,7 @@ from server import Server
 from suites import Regress
 
 # In the order in which they run.
-LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "function_scan", "upgrade", "isolation", "client", "history", "fuzz", "docs", "packages", "http", "python", "node",
+LAYERS = ("faults", "rooms", "domain", "pg_test", "regress", "function_scan", "upgrade", "isolation", "client", "history", "fuzz", "docs", "drill", "packages", "http", "python", "node",
           "rust_client", "drivers", "checkout", "demo", "scale", "speed")
 # Where Postgres checks itself (`make test-cassert`): what runs long enough, and with enough faults, to show something.
 ASSERTING_LAYERS = ("regress", "forgetful", "isolation", "client", "history")

@@ -6,7 +6,6 @@ cargo-pgrx is not needed for that: the SQL is written by hand, so the install sc
 import ctypes.util
 import filecmp
 import os
-import platform
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from cassert import cassert_prefix
 from common import (CALLER_RUSTFLAGS, EXTENSION, MAJORS, ROOT, Failure, cache_dir, checkout_dir, hash_inputs, locked, need, output_of, run, step,
                     target_dir)
-from fetch import clang_dir
+from fetch import clang_dir, has_clang
 from postgres import main_prefix
 
 RUSTC = (1, 95)
@@ -56,7 +55,12 @@ def is_private(pg_config):
 
 
 def clang_settings():
-    """bindgen's libclang: the pinned one, so that every machine generates the same bindings."""
+    """bindgen's libclang: the pinned one, so that every machine generates the same bindings. Where none is pinned, the system's or the caller's."""
+    if not has_clang():
+        if "LIBCLANG_PATH" not in os.environ and not ctypes.util.find_library("clang"):
+            raise Failure("libclang is missing (it reads Postgres' headers). Install it with:\n    apt-get install libclang-dev\n"
+                          "or set LIBCLANG_PATH to the directory it is in")
+        return {}
     return {
         "LIBCLANG_PATH": str(clang_dir() / "lib"),
         # The headers beside it: neither a clang nor the headers of one that happens to be installed.
@@ -81,11 +85,7 @@ def build_env(pg_config):
     if CALLER_RUSTFLAGS:
         env["RUSTFLAGS"] = CALLER_RUSTFLAGS
     if "LIBCLANG_PATH" not in env:
-        if platform.system() == "Linux" and platform.machine() == "x86_64":
-            env.update(clang_settings())
-        elif not ctypes.util.find_library("clang"):
-            raise Failure("libclang is missing (it reads Postgres' headers). Install it with:\n    apt-get install libclang-dev\n"
-                          "or set LIBCLANG_PATH to the directory it is in")
+        env.update(clang_settings())
     return env
 
 

@@ -39,8 +39,10 @@ def pip():
 
 
 def pinned(name, *more):
-    """(requirements file, the directory of the cache for what it names): other pins, another directory."""
-    requirements = REQUIREMENTS / f"{name}.txt"
+    """(requirements file, the directory of the cache for what it names): other pins, another directory. What differs from that of x86_64 is in a
+    directory of the processor's."""
+    of_processor = REQUIREMENTS / platform.machine() / f"{name}.txt"
+    requirements = of_processor if of_processor.exists() else REQUIREMENTS / f"{name}.txt"
     digest = hashlib.sha256(repr((requirements.read_text(), more)).encode()).hexdigest()
     return requirements, cache_dir() / f"{name}-{digest[:12]}"
 
@@ -110,6 +112,7 @@ UNPACK = {"clang": unpack_clang, "cdnow": unpack_cdnow, "node": unpack_node}
 def fetch(*names):
     """Makes sure that these requirements are in the cache, unpacked; does nothing when they are."""
     check_platform()
+    names = [name for name in names if name != "clang" or has_clang()]
     if any(not pinned(name)[1].is_dir() for name in names):
         with locked(cache_dir()):
             missing = [name for name in names if not pinned(name)[1].is_dir()]
@@ -132,6 +135,11 @@ def postgres_dir(major):
     """The untouched build of a major: nothing is ever installed into it."""
     fetch(f"postgres-{major}")
     return pinned(f"postgres-{major}")[1]
+
+
+def has_clang():
+    """The package index has the compiler's headers for this processor alone."""
+    return platform.system() == "Linux" and platform.machine() == "x86_64"
 
 
 def clang_dir():

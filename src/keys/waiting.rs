@@ -149,6 +149,7 @@ impl Drop for Waiting<'_> {
             if let Some(tally) = self.tally {
                 tally.add(Counter::Waits, 1);
                 tally.add(Counter::WaitMicros, u64::try_from(waited).unwrap_or(0));
+                tally.add(Counter::of_wait(waited), 1);
             }
         }
     }

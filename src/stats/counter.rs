@@ -1,5 +1,6 @@
 //! What is counted.
 
+use rules::Micros;
 use rules::observe::Observed;
 use rules::outcome::Outcome;
 
@@ -36,11 +37,23 @@ pub enum Counter {
     ObservedMissingKey,
     ObservedBadKey,
     ObservedUnfinished,
+    /// Of the calls that had to wait, those that waited no longer than this says, and longer than the one before.
+    Waited1ms,
+    Waited3ms,
+    Waited10ms,
+    Waited30ms,
+    Waited100ms,
+    Waited300ms,
+    Waited1s,
+    Waited3s,
+    Waited10s,
+    Waited30s,
+    WaitedLonger,
 }
 
 impl Counter {
     /// All of them, in the order of their values, as the views call them (sql/40_statistics.sql, sql/56_observe.sql).
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 38] = [
         (Self::Claimed, "claimed"),
         (Self::Executed, "executed"),
         (Self::Replayed, "replayed"),
@@ -68,6 +81,17 @@ impl Counter {
         (Self::ObservedMissingKey, "observed_missing_key"),
         (Self::ObservedBadKey, "observed_bad_key"),
         (Self::ObservedUnfinished, "observed_unfinished"),
+        (Self::Waited1ms, "waited_1ms"),
+        (Self::Waited3ms, "waited_3ms"),
+        (Self::Waited10ms, "waited_10ms"),
+        (Self::Waited30ms, "waited_30ms"),
+        (Self::Waited100ms, "waited_100ms"),
+        (Self::Waited300ms, "waited_300ms"),
+        (Self::Waited1s, "waited_1s"),
+        (Self::Waited3s, "waited_3s"),
+        (Self::Waited10s, "waited_10s"),
+        (Self::Waited30s, "waited_30s"),
+        (Self::WaitedLonger, "waited_longer"),
     ];
 
     /// The counter of an outcome that was answered; none for `absent`, nor for `executed`, which
@@ -83,6 +107,23 @@ impl Counter {
             Outcome::Sealed => Self::Sealed,
             Outcome::Executed | Outcome::Absent => return None,
         })
+    }
+
+    /// Which part of the histogram a wait belongs to.
+    pub fn of_wait(waited: Micros) -> Self {
+        match waited {
+            ..=1_000 => Self::Waited1ms,
+            ..=3_000 => Self::Waited3ms,
+            ..=10_000 => Self::Waited10ms,
+            ..=30_000 => Self::Waited30ms,
+            ..=100_000 => Self::Waited100ms,
+            ..=300_000 => Self::Waited300ms,
+            ..=1_000_000 => Self::Waited1s,
+            ..=3_000_000 => Self::Waited3s,
+            ..=10_000_000 => Self::Waited10s,
+            ..=30_000_000 => Self::Waited30s,
+            _ => Self::WaitedLonger,
+        }
     }
 
     /// The counter of what a call would have been.

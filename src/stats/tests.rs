@@ -141,6 +141,23 @@ mod tests {
         }
     }
 
+    #[pg_test]
+    fn a_wait_belongs_to_the_first_that_is_not_shorter() {
+        let waits = [
+            (0, Counter::Waited1ms),
+            (1_000, Counter::Waited1ms),
+            (1_001, Counter::Waited3ms),
+            (300_000, Counter::Waited300ms),
+            (300_001, Counter::Waited1s),
+            (30_000_000, Counter::Waited30s),
+            (30_000_001, Counter::WaitedLonger),
+            (i64::MAX, Counter::WaitedLonger),
+        ];
+        for (waited, counter) in waits {
+            assert_eq!(Counter::of_wait(waited), counter, "{waited}");
+        }
+    }
+
     /// Says in the server's log what it costs; how fast the machine is, is no matter of tests.
     #[pg_test]
     fn a_million_counts_cost_what_the_log_says() {

@@ -2,39 +2,44 @@
 
 import json
 import re
-import textwrap
+
+import collector
+import promql
 
 METRIC = re.compile(r"\bpg_idempotent_\w+")
 RUNBOOK = re.compile(r"runbook: (docs/operating\.md)#([a-z-]+)")
 
 
-def queries(text):
-    """{name: SQL} of a collector of sql_exporter."""
-    found = re.findall(r"^  - query_name: (\w+)\n    query: \|\n((?:      .*\n)+)", text, re.M)
-    return {name: textwrap.dedent(body) for name, body in found}
-
-
-def metrics(text):
-    """{name: (query, columns)}: what each metric takes from its query."""
-    found = {}
-    for part in text.partition("\nqueries:\n")[0].split("  - metric_name: ")[1:]:
-        lists = dict(re.findall(r"^    (key_labels|values): \[(.*)\]$", part, re.M))
-        columns = [name for names in lists.values() for name in names.split(", ")]
-        found[part.split("\n")[0]] = (re.search(r"query_ref: (\w+)", part).group(1), columns)
-    return found
+def what_is_wrong(target, known):
+    """Of an expression of the board, computed from a series with each label of each metric; or of the labels its legend names."""
+    def at(name, ago):
+        metric = known[name]
+        rows = [{**{key: "1" for key in metric.keys}, **{value: 2 - ago / 3600 for value in metric.values}}]
+        return metric.series(rows)
+    try:
+        found = promql.parse(target["expr"])(at)
+    except (ValueError, KeyError) as error:
+        return f"{target['expr']}: {error!r}"
+    labels = {label for series in found for label, _ in series}
+    legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) - {"instance"}
+    return "" if found and legend <= labels else f"{target['expr']}: computes {found}, and the legend names {sorted(legend)}"
 
 
 def check_kit(root, ask):
     """`ask` runs SQL as a monitor, and returns the names of the columns, or fails."""
     kit = root / "monitoring"
-    collector, alerts, board = ((kit / name).read_text() for name in ("pg_idempotent.collector.yml", "alerts.yml", "grafana.json"))
-    known, asked, results = metrics(collector), queries(collector), []
+    alerts, board = ((kit / name).read_text() for name in ("alerts.yml", "grafana.json"))
+    known, asked, results = collector.metrics(), collector.queries(), []
     for name, sql in asked.items():
         columns, error = ask(sql)
-        missing = [] if error else [column for _, (query, wanted) in known.items() if query == name for column in wanted if column not in columns]
+        missing = [] if error else [column for metric in known.values() if metric.query == name for column in metric.keys + metric.values if column not in columns]
         results.append((not error and not missing, "answers a monitor", f"monitoring: {name}", [error] + missing))
-    for metric, (query, _) in known.items():
-        results.append((query in asked, "has a query", f"monitoring: {metric}", [query]))
+    for name, metric in known.items():
+        results.append((metric.query in asked, "has a query", f"monitoring: {name}", [metric.query]))
+    for panel in json.loads(board)["panels"]:
+        for target in panel["targets"]:
+            wrong = what_is_wrong(target, known)
+            results.append((not wrong, "computes what there is", f"monitoring: {panel['title']}", [wrong]))
     for file, text in (("alerts.yml", alerts), ("grafana.json", json.dumps([panel["targets"] for panel in json.loads(board)["panels"]]))):
         named = set(METRIC.findall(text))
         results.append((bool(named) and named <= set(known), "names metrics that there are", f"monitoring: {file}", sorted(named - set(known))))

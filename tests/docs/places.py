@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = {"client": ("tests/client/tests/{}.rs",), "regress": ("tests/pg_regress/sql/{}.sql",), "isolation": ("tests/isolation/specs/{}.spec",),
           "domain": ("crates/rules/src/tests/{}.rs", "tests/domain/src/{}.rs", "tests/domain/src/{}/mod.rs"), "demo": ("sql/demo/{}.sql",), "docs": ("tests/docs/{}.py",), "http": ("tests/over_http/{}.py",), "drivers": ("tests/drivers/{}.py",), "upgrade": ("tests/upgrade/{}.py",),
-          "packages": ("tests/packages/{}.py",), "scale": ("tests/scale/{}.py",), "python": ("clients/python/tests/{}.py",), "node": ("clients/node/tests/{}.test.ts",),
+          "packages": ("tests/packages/{}.py",), "drill": ("tests/drill/{}.py",), "scale": ("tests/scale/{}.py",), "python": ("clients/python/tests/{}.py",), "node": ("clients/node/tests/{}.test.ts",),
           "rust_client": ("clients/rust/tests/{}.rs",), "checkout": ("tests/checkout/{}.py",),
           "fuzz": ("tests/fuzz/src/{}.rs", "tests/fuzz/src/{}/mod.rs", "tests/fuzz/{}.py")}
 

@@ -144,7 +144,9 @@ def test_monitoring_kit(report, server):
     """Every query, as a member of pg_monitor."""
     server.must("DROP DATABASE IF EXISTS monitored")
     server.must("CREATE DATABASE monitored")
-    server.must("CREATE EXTENSION pg_idempotent; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; SELECT idempotent_claim('charge', 'k', lease => '1 minute')", "monitored")
+    server.must("CREATE EXTENSION pg_idempotent; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; "
+                "SELECT idempotent_claim('charge', 'k', lease => '1 minute');"
+                "SELECT idempotent_claim('charge', 'k', lease => '1 minute', wait => '1 millisecond')", "monitored")
 
     def ask(sql):
         code, out, error = server.psql(f"SET SESSION AUTHORIZATION watcher;\n\\pset tuples_only off\n{sql}", "monitored")

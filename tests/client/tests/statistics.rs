@@ -101,11 +101,16 @@ fn a_wait_is_seen_while_it_lasts_and_counted_when_it_is_over() {
     let seen: (&str, i32, i64) = (row.get(0), row.get(1), row.get(2));
     assert_eq!(seen, ("transaction", holder.pid(), 1));
     assert_eq!(number(&mut holder, "sum(waits)"), 0);
+    assert_eq!(holder.run("SELECT count(*) FROM idempotent.waits").value(), "0");
     holder.complete("k", "{}", "");
     holder.run("COMMIT");
     assert_eq!(waiter.answer().outcome, "replay");
     assert_eq!(number(&mut holder, "sum(waits)"), 1);
     assert_eq!(holder.run("SELECT wait_time > '0' FROM idempotent.stats").value(), "t");
+    // The histogram has it once, in what it took and in all that is longer.
+    let histogram = "SELECT count(*) = 11 AND max(calls) = 1 AND bool_and(w.calls = (w.le >= extract(epoch FROM s.wait_time))::integer)
+                       FROM idempotent.waits AS w JOIN idempotent.stats AS s USING (operation)";
+    assert_eq!(holder.run(histogram).value(), "t");
     // An answer that comes at once is no wait.
     assert_eq!(waiter.claim("k", "").outcome, "replay");
     assert_eq!(number(&mut holder, "sum(waits)"), 1);

@@ -160,3 +160,24 @@ SET ROLE regress_idempotent_nobody;
 RESET ROLE;
 DROP OWNED BY regress_idempotent_nobody, regress_idempotent_monitor;
 DROP ROLE regress_idempotent_nobody, regress_idempotent_monitor;
+
+-- what a look costs does not depend on how many keys are known
+CREATE FUNCTION pg_temp.pages(sql text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+    -- the second look, which knows the catalogs
+    FOR n IN 1 .. 2 LOOP
+        EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || sql INTO plan;
+    END LOOP;
+    RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::bigint + (plan->0->'Plan'->>'Shared Read Blocks')::bigint;
+END $$;
+CREATE TEMP TABLE look AS
+SELECT v.name, pg_temp.pages('SELECT * FROM ' || v.name) AS before
+  FROM (VALUES ('idempotent_doctor()'), ('idempotent.health'), ('idempotent.stats'), ('idempotent.waits'), ('idempotent.backlog'), ('idempotent.in_flight'), ('idempotent.unresolved')) AS v (name);
+INSERT INTO idempotent.record (record_id, expires_at, sweep_at, finished_at, slot, state, evicted, operation, scope, key, response)
+SELECT gen_random_uuid(), now() + interval '1 day', now() + interval '1 day', now(), 0, 'c', false, 'watched', '', idempotent_new_key(), to_jsonb(repeat('x', 400)) FROM generate_series(1, 40000) AS n;
+INSERT INTO idempotent.record_logged SELECT * FROM idempotent.record WHERE state = 'c';
+ANALYZE idempotent.record, idempotent.record_logged;
+SELECT pg_temp.pages('SELECT count(key) FROM idempotent.record') > 2000 AS a_look_at_all_would_show;
+SELECT name FROM look WHERE pg_temp.pages('SELECT * FROM ' || name) > before + 100;
+TRUNCATE idempotent.record, idempotent.record_logged;
