@@ -112,11 +112,17 @@ impl Figures {
             "unlocked",
             "not unlocked",
             "observed",
+            "forgotten",
+            "nothing to forget",
+            "55006",
         ];
         let mut missing: Vec<_> =
             outcomes.into_iter().filter(|outcome| self.came(outcome) == 0).collect();
         if self.takeovers == 0 {
             missing.push("a lapsed lease that was taken over");
+        }
+        if nodes == 1 && self.came("configured") == 0 {
+            missing.push("a change of settings");
         }
         if nodes > 1 {
             let seen = [
@@ -149,6 +155,14 @@ fn outcome(outcome: &Outcome, call: &Call) -> Option<String> {
         && let Some(said) = pattern.said(outcome)
     {
         return Some(said.to_owned());
+    }
+    match (call, outcome) {
+        (Call::Forget { .. }, Outcome::Done(done)) if done == "t" => {
+            return Some("forgotten".to_owned());
+        }
+        (Call::Forget { .. }, Outcome::Done(_)) => return Some("nothing to forget".to_owned()),
+        (Call::Configure { .. }, Outcome::Done(_)) => return Some("configured".to_owned()),
+        _ => {}
     }
     match outcome {
         Outcome::Row(row) => Some(row.outcome.clone()),

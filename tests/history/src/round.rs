@@ -50,7 +50,9 @@ pub fn run(
     let (proxies, ways) = open(clusters, &nodes)?;
     let stage = Stage::new(ways, operations.clone(), file, options.operations)?;
     let several = if nodes.len() > 1 { options.nodes } else { 0 };
-    let setup = Setup { seed, mix, clients: options.clients, nodes: several, operations };
+    let began_us = stage.began_us();
+    let clients = options.clients;
+    let setup = Setup { seed, began_us, mix, clients, nodes: several, operations };
     stage.record(&Line::Setup(setup));
     let slots = Slots::new(&stage, options.keys);
     let servers: Vec<Server> = nodes.iter().map(|scratch| scratch.server().clone()).collect();

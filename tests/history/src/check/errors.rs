@@ -31,6 +31,8 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 ["42704", "55000"].contains(&code)
             }
             Call::Resolve { .. } => code == "55000",
+            // Held, or leased with another fence.
+            Call::Forget { .. } => ["55006", "ID003"].contains(&code),
             // Another transaction had one of the messages for longer than the consumer's operation waits.
             Call::Pattern(Pattern::First { .. }) => code == "ID001",
             // Another rule's business.

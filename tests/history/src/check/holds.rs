@@ -52,14 +52,16 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
     let txn = facts.txn(grant.txn);
     let undone = grant.undone_at.unwrap_or(Nanos::MAX);
     let Some(fence) = grant.fence else {
-        let given_back =
-            key.calls.iter().filter(|at| **at > grant.event).map(|at| facts.event(*at)).find(
-                |event| {
-                    event.txn == grant.txn
-                        && matches!(event.call, Call::Release { fence: None, .. })
-                        && !matches!(event.outcome, Outcome::Refused(_))
-                },
-            );
+        let given_back = key
+            .calls
+            .iter()
+            .filter(|at| **at > grant.event)
+            .map(|at| facts.event(*at))
+            .find(|event| {
+                event.txn == grant.txn
+                    && matches!(event.call, Call::Release { fence: None, .. } | Call::Forget { .. })
+                    && !matches!(event.outcome, Outcome::Refused(_))
+            });
         return txn.open_until.min(undone).min(given_back.map_or(Nanos::MAX, |event| event.start));
     };
     let mut lease_end = grant.asked + grant.lease_ms * MS;
@@ -83,6 +85,7 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
             }
             Call::Complete { fence: Some(given), .. }
             | Call::Release { fence: Some(given), .. }
+            | Call::Forget { fence: Some(given), .. }
                 if *given == fence =>
             {
                 ended = ended.min(event.start);

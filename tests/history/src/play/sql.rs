@@ -6,6 +6,7 @@ use client::wire::quote;
 use super::patterns;
 use crate::answer;
 use crate::history::{Call, Dating, Key, Level, Operation, Outcome, Row};
+use crate::settings::Change;
 
 /// What a round's database holds beside the extension: the effects, and a handler that leaves one.
 pub const SETUP: &str = "
@@ -45,6 +46,24 @@ pub fn policy(operation: &Operation) -> String {
         if operation.stores_failures { "{P0001}" } else { "{}" },
         ms = operation.retention_ms,
     )
+}
+
+fn configure(operation: &str, change: Change) -> String {
+    let setting = match change {
+        Change::Retention { ms } => {
+            format!("retention => '{ms} ms', failure_retention => '{ms} ms'")
+        }
+        Change::OnLapse { unknown } => {
+            format!("on_lapse => '{}'", if unknown { "unknown" } else { "retry" })
+        }
+        Change::KeyDates { used } => {
+            format!("key_dates => '{}'", if used { "use" } else { "ignore" })
+        }
+        Change::Exclude { more } => {
+            format!("fingerprint_exclude => '{{call{}}}'", if more { ",more" } else { "" })
+        }
+    };
+    format!("SELECT name FROM idempotent_operation({}, {setting})", quote(operation))
 }
 
 pub fn statement(
@@ -137,6 +156,10 @@ pub fn statement(
             quote(&answer::response(*answer, None).to_string())
         ),
         Call::Sweep => "SELECT idempotent_sweep(100)".to_owned(),
+        Call::Forget { fence, .. } => {
+            format!("SELECT idempotent_forget({}{})", of(), fenced(fence))
+        }
+        Call::Configure { operation, change } => configure(&operations[*operation].name, *change),
         Call::Pattern(pattern) => patterns::statement(pattern, operations),
     }
 }

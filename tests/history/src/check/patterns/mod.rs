@@ -7,7 +7,7 @@ mod offsets;
 mod traces;
 
 use super::facts::Facts;
-use super::{MS, Violation};
+use super::{AFTERWARDS, Violation};
 use crate::history::{Call, Event, Nanos, Outcome};
 use crate::pattern::Pattern;
 
@@ -26,9 +26,6 @@ fn calls<'a>(facts: &Facts<'a>) -> impl Iterator<Item = (usize, &'a Event, &'a P
         _ => None,
     })
 }
-
-/// The statement_timeout of the clients, and a little more: so long may a server go on with what its client has given up.
-const AFTERWARDS: Nanos = 6_000 * MS;
 
 /// When the call was over in the server, at the latest.
 fn over(event: &Event) -> Nanos {
