@@ -115,6 +115,12 @@ impl Figures {
             "forgotten",
             "nothing to forget",
             "55006",
+            "step done",
+            "saga goes on",
+            "saga ended",
+            "saga replayed",
+            "saga settled",
+            "saga given up",
         ];
         let mut missing: Vec<_> =
             outcomes.into_iter().filter(|outcome| self.came(outcome) == 0).collect();

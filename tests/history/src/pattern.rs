@@ -3,6 +3,9 @@
 //! They are about no key. Whoever is told to do the work leaves a trace of it in the same transaction, as the business row
 //! does for a key.
 
+pub mod saga;
+
+use saga::Saga;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{KeyId, Outcome};
@@ -37,6 +40,7 @@ pub enum Pattern {
         key: u32,
         how: Watched,
     },
+    Saga(Saga),
 }
 
 /// What is called of the operation that is only observed.
@@ -79,6 +83,15 @@ pub enum Trace {
     Watched {
         number: u64,
     },
+    /// A step of a saga that has run, or its compensation. Their places say in which order.
+    Saga {
+        place: i64,
+        key: u32,
+        step: u32,
+        undone: bool,
+        /// None, if it ran within a call of several steps.
+        number: Option<u64>,
+    },
     /// Where the extension says that the consumer is.
     Position {
         partition: u32,
@@ -93,6 +106,7 @@ impl Trace {
             Self::Message { number, .. }
             | Self::Offset { number, .. }
             | Self::Watched { number } => Some(*number),
+            Self::Saga { number, .. } => *number,
             Self::Position { .. } => None,
         }
     }
@@ -103,6 +117,7 @@ impl Trace {
             Self::Offset { partition, .. } | Self::Position { partition, .. } => {
                 Some(partition_subject(*partition))
             }
+            Self::Saga { key, .. } => Some(saga_subject(*key)),
             Self::Watched { .. } => None,
         }
     }
@@ -127,6 +142,10 @@ pub fn watched_subject(key: u32) -> KeyId {
     SUBJECTS + 3_000 + key
 }
 
+pub fn saga_subject(key: u32) -> KeyId {
+    SUBJECTS + 100_000_000 + key
+}
+
 impl Pattern {
     pub fn subject(&self) -> KeyId {
         match self {
@@ -136,6 +155,7 @@ impl Pattern {
                 resource_subject(*resource)
             }
             Self::Watched { key, .. } => watched_subject(*key),
+            Self::Saga(saga) => saga_subject(saga.key()),
         }
     }
 
@@ -146,6 +166,7 @@ impl Pattern {
             Self::Advance { partition, .. } => partition.to_string(),
             Self::Lock { resource, .. } | Self::Unlock { resource, .. } => resource.to_string(),
             Self::Watched { key, .. } => key.to_string(),
+            Self::Saga(saga) => saga.key().to_string(),
         }
     }
 
@@ -155,6 +176,7 @@ impl Pattern {
             Self::First { number, .. }
             | Self::Advance { number, .. }
             | Self::Watched { how: Watched::Run { number, .. }, .. } => Some(*number),
+            Self::Saga(saga) => saga.number(),
             _ => None,
         }
     }
@@ -165,7 +187,16 @@ impl Pattern {
             (Self::First { .. }, Outcome::Done(new)) => !new.is_empty(),
             (Self::Advance { .. }, Outcome::Done(moved)) => moved == "t",
             (Self::Watched { how: Watched::Run { .. }, .. }, Outcome::Done(_)) => true,
+            (Self::Saga(saga), _) => saga.has_run(outcome),
             _ => false,
+        }
+    }
+
+    /// Whether somebody who was answered this may have left one.
+    pub fn may_leave_a_trace(&self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Saga(_) => outcome.is_ok(),
+            _ => self.leaves_a_trace(outcome),
         }
     }
 
@@ -182,6 +213,16 @@ impl Pattern {
             (Self::Unlock { .. }, "t") => "unlocked",
             (Self::Unlock { .. }, _) => "not unlocked",
             (Self::Watched { .. }, _) => "observed",
+            (Self::Saga(Saga::Settle { .. }), _) => "saga settled",
+            (Self::Saga(Saga::Abandon { .. }), _) => "saga given up",
+            (Self::Saga(Saga::Forget { .. }), "t") => "saga forgotten",
+            (Self::Saga(Saga::Forget { .. }), _) => "no saga to forget",
+            (Self::Saga(saga), _) => match saga::end(*saga, outcome) {
+                Some(("executed", _)) => "saga ended",
+                Some(_) => "saga replayed",
+                None if saga.has_run(outcome) => "step done",
+                None => "saga goes on",
+            },
         })
     }
 }

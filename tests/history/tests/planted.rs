@@ -19,6 +19,8 @@ mod holders;
 mod nodes;
 #[path = "planted/patterns.rs"]
 mod patterns;
+#[path = "planted/sagas.rs"]
+mod sagas;
 #[path = "planted/settings.rs"]
 mod settings;
 #[path = "planted/shrinking.rs"]

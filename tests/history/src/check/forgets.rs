@@ -6,6 +6,7 @@ use super::facts::{Facts, Grant, KeyFacts};
 use super::{AFTERWARDS, Rule, Violation, holds};
 use crate::answer;
 use crate::history::{Call, Event, Outcome};
+use crate::nodes::part_of;
 
 pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     for key in facts.keys.values() {
@@ -100,6 +101,10 @@ fn comes_back(
     };
     for event in key.calls.iter().map(|at| facts.event(*at)).filter(|event| event.start > known_by)
     {
+        // What left no row comes back from where the key was before, or goes to.
+        if moved_between(facts, key, forget, event) {
+            continue;
+        }
         let replayed = event.outcome.row().filter(|_| said(event) == "replay");
         if let Some(number) = replayed.and_then(answer::number).filter(|number| before(*number)) {
             let what = format!("answer {number} was replayed after it was forgotten");
@@ -115,4 +120,11 @@ fn comes_back(
             found.push(Violation::new(Rule::StaleFence, key.id(), what));
         }
     }
+}
+
+fn moved_between(facts: &Facts<'_>, key: &KeyFacts<'_>, one: &Event, other: &Event) -> bool {
+    one.node != other.node
+        || facts.history.moves.iter().any(|moved| {
+            moved.part == part_of(&key.key.text) && moved.start < other.end && moved.end > one.start
+        })
 }

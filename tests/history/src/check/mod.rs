@@ -88,6 +88,12 @@ pub enum Rule {
     SecondFirst,
     /// An offset that was accepted after one that is no less.
     OffsetOrder,
+    /// A step of a saga, or a compensation, has run twice, or out of order.
+    SagaOrder,
+    /// What an administrator has settled has run all the same.
+    SagaSettled,
+    /// A saga that had come to its end has another answer, or goes on.
+    SagaAnswer,
     /// A call of an operation that is only observed was refused, or had to wait.
     ObservedInTheWay,
     /// A node has answered for a slot that another one has.

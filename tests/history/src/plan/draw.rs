@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn every_kind_of_script_step_and_ending_is_drawn() {
         let drawn =
-            format!("{:?}", Plan::new(1, 0, 21, Mix::Everything).take(5_000).collect::<Vec<_>>());
+            format!("{:?}", Plan::new(1, 0, 21, Mix::Everything).take(20_000).collect::<Vec<_>>());
         for kind in [
             "Settle",
             "Sweep",
@@ -306,6 +306,11 @@ mod tests {
             "WatchedComplete",
             "WatchedRelease",
             "WatchedRun",
+            "Resume",
+            "Abandon {",
+            "Settle { key",
+            "Uncompensated",
+            "unfinished: true",
             "breaks: true",
             "Retention",
             "OnLapse",

@@ -3,6 +3,7 @@
 mod draw;
 pub mod patterns;
 pub mod policies;
+mod sagas;
 
 pub use draw::Plan;
 

@@ -2,7 +2,9 @@
 
 use fastrand::Rng;
 
+use super::sagas;
 use crate::pattern;
+use crate::pattern::saga::Saga;
 
 /// The longest batch of messages.
 pub const BATCH: usize = 10;
@@ -51,6 +53,8 @@ pub enum PatternStep {
         key: u32,
         request: u32,
     },
+    /// Its number is drawn when it is played.
+    Saga(Saga),
 }
 
 impl PatternStep {
@@ -64,19 +68,21 @@ impl PatternStep {
             | Self::WatchedComplete { key }
             | Self::WatchedRelease { key }
             | Self::WatchedRun { key, .. } => key.to_string(),
+            Self::Saga(saga) => saga.key().to_string(),
         }
     }
 }
 
 /// `scripts`: how many the client has played, which is about how many the others have.
 pub fn draw(rng: &mut Rng, scripts: u32) -> Vec<PatternStep> {
-    match rng.u32(..10) {
+    match rng.u32(..13) {
         0..4 => vec![first(rng, scripts)],
         4..6 => {
             let offset = i64::from(scripts / 4 + rng.u32(..WINDOW));
             vec![PatternStep::Advance { partition: rng.u32(..PARTITIONS), offset }]
         }
         6..8 => lock(rng),
+        8..11 => sagas::draw(rng, scripts),
         _ => watched(rng, scripts),
     }
 }

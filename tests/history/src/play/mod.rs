@@ -4,6 +4,7 @@ pub mod close;
 mod held;
 pub mod lease;
 pub mod patterns;
+pub mod sagas;
 pub mod session;
 pub mod slots;
 pub mod sql;

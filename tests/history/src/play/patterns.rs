@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use client::connect::Server;
 use client::wire::quote;
 
+use super::sagas;
 use super::session::Session;
 use super::stage::Stage;
 use crate::Result;
 use crate::history::{Call, Line, Operation, Outcome};
+use crate::pattern::saga::Saga;
 use crate::pattern::{self, Pattern, Trace, Watched};
 use crate::plan::patterns::PatternStep;
 
@@ -63,6 +65,11 @@ pub fn play(session: &mut Session<'_>, step: PatternStep) -> Option<Outcome> {
         PatternStep::WatchedRun { key, request } => {
             Pattern::Watched { key, how: Watched::Run { request, number: session.number() } }
         }
+        // It commits by itself.
+        PatternStep::Saga(Saga::Run { .. }) if session.is_in_transaction() => return None,
+        // Of several nodes the one that a saga comes to may know it still.
+        PatternStep::Saga(Saga::Forget { .. }) if session.stage.has_nodes() => return None,
+        PatternStep::Saga(saga) => Pattern::Saga(saga.numbered(session.number())),
     };
     let outcome = session.call(Call::Pattern(pattern.clone()), None);
     session.memory.note(&pattern, &outcome);
@@ -125,6 +132,7 @@ pub fn statement(pattern: &Pattern, operations: &[Operation]) -> String {
             format!("SELECT idempotent_unlock('{resource}', '{holder}', fence => {fence})")
         }
         Pattern::Watched { key, how } => watched(*key, *how),
+        Pattern::Saga(saga) => sagas::statement(*saga),
     }
 }
 
@@ -178,6 +186,7 @@ pub fn write_traces(stage: &Stage, server: &Server) -> Result<()> {
     for row in client.query(positions, &[])? {
         traces.push(Trace::Position { partition: small(&row, 0)?, offset: row.get(1) });
     }
+    traces.extend(sagas::traces(server)?);
     for trace in traces {
         stage.record(&Line::Trace(trace));
     }

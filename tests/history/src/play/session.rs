@@ -116,6 +116,10 @@ impl<'a> Session<'a> {
             || self.number().is_multiple_of(8)
     }
 
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_block
+    }
+
     pub fn face_node(&mut self, node: u32) {
         self.at = usize::try_from(node).unwrap_or(0);
     }

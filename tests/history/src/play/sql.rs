@@ -6,6 +6,7 @@ use client::wire::quote;
 use super::patterns;
 use crate::answer;
 use crate::history::{Call, Dating, Key, Level, Operation, Outcome, Row};
+use crate::pattern::Pattern;
 use crate::settings::Change;
 
 /// What a round's database holds beside the extension: the effects, and a handler that leaves one.
@@ -182,8 +183,19 @@ pub fn outcome(call: &Call, reply: &Reply) -> Outcome {
             | Call::Resolve { .. },
             [row],
         ) => Outcome::Row(Box::new(self::row(row))),
+        (Call::Pattern(Pattern::Saga(_)), [row]) => Outcome::Done(join(row)),
         (_, [row]) => Outcome::Done(row.first().cloned().flatten().unwrap_or_default()),
         _ => Outcome::Done(tag.clone()),
+    }
+}
+
+/// What a procedure returns is a row of several columns.
+fn join(columns: &[Option<String>]) -> String {
+    let columns: Vec<&str> =
+        columns.iter().map(|column| column.as_deref().unwrap_or_default()).collect();
+    match columns.as_slice() {
+        [outcome, failed, answers, failure] => format!("{outcome}|{failed} {answers} {failure}"),
+        columns => columns.join("|"),
     }
 }
 

@@ -4,6 +4,7 @@ mod locks;
 mod messages;
 mod observed;
 mod offsets;
+mod sagas;
 mod traces;
 
 use super::facts::Facts;
@@ -17,6 +18,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     offsets::check(facts, found);
     locks::check(facts, found);
     observed::check(facts, found);
+    sagas::check(facts, found);
 }
 
 /// The calls of patterns, in order, with their places in the history.
