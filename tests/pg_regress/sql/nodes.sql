@@ -111,6 +111,10 @@ SELECT nodes_try($$SELECT idempotent_claim('nodes', 'another key')$$), nodes_try
 SELECT nodes_try($$SELECT idempotent_outbox_put('nodes', '1')$$);
 ROLLBACK;
 SELECT idempotent_saga_step('nodes saga', 'k2', scope => 't2');
+-- what an administrator decides of a saga that went on elsewhere would be lost, and a step would run twice
+SELECT nodes_try($$SELECT idempotent_saga_resume('nodes saga', 'k2', 't2')$$), nodes_try($$SELECT idempotent_saga_abandon('nodes saga', 'k2', 't2')$$),
+       nodes_try($$SELECT idempotent_saga_settle('nodes saga', 'k2', 'a', 'completed', scope => 't2')$$),
+       nodes_try($$SELECT idempotent_saga_forget('nodes saga', 'k2', 't2')$$);
 -- what it is asked first
 SELECT role IS NOT NULL AS has_role FROM idempotent_operation('nodes strangers', role => 'pg_monitor');
 CREATE ROLE regress_nodes;
