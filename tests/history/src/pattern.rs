@@ -4,9 +4,11 @@
 //! does for a key.
 
 pub mod saga;
+pub mod topic;
 
 use saga::Saga;
 use serde::{Deserialize, Serialize};
+use topic::{How, Topic};
 
 use crate::history::{KeyId, Outcome};
 
@@ -41,6 +43,7 @@ pub enum Pattern {
         how: Watched,
     },
     Saga(Saga),
+    Topic(Topic),
 }
 
 /// What is called of the operation that is only observed.
@@ -92,6 +95,10 @@ pub enum Trace {
         /// None, if it ran within a call of several steps.
         number: Option<u64>,
     },
+    /// A message of the topic that nobody has acknowledged.
+    Waiting {
+        message: u64,
+    },
     /// Where the extension says that the consumer is.
     Position {
         partition: u32,
@@ -107,7 +114,7 @@ impl Trace {
             | Self::Offset { number, .. }
             | Self::Watched { number } => Some(*number),
             Self::Saga { number, .. } => *number,
-            Self::Position { .. } => None,
+            Self::Position { .. } | Self::Waiting { .. } => None,
         }
     }
 
@@ -118,6 +125,7 @@ impl Trace {
                 Some(partition_subject(*partition))
             }
             Self::Saga { key, .. } => Some(saga_subject(*key)),
+            Self::Waiting { .. } => Some(TOPIC),
             Self::Watched { .. } => None,
         }
     }
@@ -142,6 +150,8 @@ pub fn watched_subject(key: u32) -> KeyId {
     SUBJECTS + 3_000 + key
 }
 
+pub const TOPIC: KeyId = SUBJECTS + 200_000_000;
+
 pub fn saga_subject(key: u32) -> KeyId {
     SUBJECTS + 100_000_000 + key
 }
@@ -156,18 +166,22 @@ impl Pattern {
             }
             Self::Watched { key, .. } => watched_subject(*key),
             Self::Saga(saga) => saga_subject(saga.key()),
+            Self::Topic(_) => TOPIC,
         }
     }
 
-    /// Whose data it is about: see `rules::slot`.
-    pub fn owner(&self) -> String {
-        match self {
+    /// Whose data it is about, if it is about any: see `rules::slot`.
+    pub fn owner(&self) -> Option<String> {
+        Some(match self {
             Self::First { consumer, .. } => scope(*consumer),
             Self::Advance { partition, .. } => partition.to_string(),
             Self::Lock { resource, .. } | Self::Unlock { resource, .. } => resource.to_string(),
             Self::Watched { key, .. } => key.to_string(),
             Self::Saga(saga) => saga.key().to_string(),
-        }
+            Self::Topic(Topic { how: How::Put { lane, .. }, .. }) => lane.to_string(),
+            // Of whatever the node has.
+            Self::Topic(_) => return None,
+        })
     }
 
     /// The number of the traces that the call may leave.
@@ -217,6 +231,14 @@ impl Pattern {
             (Self::Saga(Saga::Abandon { .. }), _) => "saga given up",
             (Self::Saga(Saga::Forget { .. }), "t") => "saga forgotten",
             (Self::Saga(Saga::Forget { .. }), _) => "no saga to forget",
+            (Self::Topic(topic), done) => match topic.how {
+                How::Put { .. } => "message put",
+                How::Take { .. } if topic::taken(outcome).is_some() => "messages taken",
+                How::Take { .. } => "no message",
+                How::Ack { .. } if done != "0" => "messages acknowledged",
+                How::Release { .. } if done != "0" => "messages given back",
+                How::Ack { .. } | How::Release { .. } => "no message any more",
+            },
             (Self::Saga(saga), _) => match saga::end(*saga, outcome) {
                 Some(("executed", _)) => "saga ended",
                 Some(_) => "saga replayed",

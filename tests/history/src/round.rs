@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::plan::{Mix, Plan, policies};
 use crate::play::slots::Slots;
 use crate::play::stage::Stage;
-use crate::play::{self, close, patterns, sagas, sql};
+use crate::play::{self, close, patterns, sagas, sql, topics};
 
 /// Looks at the clock this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -104,6 +104,7 @@ fn prepare(scratch: &Scratch, operations: &[Operation]) -> Result<()> {
     admin.batch_execute(sql::SETUP)?;
     admin.batch_execute(patterns::SETUP)?;
     admin.batch_execute(sagas::SETUP)?;
+    admin.batch_execute(topics::SETUP)?;
     for operation in operations {
         admin.batch_execute(&sql::policy(operation))?;
     }

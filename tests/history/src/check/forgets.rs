@@ -68,6 +68,7 @@ fn held(
         grant.txn != event.txn
             && !breaks
             && grant.told < event.start
+            && !moved_between(facts, key, facts.event(grant.event), event)
             && holds::until(facts, key, grant) > event.end
             && (grant.fence.is_none() || key.lasts(grant.epoch, event.epoch))
     };

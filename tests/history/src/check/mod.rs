@@ -88,6 +88,12 @@ pub enum Rule {
     SecondFirst,
     /// An offset that was accepted after one that is no less.
     OffsetOrder,
+    /// A role that may not put or take did, or one that may was refused.
+    TopicRights,
+    /// A message was given while one before it waited.
+    TopicOrder,
+    /// A message was given or is there after it was acknowledged.
+    SentAgain,
     /// A step of a saga, or a compensation, has run twice, or out of order.
     SagaOrder,
     /// What an administrator has settled has run all the same.

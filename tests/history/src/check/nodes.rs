@@ -91,7 +91,7 @@ fn timeline(part: usize, nodes: u32, moves: &[Move]) -> Vec<Holds> {
 
 fn owner(facts: &Facts<'_>, event: &Event) -> Option<String> {
     match &event.call {
-        Call::Pattern(pattern) => Some(pattern.owner()),
+        Call::Pattern(pattern) => pattern.owner(),
         call => Some(facts.keys.get(&call.key()?)?.key.text.clone()),
     }
 }

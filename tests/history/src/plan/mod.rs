@@ -4,6 +4,7 @@ mod draw;
 pub mod patterns;
 pub mod policies;
 mod sagas;
+pub mod topics;
 
 pub use draw::Plan;
 

@@ -3,8 +3,10 @@
 use fastrand::Rng;
 
 use super::sagas;
+use super::topics::{self, TopicStep};
 use crate::pattern;
 use crate::pattern::saga::Saga;
+use crate::pattern::topic::Role;
 
 /// The longest batch of messages.
 pub const BATCH: usize = 10;
@@ -55,12 +57,13 @@ pub enum PatternStep {
     },
     /// Its number is drawn when it is played.
     Saga(Saga),
+    Topic(Role, TopicStep),
 }
 
 impl PatternStep {
     /// Whose data it is about, as `Pattern::owner` says of the call.
-    pub fn owner(&self) -> String {
-        match self {
+    pub fn owner(&self) -> Option<String> {
+        Some(match self {
             Self::First { consumer, .. } => pattern::scope(*consumer),
             Self::Advance { partition, .. } => partition.to_string(),
             Self::Lock { resource, .. } | Self::Unlock { resource } => resource.to_string(),
@@ -69,13 +72,15 @@ impl PatternStep {
             | Self::WatchedRelease { key }
             | Self::WatchedRun { key, .. } => key.to_string(),
             Self::Saga(saga) => saga.key().to_string(),
-        }
+            Self::Topic(_, TopicStep::Put { lane }) => lane.to_string(),
+            Self::Topic(..) => return None,
+        })
     }
 }
 
 /// `scripts`: how many the client has played, which is about how many the others have.
 pub fn draw(rng: &mut Rng, scripts: u32) -> Vec<PatternStep> {
-    match rng.u32(..13) {
+    match rng.u32(..17) {
         0..4 => vec![first(rng, scripts)],
         4..6 => {
             let offset = i64::from(scripts / 4 + rng.u32(..WINDOW));
@@ -83,6 +88,7 @@ pub fn draw(rng: &mut Rng, scripts: u32) -> Vec<PatternStep> {
         }
         6..8 => lock(rng),
         8..11 => sagas::draw(rng, scripts),
+        11..15 => topics::draw(rng),
         _ => watched(rng, scripts),
     }
 }

@@ -8,13 +8,13 @@ use crate::pattern::saga::{STEPS, Saga, Verdict};
 pub fn draw(rng: &mut Rng, scripts: u32) -> Vec<PatternStep> {
     let key = scripts / 8 + rng.u32(..3);
     let step = Saga::Step { key, number: 0 };
-    let sagas = match rng.u32(..24) {
-        0..5 => vec![Saga::Run { key }],
-        5..14 => vec![step],
+    let sagas = match rng.u32(..28) {
+        0..3 => vec![Saga::Run { key }],
+        3..14 => vec![step],
         14..16 => vec![step, step],
         16..18 => vec![Saga::Resume { key, number: 0 }],
         18 => vec![Saga::Abandon { key }],
-        19..23 => {
+        19..27 => {
             let verdict = Verdict::ALL[rng.usize(..Verdict::ALL.len())];
             vec![Saga::Settle { key, step: rng.u32(..STEPS), verdict }]
         }

@@ -9,6 +9,7 @@ pub mod session;
 pub mod slots;
 pub mod sql;
 pub mod stage;
+pub mod topics;
 pub mod transaction;
 
 use crate::history::{Call, Key, Outcome};

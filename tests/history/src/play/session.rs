@@ -266,7 +266,7 @@ impl<'a> Session<'a> {
 /// Whose data a call is about, if it is about any.
 fn owner(call: &Call, key: Option<&Key>) -> Option<String> {
     match call {
-        Call::Pattern(pattern) => Some(pattern.owner()),
+        Call::Pattern(pattern) => pattern.owner(),
         _ => call.key().and(key).map(|key| key.text.clone()),
     }
 }

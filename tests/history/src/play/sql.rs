@@ -3,7 +3,7 @@
 use client::Reply;
 use client::wire::quote;
 
-use super::patterns;
+use super::{patterns, topics};
 use crate::answer;
 use crate::history::{Call, Dating, Key, Level, Operation, Outcome, Row};
 use crate::pattern::Pattern;
@@ -167,7 +167,12 @@ pub fn statement(
 
 /// The server says its tag after it has committed, and not otherwise; without one it may or may not have.
 pub fn outcome(call: &Call, reply: &Reply) -> Outcome {
-    let Some(tag) = reply.tags.last() else {
+    // Of several statements the last one's tells that they have committed.
+    let statements = match call {
+        Call::Pattern(Pattern::Topic(_)) => topics::STATEMENTS,
+        _ => 1,
+    };
+    let Some(tag) = reply.tags.get(statements - 1) else {
         return match &reply.refusal {
             // A refusal after which the connection is gone came from outside, at a moment that nobody knows.
             Some(refusal) if reply.transaction != 'X' => Outcome::Refused(refusal.code.clone()),

@@ -49,7 +49,7 @@ fn owner(holding: &mut Holding, slots: &Slots, step: Step) -> Option<String> {
         | Step::Seal { slot }
         | Step::Forget { slot, .. }
         | Step::Unclaimed { slot } => Some(holding.key(slots, slot).text.clone()),
-        Step::Pattern(step) => Some(step.owner()),
+        Step::Pattern(step) => step.owner(),
         Step::Savepoint { .. }
         | Step::RollbackTo { .. }
         | Step::ReleaseSavepoint { .. }

@@ -5,6 +5,7 @@ mod messages;
 mod observed;
 mod offsets;
 mod sagas;
+mod topics;
 mod traces;
 
 use super::facts::Facts;
@@ -19,6 +20,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     locks::check(facts, found);
     observed::check(facts, found);
     sagas::check(facts, found);
+    topics::check(facts, found);
 }
 
 /// The calls of patterns, in order, with their places in the history.
