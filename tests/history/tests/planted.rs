@@ -27,3 +27,5 @@ mod settings;
 mod shrinking;
 #[path = "planted/story.rs"]
 mod story;
+#[path = "planted/topics.rs"]
+mod topics;
