@@ -134,6 +134,10 @@ SELECT idempotent_own(int4multirange(int4range(:t1, :t1 + 1)));
 SELECT payload FROM idempotent_outbox_take('nodes relay', lease => '1 microsecond');
 SELECT idempotent_own('{}');
 SELECT outcome FROM idempotent_run('nodes', 'own', '1', 'nodes_handler', 't1');
+-- A late acknowledgement would be lost with what is left behind, and the message sent again.
+SELECT nodes_try(format('SELECT idempotent_outbox_%s(%L, %L, %s)', call, 'nodes relay', ARRAY[message_id], fence))
+  FROM idempotent.outbox_message, unnest('{ack,release}'::text[]) AS call WHERE fence IS NOT NULL ORDER BY call;
+SELECT payload FROM idempotent.outbox_message WHERE topic = 'nodes relay' AND fence IS NOT NULL;
 
 -- Bad values, and by hand.
 SELECT idempotent_own('{[-1,5),[9,20000)}');
