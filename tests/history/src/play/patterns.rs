@@ -28,6 +28,9 @@ CREATE FUNCTION watch(request jsonb) RETURNS jsonb LANGUAGE sql AS
 SELECT idempotent_operation('watched', mode => 'observe', fingerprint_exclude => '{call}');
 ";
 
+/// Numbers and ids.
+type Messages = Vec<(u64, String)>;
+
 /// What a client remembers between calls.
 #[derive(Default)]
 pub struct Memory {
@@ -35,7 +38,7 @@ pub struct Memory {
     locks: HashMap<u32, (u32, i64)>,
     fences: HashMap<u32, i64>,
     /// What was taken last of the topic: from which node, the fence, and the messages.
-    taken: Option<(u32, i64, Vec<(u64, String)>)>,
+    taken: Option<(u32, i64, Messages)>,
 }
 
 /// `None`: there was nothing to do.
