@@ -2,6 +2,7 @@
 
 use history::check::Rule;
 use history::history::{Call, KeyId, Outcome};
+use history::nodes::{first_node_of, part_of};
 
 use super::story::*;
 
@@ -113,6 +114,22 @@ fn a_lease_is_broken_by_its_fence_alone() {
     story.pause(30);
     story.single(forget(key, None), done("t"));
     story.is_clean();
+}
+
+#[test]
+fn a_lease_that_is_broken_while_another_node_crashes_is_broken() {
+    let mut story = Story::new();
+    story.history.setup.nodes = 3;
+    let key = story.key(QUICK);
+    story.node = first_node_of(part_of("key 0"), 3);
+    story.lease(key, 500, 1);
+    story.epoch = -7;
+    story.single(forget(key, Some(1)), done("t"));
+    story.epoch = 1;
+    story.lease(key, 500, 2);
+    story.is_clean();
+    story.lease(key, 500, 3);
+    story.breaks(Rule::TwoHolders);
 }
 
 #[test]
