@@ -451,6 +451,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cach
 DECLARE
     held  bigint[];
     stale uuid;
+    moved uuid;
 BEGIN
     IF message_ids IS NULL THEN
         RAISE EXCEPTION 'message_ids must not be null'
@@ -460,15 +461,22 @@ BEGIN
             USING ERRCODE = 'ID003', HINT = 'Pass the fence that idempotent_outbox_take returned with the messages.';
     END IF;
     -- In one order, so that two of these never wait for each other.
-    SELECT array_agg(m.position), (array_agg(m.message_id) FILTER (WHERE m.fence IS DISTINCT FROM outbox_held.fence))[1]
-      INTO held, stale
-      FROM (SELECT o.position, o.message_id, o.fence FROM idempotent.outbox_message AS o
+    SELECT array_agg(m.position), (array_agg(m.message_id) FILTER (WHERE m.fence IS DISTINCT FROM outbox_held.fence))[1],
+           (array_agg(m.message_id) FILTER (WHERE m.lease_until <= clock_timestamp() AND NOT idempotent.owns(m.slot)))[1]
+      INTO held, stale, moved
+      FROM (SELECT o.position, o.message_id, o.fence, o.lease_until, o.slot FROM idempotent.outbox_message AS o
              WHERE o.topic = outbox_held.topic COLLATE "C" AND o.message_id = ANY (message_ids)
              ORDER BY o.position FOR UPDATE OF o) AS m;
     IF stale IS NOT NULL THEN
         RAISE EXCEPTION 'the fence is stale'
             USING ERRCODE = 'ID003', DETAIL = format('Message %s of topic "%s" is not held with fence %s.', stale, topic, fence),
                   HINT = 'Its lease lapsed and another relay took it, or it was given back. Nothing was changed. Take messages again.';
+    END IF;
+    -- What is left behind is sent by the node that has it now, which would not hear of this. While a lease lasts the slot waits for it.
+    IF moved IS NOT NULL THEN
+        RAISE EXCEPTION 'the slot is not this database''s'
+            USING ERRCODE = 'ID010', DETAIL = format('Message %s of topic "%s" went to another node after its lease had lapsed.', moved, topic),
+                  HINT = 'Tell the node that owns the slot, with the same fence, or let it send the message again.';
     END IF;
     RETURN held;
 END $$;

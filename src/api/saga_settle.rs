@@ -81,6 +81,8 @@ pub fn idempotent_saga_forget(args: &Args) -> Returned {
     let limit = request::limit(None);
     let call = call(args.get(FORGET.name), args.get(FORGET.key), args.get(FORGET.scope))?;
     limit.set(request::wait(None, &call.policy));
+    // What another node answers for is left behind here, and may be cleared away.
+    let call = call.finishing();
     let Some(forgotten) = forget(&call, args.is_set(FORGET.unfinished))? else {
         return Ok(Some(Datum::from(false)));
     };

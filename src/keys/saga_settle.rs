@@ -2,7 +2,7 @@
 
 use crate::keys::call::Call;
 use crate::keys::request::wait;
-use crate::keys::saga::{Came, Stepped, hold, locked, started, write};
+use crate::keys::saga::{Came, Stepped, hold, locked, open, started, write};
 use crate::keys::waiting::Waiting;
 use crate::pg::datum::jsonb;
 use crate::pg::datum::text::Text;
@@ -25,8 +25,8 @@ const CANCELED: &str = "57014";
 /// Says what became of the step, or of the compensation, that is next.
 ///
 /// # Errors
-/// ID001 while another session works on the saga; 42704 without one; 55000 if another step is next, or the
-/// settlement is none of what is next.
+/// ID001 while another session works on the saga; 42704 without one; ID010 if another node answers for its owner;
+/// 55000 if another step is next, or the settlement is none of what is next.
 pub fn settle(
     call: &Call<'_>,
     step: &Text<'_>,
@@ -47,7 +47,8 @@ pub fn settle(
 /// Fails the step that is next for good, so that the steps before it are undone.
 ///
 /// # Errors
-/// ID001 while another session works on the saga; 42704 without one; 55000 if it is not running.
+/// ID001 while another session works on the saga; 42704 without one; ID010 if another node answers for its owner;
+/// 55000 if it is not running.
 pub fn abandon(call: &Call<'_>) -> Result<(Stepped, SagaRow)> {
     let (sagas, mut waiting) = take(call)?;
     let found = started(call, &sagas, &mut waiting)?.ok_or_else(|| held_by_another(call))?;
@@ -82,7 +83,7 @@ pub fn forget(call: &Call<'_>, unfinished: bool) -> Result<Option<SagaRow>> {
 
 /// Holds the saga until the transaction ends.
 fn take<'a>(call: &'a Call<'_>) -> Result<(Sagas, Waiting<'a>)> {
-    let sagas = Sagas::open()?;
+    let sagas = open(call)?;
     let waiting = Waiting::for_up_to(wait(None, &call.policy), &call.tally);
     if hold(call, &waiting) {
         return Ok((sagas, waiting));

@@ -24,7 +24,12 @@ pub fn number(row: &Row) -> Option<u64> {
 
 /// The number of the business row that belongs to it.
 pub fn effect(row: &Row) -> Option<u64> {
-    row.response.as_ref()?.get("effect")?.as_u64()
+    effect_of(row.response.as_ref()?)
+}
+
+/// The same of an answer that is stored.
+pub fn effect_of(response: &Value) -> Option<u64> {
+    response.get("effect")?.as_u64()
 }
 
 /// The failure that is stored of a handler that declined.

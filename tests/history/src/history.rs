@@ -14,6 +14,7 @@ use crate::Result;
 use crate::nodes::Move;
 use crate::pattern::{Pattern, Trace};
 use crate::plan::Mix;
+use crate::settings::Change;
 
 /// Nanoseconds since the run began, on the clock of the clients' machine.
 pub type Nanos = u64;
@@ -37,6 +38,9 @@ pub enum Line {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     pub seed: u64,
+    /// When the clock of the history began, microseconds since 1970; 0: nobody knows.
+    #[serde(default)]
+    pub began_us: u64,
     pub mix: Mix,
     pub clients: u32,
     /// Each with slots of its own; 0 is one that answers for all.
@@ -56,6 +60,9 @@ pub struct Operation {
     pub retention_ms: u64,
     /// Whether a handler's P0001 is stored as a failure.
     pub stores_failures: bool,
+    /// Whether administrators change what is said here; then it is how they begin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changes: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,6 +84,20 @@ pub enum Dating {
     Uuid,
     /// Every claim passes this `first_sent`, microseconds since 1970.
     FirstSent(u64),
+}
+
+impl Key {
+    /// What it says of its age, microseconds since 1970.
+    pub fn date_us(&self) -> Option<u64> {
+        match self.dating {
+            Dating::None => None,
+            Dating::Uuid => {
+                let hex = self.text.get(..13)?.replace('-', "");
+                Some(u64::from_str_radix(&hex, 16).ok()? * 1000)
+            }
+            Dating::FirstSent(us) => Some(us),
+        }
+    }
 }
 
 /// One statement of a client.
@@ -196,6 +217,16 @@ pub enum Call {
         answer: Option<u64>,
     },
     Sweep,
+    /// An administrator's: deletes what is known of a key, and a lease if its fence is given.
+    Forget {
+        key: KeyId,
+        fence: Option<i64>,
+    },
+    /// An administrator's, of one of the setup's operations.
+    Configure {
+        operation: usize,
+        change: Change,
+    },
     /// Of the patterns beside the core.
     Pattern(Pattern),
 }
@@ -214,7 +245,8 @@ impl Call {
             | Self::Seal { key }
             | Self::Replay { key }
             | Self::Look { key, .. }
-            | Self::Resolve { key, .. } => Some(*key),
+            | Self::Resolve { key, .. }
+            | Self::Forget { key, .. } => Some(*key),
             Self::Pattern(pattern) => Some(pattern.subject()),
             _ => None,
         }

@@ -16,6 +16,7 @@ pub mod pattern;
 pub mod plan;
 pub mod play;
 pub mod round;
+pub mod settings;
 
 /// Whatever stops a run, in words.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -48,8 +48,8 @@ impl Options {
             seconds: 60,
             operations: None,
             clients: 8,
-            // All five operations in all three ways to date a key.
-            keys: 15,
+            // All seven operations in all three ways to date a key.
+            keys: 21,
             seed: fastrand::u64(..1_000_000_000),
             faults: true,
             nodes: 1,

@@ -3,7 +3,12 @@
 //! They are about no key. Whoever is told to do the work leaves a trace of it in the same transaction, as the business row
 //! does for a key.
 
+pub mod saga;
+pub mod topic;
+
+use saga::Saga;
 use serde::{Deserialize, Serialize};
+use topic::{How, Topic};
 
 use crate::history::{KeyId, Outcome};
 
@@ -37,6 +42,8 @@ pub enum Pattern {
         key: u32,
         how: Watched,
     },
+    Saga(Saga),
+    Topic(Topic),
 }
 
 /// What is called of the operation that is only observed.
@@ -79,6 +86,19 @@ pub enum Trace {
     Watched {
         number: u64,
     },
+    /// A step of a saga that has run, or its compensation. Their places say in which order.
+    Saga {
+        place: i64,
+        key: u32,
+        step: u32,
+        undone: bool,
+        /// None, if it ran within a call of several steps.
+        number: Option<u64>,
+    },
+    /// A message of the topic that nobody has acknowledged.
+    Waiting {
+        message: u64,
+    },
     /// Where the extension says that the consumer is.
     Position {
         partition: u32,
@@ -93,7 +113,8 @@ impl Trace {
             Self::Message { number, .. }
             | Self::Offset { number, .. }
             | Self::Watched { number } => Some(*number),
-            Self::Position { .. } => None,
+            Self::Saga { number, .. } => *number,
+            Self::Position { .. } | Self::Waiting { .. } => None,
         }
     }
 
@@ -103,6 +124,8 @@ impl Trace {
             Self::Offset { partition, .. } | Self::Position { partition, .. } => {
                 Some(partition_subject(*partition))
             }
+            Self::Saga { key, .. } => Some(saga_subject(*key)),
+            Self::Waiting { .. } => Some(TOPIC),
             Self::Watched { .. } => None,
         }
     }
@@ -127,6 +150,12 @@ pub fn watched_subject(key: u32) -> KeyId {
     SUBJECTS + 3_000 + key
 }
 
+pub const TOPIC: KeyId = SUBJECTS + 200_000_000;
+
+pub fn saga_subject(key: u32) -> KeyId {
+    SUBJECTS + 100_000_000 + key
+}
+
 impl Pattern {
     pub fn subject(&self) -> KeyId {
         match self {
@@ -136,17 +165,23 @@ impl Pattern {
                 resource_subject(*resource)
             }
             Self::Watched { key, .. } => watched_subject(*key),
+            Self::Saga(saga) => saga_subject(saga.key()),
+            Self::Topic(_) => TOPIC,
         }
     }
 
-    /// Whose data it is about: see `rules::slot`.
-    pub fn owner(&self) -> String {
-        match self {
+    /// Whose data it is about, if it is about any: see `rules::slot`.
+    pub fn owner(&self) -> Option<String> {
+        Some(match self {
             Self::First { consumer, .. } => scope(*consumer),
             Self::Advance { partition, .. } => partition.to_string(),
             Self::Lock { resource, .. } | Self::Unlock { resource, .. } => resource.to_string(),
             Self::Watched { key, .. } => key.to_string(),
-        }
+            Self::Saga(saga) => saga.key().to_string(),
+            Self::Topic(Topic { how: How::Put { lane, .. }, .. }) => lane.to_string(),
+            // Of whatever the node has.
+            Self::Topic(_) => return None,
+        })
     }
 
     /// The number of the traces that the call may leave.
@@ -155,6 +190,7 @@ impl Pattern {
             Self::First { number, .. }
             | Self::Advance { number, .. }
             | Self::Watched { how: Watched::Run { number, .. }, .. } => Some(*number),
+            Self::Saga(saga) => saga.number(),
             _ => None,
         }
     }
@@ -165,7 +201,16 @@ impl Pattern {
             (Self::First { .. }, Outcome::Done(new)) => !new.is_empty(),
             (Self::Advance { .. }, Outcome::Done(moved)) => moved == "t",
             (Self::Watched { how: Watched::Run { .. }, .. }, Outcome::Done(_)) => true,
+            (Self::Saga(saga), _) => saga.has_run(outcome),
             _ => false,
+        }
+    }
+
+    /// Whether somebody who was answered this may have left one.
+    pub fn may_leave_a_trace(&self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Saga(_) => outcome.is_ok(),
+            _ => self.leaves_a_trace(outcome),
         }
     }
 
@@ -182,6 +227,24 @@ impl Pattern {
             (Self::Unlock { .. }, "t") => "unlocked",
             (Self::Unlock { .. }, _) => "not unlocked",
             (Self::Watched { .. }, _) => "observed",
+            (Self::Saga(Saga::Settle { .. }), _) => "saga settled",
+            (Self::Saga(Saga::Abandon { .. }), _) => "saga given up",
+            (Self::Saga(Saga::Forget { .. }), "t") => "saga forgotten",
+            (Self::Saga(Saga::Forget { .. }), _) => "no saga to forget",
+            (Self::Topic(topic), done) => match topic.how {
+                How::Put { .. } => "message put",
+                How::Take { .. } if topic::taken(outcome).is_some() => "messages taken",
+                How::Take { .. } => "no message",
+                How::Ack { .. } if done != "0" => "messages acknowledged",
+                How::Release { .. } if done != "0" => "messages given back",
+                How::Ack { .. } | How::Release { .. } => "no message any more",
+            },
+            (Self::Saga(saga), _) => match saga::end(*saga, outcome) {
+                Some(("executed", _)) => "saga ended",
+                Some(_) => "saga replayed",
+                None if saga.has_run(outcome) => "step done",
+                None => "saga goes on",
+            },
         })
     }
 }

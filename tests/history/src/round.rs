@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::plan::{Mix, Plan, policies};
 use crate::play::slots::Slots;
 use crate::play::stage::Stage;
-use crate::play::{self, close, patterns, sql};
+use crate::play::{self, close, patterns, sagas, sql, topics};
 
 /// Looks at the clock this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -50,7 +50,9 @@ pub fn run(
     let (proxies, ways) = open(clusters, &nodes)?;
     let stage = Stage::new(ways, operations.clone(), file, options.operations)?;
     let several = if nodes.len() > 1 { options.nodes } else { 0 };
-    let setup = Setup { seed, mix, clients: options.clients, nodes: several, operations };
+    let began_us = stage.began_us();
+    let clients = options.clients;
+    let setup = Setup { seed, began_us, mix, clients, nodes: several, operations };
     stage.record(&Line::Setup(setup));
     let slots = Slots::new(&stage, options.keys);
     let servers: Vec<Server> = nodes.iter().map(|scratch| scratch.server().clone()).collect();
@@ -101,6 +103,8 @@ fn prepare(scratch: &Scratch, operations: &[Operation]) -> Result<()> {
     admin.batch_execute("CREATE EXTENSION pg_idempotent")?;
     admin.batch_execute(sql::SETUP)?;
     admin.batch_execute(patterns::SETUP)?;
+    admin.batch_execute(sagas::SETUP)?;
+    admin.batch_execute(topics::SETUP)?;
     for operation in operations {
         admin.batch_execute(&sql::policy(operation))?;
     }

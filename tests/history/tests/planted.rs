@@ -11,13 +11,21 @@ mod effects;
 mod ends;
 #[path = "planted/fences.rs"]
 mod fences;
+#[path = "planted/forgets.rs"]
+mod forgets;
 #[path = "planted/holders.rs"]
 mod holders;
 #[path = "planted/nodes.rs"]
 mod nodes;
 #[path = "planted/patterns.rs"]
 mod patterns;
+#[path = "planted/sagas.rs"]
+mod sagas;
+#[path = "planted/settings.rs"]
+mod settings;
 #[path = "planted/shrinking.rs"]
 mod shrinking;
 #[path = "planted/story.rs"]
 mod story;
+#[path = "planted/topics.rs"]
+mod topics;

@@ -111,6 +111,10 @@ SELECT nodes_try($$SELECT idempotent_claim('nodes', 'another key')$$), nodes_try
 SELECT nodes_try($$SELECT idempotent_outbox_put('nodes', '1')$$);
 ROLLBACK;
 SELECT idempotent_saga_step('nodes saga', 'k2', scope => 't2');
+-- what an administrator decides of a saga that went on elsewhere would be lost, and a step would run twice
+SELECT nodes_try($$SELECT idempotent_saga_resume('nodes saga', 'k2', 't2')$$), nodes_try($$SELECT idempotent_saga_abandon('nodes saga', 'k2', 't2')$$),
+       nodes_try($$SELECT idempotent_saga_settle('nodes saga', 'k2', 'a', 'completed', scope => 't2')$$),
+       nodes_try($$SELECT idempotent_saga_forget('nodes saga', 'k2', 't2')$$);
 -- what it is asked first
 SELECT role IS NOT NULL AS has_role FROM idempotent_operation('nodes strangers', role => 'pg_monitor');
 CREATE ROLE regress_nodes;
@@ -130,6 +134,10 @@ SELECT idempotent_own(int4multirange(int4range(:t1, :t1 + 1)));
 SELECT payload FROM idempotent_outbox_take('nodes relay', lease => '1 microsecond');
 SELECT idempotent_own('{}');
 SELECT outcome FROM idempotent_run('nodes', 'own', '1', 'nodes_handler', 't1');
+-- A late acknowledgement would be lost with what is left behind, and the message sent again.
+SELECT nodes_try(format('SELECT idempotent_outbox_%s(%L, %L, %s)', call, 'nodes relay', ARRAY[message_id], fence))
+  FROM idempotent.outbox_message, unnest('{ack,release}'::text[]) AS call WHERE fence IS NOT NULL ORDER BY call;
+SELECT payload FROM idempotent.outbox_message WHERE topic = 'nodes relay' AND fence IS NOT NULL;
 
 -- Bad values, and by hand.
 SELECT idempotent_own('{[-1,5),[9,20000)}');

@@ -22,6 +22,7 @@ log_min_messages = warning
 log_min_error_statement = panic
 shared_preload_libraries = 'pg_idempotent'
 idempotent.sweep_interval = 1s
+idempotent.clock_skew = 500ms
 ";
 
 /// Long enough for much to happen, short enough for a history to be held in memory.

@@ -1,6 +1,7 @@
 //! A replay is the first answer, as it was stored; it stays as long as it is kept, and no longer.
 
 use super::facts::{Answer, Facts, KeyFacts};
+use super::forgets::may_have_forgotten;
 use super::{MARGIN, Rule, Violation};
 use crate::history::{Call, Event, Outcome, Row};
 use crate::{answer, history};
@@ -52,7 +53,8 @@ fn replay(facts: &Facts<'_>, key: &KeyFacts<'_>, at: usize, row: &Row, found: &m
         let what = format!("request {asked} got answer {number}, which is of request {claimed}");
         found.push(Violation::new(Rule::MismatchMissed, key.id(), what));
     }
-    let expired = facts.event(stored.event).end + key.kept_at_most() + MARGIN;
+    let storing = facts.event(stored.event);
+    let expired = storing.end + key.kept_at_most(facts, storing) + MARGIN;
     if event.start > expired {
         let what = format!("answer {number} was replayed after its retention");
         found.push(Violation::new(Rule::ExpiredReplay, key.id(), what));
@@ -90,7 +92,8 @@ fn remembered(
     found: &mut Vec<Violation>,
 ) {
     let event = facts.event(at);
-    let kept_until = (facts.event(answer.event).start + key.retention()).saturating_sub(MARGIN);
+    let storing = facts.event(answer.event);
+    let kept_until = (storing.start + key.retention(facts, storing)).saturating_sub(MARGIN);
     let asks = matches!(
         event.call,
         Call::Claim { .. } | Call::Run { .. } | Call::Replay { .. } | Call::Seal { .. }
@@ -100,6 +103,7 @@ fn remembered(
         || event.start <= answer.fate.known_by()
         || event.end >= kept_until
         || !key.lasts(answer.epoch, event.epoch)
+        || may_have_forgotten(facts, key, answer.event, event)
     {
         return;
     }

@@ -17,7 +17,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 found.push(Violation::new(Rule::WrongAttempt, key.id(), what));
             }
             // It is resolved first, and then starts from one.
-            if grant.attempt > 1 && key.operation.unknown_on_lapse {
+            if grant.attempt > 1 && is_unknown(facts, key, grant) {
                 let what = format!("attempt {} where a lapse leads to unknown", grant.attempt);
                 found.push(Violation::new(Rule::WrongAttempt, key.id(), what));
             }
@@ -27,6 +27,22 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
             }
         }
     }
+}
+
+/// Whether a lapse of every attempt that may have been the one before leads to `unknown`.
+fn is_unknown(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> bool {
+    let mut before =
+        key.grants.iter().filter(|before| is_predecessor(key, before, grant)).peekable();
+    let taken = facts.span(facts.event(grant.event)).0;
+    if key.settings.is_always_unknown(grant.told) {
+        return true;
+    }
+    before.peek().is_some()
+        && before.all(|before| {
+            let asked = facts.span(facts.event(before.event)).0;
+            key.settings.is_unknown(asked, before.told, before.fate.known_by(), taken)
+        })
+        && !is_lost_predecessor_possible(facts, key, grant, 0)
 }
 
 fn is_predecessor(key: &KeyFacts<'_>, before: &Grant, grant: &Grant) -> bool {

@@ -2,42 +2,59 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Facts, KeyFacts};
+use super::facts::{Answer, Facts, KeyFacts};
+use super::forgets::may_have_forgotten;
 use super::transactions::Fate;
 use super::{Options, Rule, Violation};
+use crate::answer;
 use crate::history::{Call, Effect, Outcome};
 
 pub fn check(facts: &Facts<'_>, options: Options, found: &mut Vec<Violation>) {
     for key in facts.keys.values() {
         for pair in key.effects.windows(2) {
             if let [first, second] = pair {
-                second_effect(key, first, second, options, found);
+                second_effect(facts, key, first, second, options, found);
             }
         }
     }
     as_committed(facts, found);
 }
 
-/// The second begins after its claim, and the claim was given after the first one's record had expired.
+/// The second begins after its claim, and the claim was given after the first one's record had expired, or was forgotten. The date of
+/// a key refuses it from then on, whatever the settings were and are.
 fn second_effect(
+    facts: &Facts<'_>,
     key: &KeyFacts<'_>,
     first: &Effect,
     second: &Effect,
     options: Options,
     found: &mut Vec<Violation>,
 ) {
+    let (Some(one), Some(other)) = (key.done_by(facts, first), key.done_by(facts, second)) else {
+        return;
+    };
+    let (done, again) = (facts.event(one), facts.event(other));
     let kept = key.operation.logged
         || first.epoch == second.epoch
         // The key is dated no later than its first effect, and so from before the reset.
-        || options.reset_detection && key.is_dated();
-    if kept && second.at_us.saturating_sub(first.at_us) < key.operation.retention_ms * 1000 {
-        let (first, second) = (first.effect, second.effect);
-        found.push(Violation::new(
-            Rule::SecondEffect,
-            key.id(),
-            format!("effects {first} and {second} of \"{}\" within its retention", key.key.text),
-        ));
+        || options.reset_detection && key.counts_date(facts, again);
+    if !kept || may_have_forgotten(facts, key, one, again) {
+        return;
     }
+    let apart = second.at_us.saturating_sub(first.at_us) * 1000;
+    let has_failed = |answer: &Answer| {
+        answer.failed && answer::effect_of(&answer.response) == Some(first.effect)
+    };
+    let within = if apart < key.retention(facts, done) {
+        "within its retention"
+    } else if key.counts_date(facts, again) && !key.answers.iter().any(has_failed) {
+        "although its date refuses it"
+    } else {
+        return;
+    };
+    let (first, second) = (first.effect, second.effect);
+    let what = format!("effects {first} and {second} of \"{}\" {within}", key.key.text);
+    found.push(Violation::new(Rule::SecondEffect, key.id(), what));
 }
 
 fn as_committed(facts: &Facts<'_>, found: &mut Vec<Violation>) {

@@ -31,8 +31,16 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 ["42704", "55000"].contains(&code)
             }
             Call::Resolve { .. } => code == "55000",
+            // Held, or leased with another fence.
+            Call::Forget { .. } => ["55006", "ID003"].contains(&code),
             // Another transaction had one of the messages for longer than the consumer's operation waits.
             Call::Pattern(Pattern::First { .. }) => code == "ID001",
+            // 42501 is another rule's business. Another transaction puts into the lane; another relay has it.
+            Call::Pattern(Pattern::Topic(_)) => ["42501", "ID001", "ID003"].contains(&code),
+            // A handler is out of luck; the saga is not there, or not where the administrator thinks; or another session works on it.
+            Call::Pattern(Pattern::Saga(_)) => {
+                ["HT001", "ID001", "02000", "42704", "55000"].contains(&code)
+            }
             // Another rule's business.
             Call::Pattern(Pattern::Watched { .. }) => true,
             _ => false,

@@ -1,11 +1,13 @@
 //! What a history says about each key: who was given it, what was done, and what was answered.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::MS;
+use super::settings::Settings;
 use super::transactions::{self, Fate, Transaction};
+use super::{MARGIN, MS};
 use crate::answer;
 use crate::history::{
     Call, Dating, Effect, Event, History, Key, KeyId, Nanos, Operation, Outcome, TxnId,
@@ -22,6 +24,7 @@ pub struct Facts<'a> {
 pub struct KeyFacts<'a> {
     pub key: &'a Key,
     pub operation: &'a Operation,
+    pub settings: Rc<Settings>,
     /// Of several nodes one may crash, and what is at the others lasts.
     has_nodes: bool,
     /// The calls about it, in order: indexes into the history's events.
@@ -90,6 +93,9 @@ impl<'a> Facts<'a> {
                 calls.entry(key).or_default().push(at);
             }
         }
+        let settings: Vec<Rc<Settings>> = (history.setup.operations.iter().enumerate())
+            .map(|(number, operation)| Rc::new(Settings::of(operation, number, history, &txns)))
+            .collect();
         let mut facts = Self { history, txns, keys: BTreeMap::new() };
         for key in &history.keys {
             let calls = calls.remove(&key.id).unwrap_or_default();
@@ -98,10 +104,11 @@ impl<'a> Facts<'a> {
             let grants = facts.grants(key.id, &calls);
             let answers = facts.answers(&calls, &grants);
             let operation = &history.setup.operations[key.operation];
+            let settings = settings[key.operation].clone();
             let has_nodes = history.setup.nodes > 0;
             facts.keys.insert(
                 key.id,
-                KeyFacts { key, operation, has_nodes, calls, grants, answers, effects },
+                KeyFacts { key, operation, settings, has_nodes, calls, grants, answers, effects },
             );
         }
         facts
@@ -113,6 +120,13 @@ impl<'a> Facts<'a> {
 
     pub fn txn(&self, id: TxnId) -> &Transaction {
         &self.txns[&id]
+    }
+
+    /// When the transaction of an event began, and when its last statement was over: settings are read in between.
+    pub fn span(&self, event: &Event) -> (Nanos, Nanos) {
+        let events = &self.txn(event.txn).events;
+        let of = |at: Option<&usize>| at.map_or(event, |at| self.event(*at));
+        (of(events.first()).start, of(events.last()).end)
     }
 
     pub fn undone_at(&self, at: usize) -> Option<Nanos> {
@@ -173,7 +187,7 @@ impl<'a> Facts<'a> {
             at > grant.event
                 && at < before
                 && event.txn == grant.txn
-                && matches!(event.call, Call::Release { .. })
+                && matches!(event.call, Call::Release { .. } | Call::Forget { .. })
                 && event.outcome.is_done("t")
                 && self.undone_at(at).is_none_or(|undone| undone > self.event(before).start)
         })
@@ -250,21 +264,70 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The default of `idempotent.clock_skew`.
-const CLOCK_SKEW: Nanos = 5_000 * MS;
+/// `idempotent.clock_skew`, see `bin/history.rs`.
+const CLOCK_SKEW: Nanos = 500 * MS;
 
 impl KeyFacts<'_> {
     pub fn id(&self) -> KeyId {
         self.key.id
     }
 
-    pub fn retention(&self) -> Nanos {
-        self.operation.retention_ms * MS
+    /// The event that has done an effect.
+    pub fn done_by(&self, facts: &Facts<'_>, effect: &Effect) -> Option<usize> {
+        self.calls.iter().copied().find(|at| match &facts.event(*at).call {
+            Call::Effect { effect: number, .. } | Call::Run { effect: number, .. } => {
+                *number == effect.effect
+            }
+            _ => false,
+        })
+    }
+
+    /// How long what this event stores is kept, at least.
+    pub fn retention(&self, facts: &Facts<'_>, event: &Event) -> Nanos {
+        let (from, until) = facts.span(event);
+        self.settings.retention(from, until).0
     }
 
     /// How long an answer is kept: that of a dated key until its date alone refuses it.
-    pub fn kept_at_most(&self) -> Nanos {
-        self.retention() + if self.is_dated() { CLOCK_SKEW } else { 0 }
+    pub fn kept_at_most(&self, facts: &Facts<'_>, event: &Event) -> Nanos {
+        let (from, until) = facts.span(event);
+        self.settings.retention(from, until).1 + if self.is_dated() { CLOCK_SKEW } else { 0 }
+    }
+
+    /// Whether the key's date certainly counted for this event.
+    pub fn counts_date(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        let (from, until) = facts.span(event);
+        match self.key.dating {
+            Dating::None => false,
+            Dating::Uuid => !self.settings.may_ignore_dates(from, until),
+            Dating::FirstSent(_) => true,
+        }
+    }
+
+    /// Whether the key's date may have counted for this event.
+    pub fn may_count_date(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        let (from, until) = facts.span(event);
+        match self.key.dating {
+            Dating::None => false,
+            Dating::Uuid => self.settings.may_use_dates(from, until),
+            Dating::FirstSent(_) => true,
+        }
+    }
+
+    /// Whether the key may be called too old: older than its record was kept, by what was ever the retention.
+    pub fn may_be_too_old(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        let (Some(date), began) = (self.key.date_us(), facts.history.setup.began_us) else {
+            return true;
+        };
+        let now = began * 1000 + event.end;
+        let kept = self.settings.retention(0, event.end).0;
+        // A date that counts for nothing keeps a record no longer than the retention, whichever clock has made it.
+        let kept = if self.settings.may_ignore_dates(0, event.end) {
+            kept.saturating_sub(CLOCK_SKEW)
+        } else {
+            kept + CLOCK_SKEW
+        };
+        began == 0 || now + MARGIN > (date * 1000).saturating_add(kept)
     }
 
     pub fn is_dated(&self) -> bool {

@@ -52,14 +52,16 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
     let txn = facts.txn(grant.txn);
     let undone = grant.undone_at.unwrap_or(Nanos::MAX);
     let Some(fence) = grant.fence else {
-        let given_back =
-            key.calls.iter().filter(|at| **at > grant.event).map(|at| facts.event(*at)).find(
-                |event| {
-                    event.txn == grant.txn
-                        && matches!(event.call, Call::Release { fence: None, .. })
-                        && !matches!(event.outcome, Outcome::Refused(_))
-                },
-            );
+        let given_back = key
+            .calls
+            .iter()
+            .filter(|at| **at > grant.event)
+            .map(|at| facts.event(*at))
+            .find(|event| {
+                event.txn == grant.txn
+                    && matches!(event.call, Call::Release { fence: None, .. } | Call::Forget { .. })
+                    && !matches!(event.outcome, Outcome::Refused(_))
+            });
         return txn.open_until.min(undone).min(given_back.map_or(Nanos::MAX, |event| event.start));
     };
     let mut lease_end = grant.asked + grant.lease_ms * MS;
@@ -67,22 +69,28 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
     ended = ended.min(undone);
     for &at in &key.calls {
         let event = facts.event(at);
-        // After a crash the record is gone, and who names its fence then means another claim, or nothing.
-        if matches!(event.outcome, Outcome::Refused(_)) || !key.lasts(grant.epoch, event.epoch) {
+        // After a crash the record is gone, and who names its fence then means another claim, or nothing. Of several nodes that is not
+        // certain while one of them crashes.
+        if matches!(event.outcome, Outcome::Refused(_)) || !key.may_last(grant.epoch, event.epoch) {
             continue;
         }
+        let is_certain = key.lasts(grant.epoch, event.epoch);
         match &event.call {
             Call::Extend { fence: given, lease_ms, .. } if *given == fence => {
                 let extended = event.start + lease_ms * MS;
                 let txn = facts.txn(event.txn);
                 match txn.fate {
-                    Fate::Committed { .. } if txn.undone_at(at).is_none() => lease_end = extended,
-                    Fate::Aborted | Fate::Committed { .. } => {}
-                    Fate::Unknown => lease_end = lease_end.min(extended),
+                    Fate::Committed { .. } if is_certain && txn.undone_at(at).is_none() => {
+                        lease_end = extended;
+                    }
+                    Fate::Committed { .. } if is_certain => {}
+                    Fate::Aborted => {}
+                    Fate::Unknown | Fate::Committed { .. } => lease_end = lease_end.min(extended),
                 }
             }
             Call::Complete { fence: Some(given), .. }
             | Call::Release { fence: Some(given), .. }
+            | Call::Forget { fence: Some(given), .. }
                 if *given == fence =>
             {
                 ended = ended.min(event.start);

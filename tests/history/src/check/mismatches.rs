@@ -67,11 +67,11 @@ fn no_reason(
                 && other.call.request().is_some_and(|request| Some(request) != event.call.request())
         }),
         "unknown" => {
-            let lapsed = key.operation.unknown_on_lapse
+            let lapsed = key.settings.may_be_unknown(event.end)
                 && earlier().any(|other| {
                     given(other) && matches!(other.call, Call::Claim { lease_ms: Some(_), .. })
                 });
-            lapsed || reset && key.is_dated() && !key.operation.logged
+            lapsed || reset && key.may_count_date(facts, event) && !key.operation.logged
         }
         "sealed" => {
             matches!(event.call, Call::Seal { .. })
@@ -82,7 +82,7 @@ fn no_reason(
                             || facts.txn(other.txn).fate.may_have_committed())
                 })
         }
-        "expired" => key.is_dated(),
+        "expired" => key.may_count_date(facts, event) && key.may_be_too_old(facts, event),
         _ => true,
     };
     if !reason {

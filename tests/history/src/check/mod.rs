@@ -10,12 +10,14 @@ mod effects;
 mod errors;
 pub mod facts;
 mod fences;
+mod forgets;
 mod guard;
 mod holds;
 mod mismatches;
 pub mod nodes;
 mod patterns;
 mod seals;
+mod settings;
 mod shrink;
 mod stuck;
 pub mod transactions;
@@ -30,6 +32,8 @@ use facts::Facts;
 /// Two readings of clocks that differ by less say nothing of what came first: one of them is the database's.
 pub(crate) const MARGIN: Nanos = 5_000_000;
 pub(crate) const MS: Nanos = 1_000_000;
+/// The statement_timeout of the clients, and a little more: so long may a server go on with what its client has given up.
+pub(crate) const AFTERWARDS: Nanos = 6_000 * MS;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -70,6 +74,8 @@ pub enum Rule {
     WrongAttempt,
     /// Sealed, and done all the same.
     SealBroken,
+    /// An administrator's forget took what is held, or did not take what there was.
+    ForgetBroken,
     /// Committed with an open claim, or refused without one.
     Guard,
     /// Completed or released without a claim.
@@ -82,6 +88,18 @@ pub enum Rule {
     SecondFirst,
     /// An offset that was accepted after one that is no less.
     OffsetOrder,
+    /// A role that may not put or take did, or one that may was refused.
+    TopicRights,
+    /// A message was given while one before it waited.
+    TopicOrder,
+    /// A message was given or is there after it was acknowledged.
+    SentAgain,
+    /// A step of a saga, or a compensation, has run twice, or out of order.
+    SagaOrder,
+    /// What an administrator has settled has run all the same.
+    SagaSettled,
+    /// A saga that had come to its end has another answer, or goes on.
+    SagaAnswer,
     /// A call of an operation that is only observed was refused, or had to wait.
     ObservedInTheWay,
     /// A node has answered for a slot that another one has.
@@ -128,6 +146,7 @@ pub fn check(history: &History, options: Options) -> Vec<Violation> {
     mismatches::check(&facts, &mut found);
     attempts::check(&facts, &mut found);
     seals::check(&facts, &mut found);
+    forgets::check(&facts, &mut found);
     guard::check(&facts, &mut found);
     errors::check(&facts, &mut found);
     stuck::check(&facts, &mut found);

@@ -5,6 +5,7 @@ use super::{MS, Rule, Violation};
 use crate::history::{Call, Event, Nanos, Outcome};
 use crate::nodes::{Move, PARTS, first_node_of, part_of};
 use crate::pattern::Pattern;
+use crate::pattern::saga::Saga;
 
 /// A move may take so long, even if nodes crash meanwhile, on a machine that has other work.
 pub const LONGEST_MOVE: Nanos = 60_000 * MS;
@@ -90,7 +91,7 @@ fn timeline(part: usize, nodes: u32, moves: &[Move]) -> Vec<Holds> {
 
 fn owner(facts: &Facts<'_>, event: &Event) -> Option<String> {
     match &event.call {
-        Call::Pattern(pattern) => Some(pattern.owner()),
+        Call::Pattern(pattern) => pattern.owner(),
         call => Some(facts.keys.get(&call.key()?)?.key.text.clone()),
     }
 }
@@ -102,7 +103,10 @@ fn begins(event: &Event) -> bool {
         Call::Claim { .. } | Call::Run { .. } | Call::Replay { .. } | Call::Seal { .. } => true,
         Call::Pattern(pattern) => matches!(
             pattern,
-            Pattern::First { .. } | Pattern::Advance { .. } | Pattern::Lock { .. }
+            Pattern::First { .. }
+                | Pattern::Advance { .. }
+                | Pattern::Lock { .. }
+                | Pattern::Saga(Saga::Run { .. } | Saga::Step { .. } | Saga::Resume { .. })
         ),
         _ => false,
     };

@@ -96,7 +96,7 @@ impl Mover<'_> {
                     return Ok(false);
                 }
                 Err(error) if is_lost(&error) => *again += 1,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(in_words(&error)),
             }
         }
     }
@@ -106,7 +106,7 @@ impl Mover<'_> {
         match self.try_carry(moved, rng) {
             Ok(done) => Ok(done),
             Err(error) if is_lost(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(in_words(&error)),
         }
     }
 
@@ -152,6 +152,16 @@ impl Mover<'_> {
                 Err(_) => thread::sleep(Duration::from_millis(10)),
             }
         }
+    }
+}
+
+/// An error of the server by itself says "db error".
+fn in_words(error: &postgres::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error.as_db_error() {
+        Some(db) => {
+            format!("a move: {db} ({}) {}", db.code().code(), db.detail().unwrap_or("")).into()
+        }
+        None => format!("a move: {error}").into(),
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     Slot, Step, patterns, policies,
 };
 use crate::history::Level;
+use crate::settings::Change;
 
 pub struct Plan {
     rng: Rng,
@@ -98,7 +99,7 @@ impl Plan {
         let claim = Step::Claim { slot, asked: self.asked(), lease_ms: None };
         let (effect, finish) =
             (Step::Effect { slot }, Step::Finish { slot, failed: self.one_in(6) });
-        match self.rng.u32(..24) {
+        match self.rng.u32(..26) {
             0..6 => vec![claim, effect, finish],
             6 => vec![claim, claim, effect, finish, Step::Replay { slot }, finish],
             // The claim is undone with its savepoint, so that there is nothing to complete.
@@ -127,12 +128,39 @@ impl Plan {
             18..21 => vec![self.run(slot)],
             21 => vec![savepoint, self.run(slot), rollback, self.run(slot)],
             22 => vec![Step::Replay { slot }, Step::Unclaimed { slot }],
+            23 => vec![self.forget(slot), claim, effect, finish],
+            24 => vec![savepoint, self.forget(slot), rollback, claim, effect, finish],
             _ => vec![savepoint, Step::Seal { slot }, rollback, claim, effect, finish],
         }
     }
 
     fn run(&mut self, slot: Slot) -> Step {
         Step::Run { slot, asked: self.asked(), declined: self.one_in(8) }
+    }
+
+    fn forget(&mut self, slot: Slot) -> Step {
+        Step::Forget { slot, breaks: self.rng.bool() }
+    }
+
+    /// In a transaction of its own, as docs/operating.md says: it may roll back.
+    fn configure(&mut self) -> Script {
+        let changing: Vec<usize> = (policies::operations().iter().enumerate())
+            .filter(|(_, operation)| operation.changes)
+            .map(|(at, _)| at)
+            .collect();
+        let operation = changing[self.rng.usize(..changing.len())];
+        let change = match self.rng.u32(..6) {
+            0..3 => Change::Retention { ms: policies::RETENTIONS_MS[self.rng.usize(..3)] },
+            3 => Change::OnLapse { unknown: self.rng.bool() },
+            4 => Change::KeyDates { used: self.rng.u32(..3) > 0 },
+            _ => Change::Exclude { more: self.rng.bool() },
+        };
+        let step = Step::Configure { operation, change };
+        if self.rng.bool() {
+            return Script::Single(step);
+        }
+        let end = if self.one_in(4) { End::Rollback } else { End::Commit };
+        Script::Transaction { level: self.level(), steps: vec![step], end }
     }
 
     /// Calls of the patterns, by themselves, or in a transaction of their own or beside a key's work.
@@ -226,6 +254,8 @@ impl Iterator for Plan {
             89 if self.rng.bool() => Script::Single(Step::Seal { slot }),
             90 => Script::Single(Step::Sweep),
             91 => Script::Single(Step::Unclaimed { slot }),
+            92 => Script::Single(self.forget(slot)),
+            93 if self.one_in(3) => self.configure(),
             _ => Script::Settle { commit: self.rng.u32(..3) > 0 },
         })
     }
@@ -238,7 +268,7 @@ mod tests {
     #[test]
     fn a_plan_is_a_function_of_the_seed_and_the_client() {
         let plan = |seed, client| {
-            Plan::new(seed, client, 15, Mix::Everything).take(500).collect::<Vec<_>>()
+            Plan::new(seed, client, 21, Mix::Everything).take(500).collect::<Vec<_>>()
         };
         assert_eq!(plan(7, 0), plan(7, 0));
         assert_ne!(plan(7, 0), plan(7, 1));
@@ -248,7 +278,7 @@ mod tests {
     #[test]
     fn every_kind_of_script_step_and_ending_is_drawn() {
         let drawn =
-            format!("{:?}", Plan::new(1, 0, 15, Mix::Everything).take(5_000).collect::<Vec<_>>());
+            format!("{:?}", Plan::new(1, 0, 21, Mix::Everything).take(20_000).collect::<Vec<_>>());
         for kind in [
             "Settle",
             "Sweep",
@@ -276,6 +306,24 @@ mod tests {
             "WatchedComplete",
             "WatchedRelease",
             "WatchedRun",
+            "Resume",
+            "Topic(Sender, Put",
+            "Topic(Relay, Take",
+            "Topic(Relay, Ack",
+            "Topic(Relay, Release",
+            "Topic(Outsider, Put",
+            "Topic(Outsider, Take",
+            "Topic(Sender, Take",
+            "Topic(Relay, Put",
+            "Abandon {",
+            "Settle { key",
+            "Uncompensated",
+            "unfinished: true",
+            "breaks: true",
+            "Retention",
+            "OnLapse",
+            "KeyDates",
+            "Exclude",
         ] {
             assert!(drawn.contains(kind), "{kind} is never drawn");
         }

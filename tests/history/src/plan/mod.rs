@@ -3,12 +3,15 @@
 mod draw;
 pub mod patterns;
 pub mod policies;
+mod sagas;
+pub mod topics;
 
 pub use draw::Plan;
 
 use serde::{Deserialize, Serialize};
 
 use crate::history::Level;
+use crate::settings::Change;
 use patterns::PatternStep;
 
 /// What a round is made of.
@@ -89,6 +92,16 @@ pub enum Step {
         name: u32,
     },
     Sweep,
+    /// An administrator's; with the fence of the last lease that was granted, if that is to be broken.
+    Forget {
+        slot: Slot,
+        breaks: bool,
+    },
+    /// An administrator's, of an operation whose settings change.
+    Configure {
+        operation: usize,
+        change: Change,
+    },
     /// A call of one of the patterns, which is about no key.
     Pattern(PatternStep),
 }

@@ -2,7 +2,11 @@
 
 use fastrand::Rng;
 
+use super::sagas;
+use super::topics::{self, TopicStep};
 use crate::pattern;
+use crate::pattern::saga::Saga;
+use crate::pattern::topic::Role;
 
 /// The longest batch of messages.
 pub const BATCH: usize = 10;
@@ -51,12 +55,15 @@ pub enum PatternStep {
         key: u32,
         request: u32,
     },
+    /// Its number is drawn when it is played.
+    Saga(Saga),
+    Topic(Role, TopicStep),
 }
 
 impl PatternStep {
     /// Whose data it is about, as `Pattern::owner` says of the call.
-    pub fn owner(&self) -> String {
-        match self {
+    pub fn owner(&self) -> Option<String> {
+        Some(match self {
             Self::First { consumer, .. } => pattern::scope(*consumer),
             Self::Advance { partition, .. } => partition.to_string(),
             Self::Lock { resource, .. } | Self::Unlock { resource } => resource.to_string(),
@@ -64,19 +71,24 @@ impl PatternStep {
             | Self::WatchedComplete { key }
             | Self::WatchedRelease { key }
             | Self::WatchedRun { key, .. } => key.to_string(),
-        }
+            Self::Saga(saga) => saga.key().to_string(),
+            Self::Topic(_, TopicStep::Put { lane }) => lane.to_string(),
+            Self::Topic(..) => return None,
+        })
     }
 }
 
 /// `scripts`: how many the client has played, which is about how many the others have.
 pub fn draw(rng: &mut Rng, scripts: u32) -> Vec<PatternStep> {
-    match rng.u32(..10) {
+    match rng.u32(..17) {
         0..4 => vec![first(rng, scripts)],
         4..6 => {
             let offset = i64::from(scripts / 4 + rng.u32(..WINDOW));
             vec![PatternStep::Advance { partition: rng.u32(..PARTITIONS), offset }]
         }
         6..8 => lock(rng),
+        8..11 => sagas::draw(rng, scripts),
+        11..15 => topics::draw(rng),
         _ => watched(rng, scripts),
     }
 }

@@ -91,7 +91,11 @@ fn claim(session: &mut Session<'_>, slots: &Slots, lease: &Lease, key: &Arc<Key>
         if outcome.said() == "unknown" {
             session.settle_unknown(key);
         }
-        return outcome.row().filter(|row| row.outcome == "claimed").and_then(|row| row.fence);
+        let fence = outcome.row().filter(|row| row.outcome == "claimed").and_then(|row| row.fence);
+        if let Some(fence) = fence {
+            slots.note_lease(key, fence);
+        }
+        return fence;
     }
     // Lost, and perhaps ours: under the same name the claim is recognised.
     if session.is_connected() || !lease.named || !session.connect() {

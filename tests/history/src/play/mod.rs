@@ -4,14 +4,17 @@ pub mod close;
 mod held;
 pub mod lease;
 pub mod patterns;
+pub mod sagas;
 pub mod session;
 pub mod slots;
 pub mod sql;
 pub mod stage;
+pub mod topics;
 pub mod transaction;
 
-use crate::history::{Call, Key};
+use crate::history::{Call, Key, Outcome};
 use crate::plan::{Asked, Plan, Script, Step};
+use crate::settings::Change;
 use session::Session;
 use slots::Slots;
 use stage::Stage;
@@ -60,6 +63,15 @@ fn single(session: &mut Session<'_>, slots: &Slots, step: Step) {
             let call = unclaimed(session, &key);
             (Some((slot, key)), call)
         }
+        Step::Forget { slot, breaks } => {
+            let key = slots.key(slot);
+            let call = forget(slots, &key, breaks);
+            (Some((slot, key)), call)
+        }
+        Step::Configure { operation, change } => {
+            configure(session, operation, change);
+            return;
+        }
         Step::Pattern(step) => {
             patterns::play(session, step);
             return;
@@ -85,6 +97,19 @@ fn run(session: &mut Session<'_>, key: &Key, asked: Asked, declined: bool) -> Ca
         declined,
         strict: asked.strict,
     }
+}
+
+/// By an administrator, who has looked for the fence of a lease that is to be broken.
+fn forget(slots: &Slots, key: &Key, breaks: bool) -> Call {
+    Call::Forget { key: key.id, fence: slots.last_lease(key).filter(|_| breaks) }
+}
+
+/// `None`: of several nodes each has settings of its own, which stay as they are.
+fn configure(session: &mut Session<'_>, operation: usize, change: Change) -> Option<Outcome> {
+    if session.stage.has_nodes() {
+        return None;
+    }
+    Some(session.call(Call::Configure { operation, change }, None))
 }
 
 /// The completion of a key that this transaction does not hold.

@@ -5,12 +5,17 @@ use std::collections::HashMap;
 use client::connect::Server;
 use client::wire::quote;
 
+use super::sagas;
 use super::session::Session;
 use super::stage::Stage;
+use super::topics;
 use crate::Result;
 use crate::history::{Call, Line, Operation, Outcome};
+use crate::pattern::saga::Saga;
+use crate::pattern::topic::{self, How, Topic};
 use crate::pattern::{self, Pattern, Trace, Watched};
 use crate::plan::patterns::PatternStep;
+use crate::plan::topics::TopicStep;
 
 /// What a round's database holds for them. No constraint: nothing but the extension keeps a trace from being left twice.
 /// An offset's place is drawn after the offset was accepted.
@@ -23,12 +28,17 @@ CREATE FUNCTION watch(request jsonb) RETURNS jsonb LANGUAGE sql AS
 SELECT idempotent_operation('watched', mode => 'observe', fingerprint_exclude => '{call}');
 ";
 
+/// Numbers and ids.
+type Messages = Vec<(u64, String)>;
+
 /// What a client remembers between calls.
 #[derive(Default)]
 pub struct Memory {
     /// Holder and fence of what was taken last.
     locks: HashMap<u32, (u32, i64)>,
     fences: HashMap<u32, i64>,
+    /// What was taken last of the topic: from which node, the fence, and the messages.
+    taken: Option<(u32, i64, Messages)>,
 }
 
 /// `None`: there was nothing to do.
@@ -63,15 +73,54 @@ pub fn play(session: &mut Session<'_>, step: PatternStep) -> Option<Outcome> {
         PatternStep::WatchedRun { key, request } => {
             Pattern::Watched { key, how: Watched::Run { request, number: session.number() } }
         }
+        // It commits by itself.
+        PatternStep::Saga(Saga::Run { .. }) if session.is_in_transaction() => return None,
+        // Of several nodes the one that a saga comes to may know it still.
+        PatternStep::Saga(Saga::Forget { .. }) if session.stage.has_nodes() => return None,
+        PatternStep::Saga(saga) => Pattern::Saga(saga.numbered(session.number())),
+        PatternStep::Topic(role, step) => {
+            let how = topic_call(session, step)?;
+            Pattern::Topic(Topic { role, how })
+        }
     };
     let outcome = session.call(Call::Pattern(pattern.clone()), None);
-    session.memory.note(&pattern, &outcome);
+    let node = session.node();
+    session.memory.note(&pattern, &outcome, node);
     Some(outcome)
 }
 
+/// A relay acknowledges where it has taken.
+fn topic_call(session: &mut Session<'_>, step: TopicStep) -> Option<How> {
+    let mut ended = || {
+        let (node, fence, messages) = session.memory.taken.clone()?;
+        if session.is_in_transaction() && session.node() != node {
+            return None;
+        }
+        session.face_node(node);
+        session.connect().then_some((messages, fence))
+    };
+    Some(match step {
+        TopicStep::Put { lane } => How::Put { lane, number: session.number() },
+        TopicStep::Take { batch, lease_ms } => How::Take { batch, lease_ms },
+        TopicStep::Ack => {
+            let (messages, fence) = ended()?;
+            How::Ack { messages, fence }
+        }
+        TopicStep::Release => {
+            let (messages, fence) = ended()?;
+            How::Release { messages, fence }
+        }
+    })
+}
+
 impl Memory {
-    fn note(&mut self, pattern: &Pattern, outcome: &Outcome) {
+    fn note(&mut self, pattern: &Pattern, outcome: &Outcome, node: u32) {
         match (pattern, outcome) {
+            (Pattern::Topic(_), _) => {
+                if let Some((fence, messages)) = topic::taken(outcome) {
+                    self.taken = Some((node, fence, messages));
+                }
+            }
             (Pattern::Lock { resource, holder, .. }, _) => {
                 if let Some(fence) = pattern::fence(outcome) {
                     self.locks.insert(*resource, (*holder, fence));
@@ -125,6 +174,8 @@ pub fn statement(pattern: &Pattern, operations: &[Operation]) -> String {
             format!("SELECT idempotent_unlock('{resource}', '{holder}', fence => {fence})")
         }
         Pattern::Watched { key, how } => watched(*key, *how),
+        Pattern::Saga(saga) => sagas::statement(*saga),
+        Pattern::Topic(topic) => topics::statement(topic),
     }
 }
 
@@ -178,6 +229,8 @@ pub fn write_traces(stage: &Stage, server: &Server) -> Result<()> {
     for row in client.query(positions, &[])? {
         traces.push(Trace::Position { partition: small(&row, 0)?, offset: row.get(1) });
     }
+    traces.extend(sagas::traces(server)?);
+    traces.extend(topics::traces(server)?);
     for trace in traces {
         stage.record(&Line::Trace(trace));
     }

@@ -116,6 +116,10 @@ impl<'a> Session<'a> {
             || self.number().is_multiple_of(8)
     }
 
+    pub fn is_in_transaction(&self) -> bool {
+        self.in_block
+    }
+
     pub fn face_node(&mut self, node: u32) {
         self.at = usize::try_from(node).unwrap_or(0);
     }
@@ -262,7 +266,7 @@ impl<'a> Session<'a> {
 /// Whose data a call is about, if it is about any.
 fn owner(call: &Call, key: Option<&Key>) -> Option<String> {
     match call {
-        Call::Pattern(pattern) => Some(pattern.owner()),
+        Call::Pattern(pattern) => pattern.owner(),
         _ => call.key().and(key).map(|key| key.text.clone()),
     }
 }

@@ -1,11 +1,12 @@
 //! The few keys in play. A key that has been answered often enough makes room for a new one.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::stage::Stage;
-use crate::history::{Dating, Key, Line};
+use crate::history::{Dating, Key, KeyId, Line};
 use crate::plan::Slot;
 use crate::plan::policies::{dating_of, operation_of};
 
@@ -16,12 +17,19 @@ const ANSWERS_WHEN_BRIEF: u32 = 60;
 pub struct Slots<'a> {
     stage: &'a Stage,
     keys: Mutex<Vec<(Arc<Key>, u32)>>,
+    /// The last lease of each key, as administrators see it.
+    fences: Mutex<HashMap<KeyId, i64>>,
     next: AtomicU32,
 }
 
 impl<'a> Slots<'a> {
     pub fn new(stage: &'a Stage, slots: usize) -> Self {
-        let made = Self { stage, keys: Mutex::new(Vec::new()), next: AtomicU32::new(0) };
+        let made = Self {
+            stage,
+            keys: Mutex::new(Vec::new()),
+            fences: Mutex::default(),
+            next: AtomicU32::new(0),
+        };
         let keys = (0..slots).map(|slot| (made.make(slot), 0)).collect();
         *made.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
         made
@@ -29,6 +37,14 @@ impl<'a> Slots<'a> {
 
     pub fn key(&self, slot: Slot) -> Arc<Key> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)[slot].0.clone()
+    }
+
+    pub fn note_lease(&self, key: &Key, fence: i64) {
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, fence);
+    }
+
+    pub fn last_lease(&self, key: &Key) -> Option<i64> {
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).get(&key.id).copied()
     }
 
     /// Notes that a key was answered.

@@ -3,9 +3,11 @@
 use client::Reply;
 use client::wire::quote;
 
-use super::patterns;
+use super::{patterns, topics};
 use crate::answer;
 use crate::history::{Call, Dating, Key, Level, Operation, Outcome, Row};
+use crate::pattern::Pattern;
+use crate::settings::Change;
 
 /// What a round's database holds beside the extension: the effects, and a handler that leaves one.
 pub const SETUP: &str = "
@@ -45,6 +47,24 @@ pub fn policy(operation: &Operation) -> String {
         if operation.stores_failures { "{P0001}" } else { "{}" },
         ms = operation.retention_ms,
     )
+}
+
+fn configure(operation: &str, change: Change) -> String {
+    let setting = match change {
+        Change::Retention { ms } => {
+            format!("retention => '{ms} ms', failure_retention => '{ms} ms'")
+        }
+        Change::OnLapse { unknown } => {
+            format!("on_lapse => '{}'", if unknown { "unknown" } else { "retry" })
+        }
+        Change::KeyDates { used } => {
+            format!("key_dates => '{}'", if used { "use" } else { "ignore" })
+        }
+        Change::Exclude { more } => {
+            format!("fingerprint_exclude => '{{call{}}}'", if more { ",more" } else { "" })
+        }
+    };
+    format!("SELECT name FROM idempotent_operation({}, {setting})", quote(operation))
 }
 
 pub fn statement(
@@ -137,13 +157,22 @@ pub fn statement(
             quote(&answer::response(*answer, None).to_string())
         ),
         Call::Sweep => "SELECT idempotent_sweep(100)".to_owned(),
+        Call::Forget { fence, .. } => {
+            format!("SELECT idempotent_forget({}{})", of(), fenced(fence))
+        }
+        Call::Configure { operation, change } => configure(&operations[*operation].name, *change),
         Call::Pattern(pattern) => patterns::statement(pattern, operations),
     }
 }
 
 /// The server says its tag after it has committed, and not otherwise; without one it may or may not have.
 pub fn outcome(call: &Call, reply: &Reply) -> Outcome {
-    let Some(tag) = reply.tags.last() else {
+    // Of several statements the last one's tells that they have committed.
+    let statements = match call {
+        Call::Pattern(Pattern::Topic(_)) => topics::STATEMENTS,
+        _ => 1,
+    };
+    let Some(tag) = reply.tags.get(statements - 1) else {
         return match &reply.refusal {
             // A refusal after which the connection is gone came from outside, at a moment that nobody knows.
             Some(refusal) if reply.transaction != 'X' => Outcome::Refused(refusal.code.clone()),
@@ -159,8 +188,19 @@ pub fn outcome(call: &Call, reply: &Reply) -> Outcome {
             | Call::Resolve { .. },
             [row],
         ) => Outcome::Row(Box::new(self::row(row))),
+        (Call::Pattern(Pattern::Saga(_)), [row]) => Outcome::Done(join(row)),
         (_, [row]) => Outcome::Done(row.first().cloned().flatten().unwrap_or_default()),
         _ => Outcome::Done(tag.clone()),
+    }
+}
+
+/// What a procedure returns is a row of several columns.
+fn join(columns: &[Option<String>]) -> String {
+    let columns: Vec<&str> =
+        columns.iter().map(|column| column.as_deref().unwrap_or_default()).collect();
+    match columns.as_slice() {
+        [outcome, failed, answers, failure] => format!("{outcome}|{failed} {answers} {failure}"),
+        columns => columns.join("|"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use client::connect::Server;
 
@@ -49,6 +49,12 @@ impl Stage {
                 calls.and_then(|calls| i64::try_from(calls).ok()).unwrap_or(i64::MAX),
             ),
         })
+    }
+
+    /// When the clock began, microseconds since 1970.
+    pub fn began_us(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.saturating_sub(self.began.elapsed()).as_micros()).unwrap_or(0)
     }
 
     pub fn now(&self) -> Nanos {

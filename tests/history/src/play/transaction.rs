@@ -47,11 +47,13 @@ fn owner(holding: &mut Holding, slots: &Slots, step: Step) -> Option<String> {
         | Step::Run { slot, .. }
         | Step::Replay { slot }
         | Step::Seal { slot }
+        | Step::Forget { slot, .. }
         | Step::Unclaimed { slot } => Some(holding.key(slots, slot).text.clone()),
-        Step::Pattern(step) => Some(step.owner()),
+        Step::Pattern(step) => step.owner(),
         Step::Savepoint { .. }
         | Step::RollbackTo { .. }
         | Step::ReleaseSavepoint { .. }
+        | Step::Configure { .. }
         | Step::Sweep => None,
     }
 }
@@ -120,6 +122,15 @@ fn play_step(
             session.call(Call::ReleaseSavepoint { name }, None)
         }),
         Step::Sweep => Some(session.call(Call::Sweep, None)),
+        Step::Forget { slot, breaks } => {
+            let key = holding.key(slots, slot);
+            let outcome = session.call(super::forget(slots, &key, breaks), Some(&key));
+            if outcome.is_done("t") {
+                holding.give_back(slot);
+            }
+            Some(outcome)
+        }
+        Step::Configure { operation, change } => super::configure(session, operation, change),
         Step::Pattern(step) => patterns::play(session, step),
     }
 }

@@ -73,7 +73,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
         }
     }
     held(&taken, &given, found);
-    refused(facts, &taken, found);
+    refused(facts, &taken, &given, found);
     let of = |wanted: &dyn Fn(&Taken<'_>) -> bool| -> Vec<&Taken<'_>> {
         taken.iter().filter(|taken| wanted(taken)).collect()
     };
@@ -123,18 +123,31 @@ fn held(taken: &[Taken<'_>], given: &[Given<'_>], found: &mut Vec<Violation>) {
     }
 }
 
-/// Whoever is said to have it has asked for it, and may still have it.
-fn refused(facts: &Facts<'_>, taken: &[Taken<'_>], found: &mut Vec<Violation>) {
+/// Whoever is said to have it has asked for it, and may still have it, or a transaction that is open has taken it or given it back for
+/// that one, and stands in the way of everybody else.
+fn refused(
+    facts: &Facts<'_>,
+    taken: &[Taken<'_>],
+    given: &[Given<'_>],
+    found: &mut Vec<Violation>,
+) {
     for (_, event, pattern) in calls(facts) {
         let Pattern::Lock { resource, holder, .. } = *pattern else { continue };
         let Some(other) = other_holder(&event.outcome) else { continue };
-        let has_reason = other != holder
-            && taken.iter().any(|taken| {
-                taken.is_of(resource, other)
+        let in_the_way = |by: &Event| {
+            by.txn != event.txn
+                && by.start < event.end
+                && facts.txn(by.txn).open_until >= event.start
+        };
+        let has_reason = taken.iter().filter(|taken| taken.is_of(resource, other)).any(|taken| {
+            in_the_way(taken.event)
+                || other != holder
                     && taken.event.start < event.end
                     && taken.may_last_at(event.start)
                     && (taken.fate.may_have_committed() || taken.event.txn == event.txn)
-            });
+        }) || given.iter().any(|given| {
+            given.resource == resource && given.holder == other && in_the_way(given.event)
+        });
         if !has_reason {
             let what = format!("{pattern:?} was refused, and {other} did not have it");
             found.push(Violation::new(Rule::NoReason, resource_subject(resource), what));

@@ -4,10 +4,12 @@ mod locks;
 mod messages;
 mod observed;
 mod offsets;
+mod sagas;
+mod topics;
 mod traces;
 
 use super::facts::Facts;
-use super::{MS, Violation};
+use super::{AFTERWARDS, Violation};
 use crate::history::{Call, Event, Nanos, Outcome};
 use crate::pattern::Pattern;
 
@@ -17,6 +19,8 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     offsets::check(facts, found);
     locks::check(facts, found);
     observed::check(facts, found);
+    sagas::check(facts, found);
+    topics::check(facts, found);
 }
 
 /// The calls of patterns, in order, with their places in the history.
@@ -26,9 +30,6 @@ fn calls<'a>(facts: &Facts<'a>) -> impl Iterator<Item = (usize, &'a Event, &'a P
         _ => None,
     })
 }
-
-/// The statement_timeout of the clients, and a little more: so long may a server go on with what its client has given up.
-const AFTERWARDS: Nanos = 6_000 * MS;
 
 /// When the call was over in the server, at the latest.
 fn over(event: &Event) -> Nanos {

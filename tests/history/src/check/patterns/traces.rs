@@ -26,7 +26,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
         let wrong = if left.is_empty() {
             (done && !undone && txn.fate.is_committed()).then_some(Rule::LostEffect)
         } else {
-            let stays = !undone && (lost || done);
+            let stays = !undone && (lost || pattern.may_leave_a_trace(&event.outcome));
             (!stays || !is_as_told(event, pattern, &left)).then_some(Rule::GhostEffect)
         };
         if let Some(rule) = wrong {
