@@ -109,21 +109,24 @@ impl Counter {
         })
     }
 
+    /// The counters of the histogram of waits, by the longest that each counts.
+    const WAITS: [(Micros, Self); 10] = [
+        (1_000, Self::Waited1ms),
+        (3_000, Self::Waited3ms),
+        (10_000, Self::Waited10ms),
+        (30_000, Self::Waited30ms),
+        (100_000, Self::Waited100ms),
+        (300_000, Self::Waited300ms),
+        (1_000_000, Self::Waited1s),
+        (3_000_000, Self::Waited3s),
+        (10_000_000, Self::Waited10s),
+        (30_000_000, Self::Waited30s),
+    ];
+
     /// Which part of the histogram a wait belongs to.
     pub fn of_wait(waited: Micros) -> Self {
-        match waited {
-            ..=1_000 => Self::Waited1ms,
-            ..=3_000 => Self::Waited3ms,
-            ..=10_000 => Self::Waited10ms,
-            ..=30_000 => Self::Waited30ms,
-            ..=100_000 => Self::Waited100ms,
-            ..=300_000 => Self::Waited300ms,
-            ..=1_000_000 => Self::Waited1s,
-            ..=3_000_000 => Self::Waited3s,
-            ..=10_000_000 => Self::Waited10s,
-            ..=30_000_000 => Self::Waited30s,
-            _ => Self::WaitedLonger,
-        }
+        let found = Self::WAITS.iter().find(|(longest, _)| waited <= *longest);
+        found.map_or(Self::WaitedLonger, |(_, counter)| *counter)
     }
 
     /// The counter of what a call would have been.
