@@ -115,7 +115,7 @@ bench-consumer: python
 
 # The tables of README.md and docs/performance.md, and the picture, from what the others have written.
 bench-page: python
-	@$(PYTHON) bench/page.py
+	@$(PYTHON) bench/figures.py
 
 # What the pages show. The sweeper's ends with an error where it misses its target, and has written its figures then.
 bench-all: bench bench-profile bench-wal

@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 
-from calls import CALLS, PAIRS, script
+from client_calls import CALLS, PAIRS, script
 from common import ROOT, Failure
 from server import server_user
 from valgrind import callgrind

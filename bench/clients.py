@@ -4,7 +4,7 @@ Commits are asynchronous, so that processors are compared and not disks: with sy
 flush.
 """
 
-from calls import CALLS, PAIRS, rows, script
+from client_calls import CALLS, PAIRS, rows, script
 from measure import CLIENT_SECONDS, CLIENTS, HERE, QUICK, pgbench, psql, turns
 
 ROUNDS = 3 if QUICK else 7

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import client_profile
-import page
+import figures
 from build import install
 from common import MAIN_MAJOR, ROOT, Failure, need, run_main, say, step
 from measure import write
@@ -98,7 +98,7 @@ def main():
     finally:
         server.stop()
     written = write("profile.json", result)
-    say("\n" + "\n".join(table for table in (page.loops(), page.instructions(), page.in_from())))
+    say("\n" + "\n".join(table for table in (figures.loops(), figures.instructions(), figures.in_from())))
     say(f"All counts are in {written}.")
     return 0
 

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from calls import rows
+from client_calls import rows
 from driver import drive, turns
 from measure import QUICK, Failure
 

@@ -2,7 +2,7 @@
 
 from xml.sax.saxutils import escape
 
-from calls import NAMES
+from client_calls import NAMES
 
 # Call, what is written beside it, its round trips, and whose it is.
 BARS = (

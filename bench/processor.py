@@ -4,7 +4,7 @@ That is what a call takes from everybody else on the server, and what the rest o
 tells it itself (bench.clock), before a turn and after.
 """
 
-from calls import CALLS, PAIRS, rows
+from client_calls import CALLS, PAIRS, rows
 from driver import turns
 from measure import QUICK
 

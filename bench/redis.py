@@ -10,7 +10,7 @@ needs (run: 1, block: 5, the rival: 3). bench/network.py compares those.
 import os
 import socket
 
-from calls import NAMES
+from client_calls import NAMES
 from driver import drive
 from measure import BATCH_SIZE, CLIENTS, FINISHED, QUICK, compare, psql, turns
 

@@ -1,7 +1,7 @@
 """`make bench`: how much a call costs, next to the same thing written by hand, in one run on one server.
 
 What is timed takes turns, round after round; the tables show medians, never a figure alone. Ratios above 1 are in our favour.
-The result is also written to bench/results.json, with all samples; bench/page.py puts it into the documentation.
+The result is also written to bench/results.json, with all samples; bench/figures.py puts it into the documentation.
 """
 
 import os

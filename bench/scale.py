@@ -6,7 +6,7 @@ A record takes some 300 bytes of disk. MILLIONS=5 takes a smaller table than 50 
 import os
 import time
 
-import page
+import figures
 from measure import DATABASE, HERE, compare, drop, headline, machine, pgbench, prepare, psql, run, turns, write
 
 SMALL = 1
@@ -74,7 +74,7 @@ def main():
             drop(database)
     result = compare(large, small, True)
     written = write("scale.json", {"machine": facts, "large": LARGE, "small": SMALL, "rounds": ROUNDS, "result": result})
-    print(page.scale(), flush=True)
+    print(figures.scale(), flush=True)
     print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
 
 

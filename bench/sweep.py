@@ -15,7 +15,7 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import page
+import figures
 from measure import CLIENTS, HERE, QUICK, Failure, drop, machine, prepare, psql, run, write
 
 EXPIRED = 500_000 if QUICK else 5_000_000
@@ -103,7 +103,7 @@ def main():
     ratio = statistics.median(ratios)
     write("sweep.json", {"machine": facts, "expired": EXPIRED, "live": LIVE, "targets": PROMISED, "without": without, "beside": beside, "ratio": ratio, "seconds": seconds,
                          "swept_by_hand": deleted, "inserted": inserted})
-    print(page.sweep())
+    print(figures.sweep())
     if ratio < PROMISED["ratio"] or seconds > PROMISED["seconds"]:
         raise Failure("less than promised")
 

@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 
-import page
+import figures
 from measure import DATABASE, QUICK, drop, headline, machine, prepare, psql, run, turns, write
 
 MILLIONS = float(os.environ.get("MILLIONS", "1"))
@@ -90,7 +90,7 @@ def main():
     median = {side: {what: statistics.median(sample[what] for sample in taken) for what in taken[0]} for side, taken in samples.items()}
     written = write("wal.json", {"machine": facts, "claims": CLAIMS, "rounds": ROUNDS, "millions": MILLIONS, "megabytes": size, "shared_megabytes": shared,
                                  "median": median, "samples": samples})
-    print(page.wal())
+    print(figures.wal())
     print(f"Took {time.monotonic() - began:.0f} s. All samples are in {written}.")
 
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-import page as figures
+import figures
 from common import ROOT
 from links import check_links
 from monitoring import check_kit

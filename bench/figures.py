@@ -9,7 +9,7 @@ import re
 import statistics
 
 import picture
-from calls import NAMES, PAIRS
+from client_calls import NAMES, PAIRS
 from measure import HERE, figure, goal, table
 
 ROOT = HERE.parent
