@@ -103,3 +103,18 @@ SELECT outcome FROM idempotent_claim('waits_other', 'k', wait => '0', strict => 
 COMMIT PREPARED 'waits';
 SELECT outcome, response FROM idempotent_claim('waits_other', 'k', wait => '0');
 SELECT outcome, response FROM idempotent_claim('waits_other', 'k2', wait => '0');
+-- What a handler waits for is its own affair: it has the session's lock_timeout, not what is left of the call's wait.
+CREATE FUNCTION waits_limit(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN to_jsonb(current_setting('lock_timeout'));
+END $$;
+SELECT outcome, response FROM idempotent_run('waits', 'its own', '{}', 'waits_limit', wait => '0');
+SET lock_timeout = '7s';
+SELECT outcome, response FROM idempotent_run('waits', 'the session''s', '{}', 'waits_limit', wait => '3 seconds');
+SELECT (idempotent_saga('waits', jsonb_build_array(jsonb_build_object('name', 'a', 'handler', format('%I.waits_limit(jsonb)', current_schema))))).name;
+SELECT outcome, answers FROM idempotent_saga_step('waits', 'its own', '{}', wait => '0');
+SHOW lock_timeout;
+RESET lock_timeout;
+DELETE FROM idempotent.saga_run WHERE saga = 'waits';
+DELETE FROM idempotent.saga WHERE name = 'waits';
+DROP FUNCTION waits_limit;
