@@ -145,6 +145,27 @@ fn an_answer_past_its_retention_is_caught() {
     story.breaks(Rule::ExpiredReplay);
 }
 
+/// A second completion in the same transaction is answered by the first, and stores nothing.
+#[test]
+fn an_answer_that_is_gone_too_early_is_caught_and_is_kept_from_its_first_completion() {
+    let gone_after = |ms| {
+        let mut story = Story::new();
+        let key = story.key(BRIEF);
+        let txn = story.begin();
+        story.claim(txn, key);
+        let effect = story.effect(txn, key, None, true);
+        let stored = story.complete(txn, key, effect, None);
+        story.pause(500);
+        story.say(txn, complete(key, stored.answer, effect, None), done("{}"));
+        story.commit(txn);
+        story.pause(ms);
+        story.single(Call::Replay { key }, said("absent"));
+        story
+    };
+    gone_after(1_100).is_clean();
+    gone_after(900).breaks(Rule::ForgottenAnswer);
+}
+
 #[test]
 fn a_replay_for_another_request_is_caught() {
     let mut story = Story::new();
