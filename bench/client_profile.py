@@ -12,7 +12,6 @@ import time
 from client_calls import CALLS, PAIRS, script
 from common import ROOT, Failure
 from server import server_user
-from valgrind import callgrind
 
 SCRIPTS = ROOT / "bench" / "client"
 # Those with a call in FROM, which are also counted without the scan node.
@@ -38,11 +37,10 @@ def under_callgrind(server):
 
 
 def start(server, out):
-    command, environment = callgrind()
-    command += [f"--callgrind-out-file={out}/%p", str(server.prefix / "bin" / "postgres"), "-D", str(server.data), "-c", "autovacuum=off",
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}/%p", str(server.prefix / "bin" / "postgres"), "-D", str(server.data), "-c", "autovacuum=off",
                 "-c", "idempotent.sweeper_enabled=off", "-c", "log_disconnections=on"]
     with open(str(server.log), "a") as log:
-        process = subprocess.Popen(command, cwd=str(server.base), env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **server_user())
+        process = subprocess.Popen(command, cwd=str(server.base), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **server_user())
     for _ in range(240):
         if server.psql("SELECT 1")[0] == 0:
             return process
