@@ -52,7 +52,7 @@ def thousands(count):
     return f"{count / 1000:.1f}"
 
 
-ANEW = "**Quick rounds, to be measured anew.**"
+ANEW = "**Quick rounds (`QUICK=1`), which spread more.**"
 
 
 def when(facts):
