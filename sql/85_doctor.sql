@@ -315,11 +315,17 @@ BEGIN
       FROM pg_locks AS k JOIN pg_class AS c ON c.oid = k.relation LEFT JOIN pg_stat_activity AS a ON a.pid = k.pid
      WHERE c.relnamespace = 'idempotent'::regnamespace AND k.locktype = 'relation' AND k.granted AND k.pid IS DISTINCT FROM pg_backend_pid()
        AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-       AND k.mode = ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::text[])
+       AND (is_locked OR k.mode = ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::text[]))
        AND (is_locked AND k.mode = 'AccessExclusiveLock'
-            OR a.xact_start < clock_timestamp() - held
+            OR NOT is_locked AND a.xact_start < clock_timestamp() - held
+            -- Also a mere reader, if what waits for it lets nobody past.
             OR EXISTS (SELECT FROM pg_locks AS w WHERE w.locktype = 'relation' AND w.relation = k.relation AND w.database = k.database AND NOT w.granted))
      GROUP BY k.pid, k.virtualtransaction, k.mode, a.usename, a.application_name, a.state;
+    IF is_locked AND NOT FOUND THEN
+        RETURN QUERY
+        SELECT 'error', 'table_locked', 'A table was locked for more than a second, and is not any more: what it holds was not looked at.',
+               'SELECT * FROM idempotent_doctor(); -- once more';
+    END IF;
 END $$;
 COMMENT ON FUNCTION idempotent_doctor() IS
 'what is wrong with the extension in this database, a row for each finding, and what to type about it; none: nothing is';
