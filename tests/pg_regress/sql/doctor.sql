@@ -181,3 +181,7 @@ ANALYZE idempotent.record, idempotent.record_logged;
 SELECT pg_temp.pages('SELECT count(key) FROM idempotent.record') > 2000 AS a_look_at_all_would_show;
 SELECT name FROM look WHERE pg_temp.pages('SELECT * FROM ' || name) > before + 100;
 TRUNCATE idempotent.record, idempotent.record_logged;
+-- It would miss each index that is no constraint's.
+SELECT c.relname AS not_missed FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid)
+AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.proname = 'idempotent_doctor' AND position(quote_literal(c.relname) IN p.prosrc) > 0);
