@@ -1,5 +1,6 @@
 """What Debian has and a machine may lack: programs and sources, fetched into the cache with apt's own checks, root or not."""
 
+import hashlib
 import os
 import platform
 import re
@@ -112,39 +113,28 @@ def program(title, release, path, packages, megabytes, otherwise):
     """A program of one release of Debian, whatever the system's own is: with the libraries that it was built for, the C library among them,
     unpacked into the cache. Nothing is installed. `otherwise` says what to do where it cannot be had."""
     name = Path(path).name
-    home = cache_dir() / f"{name}-{release}"
-    if not home.is_dir():
-        with locked(cache_dir()):
-            if not home.is_dir():
-                with step(f"downloading the {title} of Debian's {release} (about {megabytes} MB)"):
-                    fetch(home, release, path, packages, otherwise)
-    return home / name
 
-
-def fetch(home, release, path, packages, otherwise):
-    with tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
-        unpacked = Path(scratch) / home.name
-        unpacked.mkdir()
-        script = unpacked / Path(path).name
+    def fill(directory):
+        script = directory / name
         try:
-            Apt(suite=release).programs(packages, unpacked)
+            Apt(suite=release).programs(packages, directory)
             script.write_text(SCRIPT.format(path=path, triplet=TRIPLET, loader=LOADER))
             script.chmod(0o755)
             output_of([script, "--version"])
         except Failure as failure:
             raise Failure(f"{failure}\n{otherwise}") from failure
-        unpacked.rename(home)  # complete or absent, never half
+    return unpacked(f"{name}-{release}", f"the {title} of Debian's {release}", megabytes, fill, SCRIPT, packages) / name
 
 
-def unpacked(name, title, megabytes, fill):
-    """A directory of the cache that fill(directory) fills, once."""
-    home = cache_dir() / name
+def unpacked(name, title, megabytes, fill, *recipe):
+    """A directory of the cache that fill(directory) fills, once for each recipe: what is filled otherwise is another directory."""
+    home = cache_dir() / f"{name}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
     if not home.is_dir():
         with locked(cache_dir()):
             if not home.is_dir():
                 with step(f"downloading {title} (about {megabytes} MB)"), \
                         tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
-                    fresh = Path(scratch) / name
+                    fresh = Path(scratch) / home.name
                     fresh.mkdir()
                     fill(fresh)
                     fresh.rename(home)  # complete or absent, never half
@@ -167,7 +157,7 @@ def postgres_root(release, major):
         for left in ("usr/share/doc", "usr/share/man", "usr/share/locale"):
             shutil.rmtree(str(root / left), ignore_errors=True)
         write_database(root, apt.stanzas(names))
-    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 45, fill)
+    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", 45, fill, NOT_NEEDED.pattern)
 
 
 def package_root(release, package, megabytes=1):
@@ -175,7 +165,7 @@ def package_root(release, package, megabytes=1):
     def fill(root):
         Apt(suite=release).programs([package], root)
         shutil.rmtree(str(root / "usr/share/doc"), ignore_errors=True)
-    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", megabytes, fill)
+    return unpacked(f"{package}-{release}", f"Debian's {package} of {release}", megabytes, fill, "the package alone")
 
 
 def write_database(root, stanzas):
@@ -194,8 +184,9 @@ def lintian(packages):
     """The errors and warnings that lintian finds in packages, but for what they override; "" for none. It is the system's release's, as is the Perl that runs it."""
     def fill(root):
         apt = Apt()
-        apt.programs([name for name in apt.closure("lintian") if not re.match(r"libc6$|perl$|perl-|libperl5|debconf|gcc-", name)], root)
-    root = unpacked("lintian", "Debian's lintian", 45, fill)
+        apt.programs([name for name in apt.closure("lintian") if not re.match(left_out, name)], root)
+    left_out = r"libc6$|perl$|perl-|libperl5|debconf|gcc-"
+    root = unpacked("lintian", "Debian's lintian", 45, fill, left_out)
     modules = [root / "usr/share/perl5", *root.glob(f"usr/lib/{TRIPLET}/perl5/*"), root / "usr/lib" / TRIPLET / "perl-base"]
     env = {**os.environ, "PERL5LIB": os.pathsep.join(str(path) for path in modules), "LC_ALL": "C.UTF-8", "LD_LIBRARY_PATH": libraries(root),
            "PATH": f"{root / 'usr/bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}

@@ -4,11 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from common import cache_dir, locked, step
-from debian import Apt
+from debian import Apt, unpacked
 
 OLDEST = 17
 # A release of Debian whose C library is no newer than the system's.
@@ -21,7 +19,7 @@ def java():
     found = shutil.which("java")
     if found and version(found) >= OLDEST:
         return Path(found)
-    return next(unpacked("java", *JRE).glob("usr/lib/jvm/*/bin/java"))
+    return next(fetched("java", *JRE).glob("usr/lib/jvm/*/bin/java"))
 
 
 def version(program):
@@ -31,29 +29,17 @@ def version(program):
 
 
 def class_path():
-    home = unpacked("jdbc", *JARS) / "usr" / "share" / "java"
+    home = fetched("jdbc", *JARS) / "usr" / "share" / "java"
     return os.pathsep.join(str(home / jar) for jar in ("postgresql.jar", "gson.jar"))
 
 
-def unpacked(title, release, packages, megabytes):
-    home = cache_dir() / f"{title}-{release}"
-    if not home.is_dir():
-        with locked(cache_dir()):
-            if not home.is_dir():
-                with step(f"downloading {', '.join(packages)} of Debian's {release} (about {megabytes} MB)"):
-                    fetch(home, release, packages)
-    return home
-
-
-def fetch(home, release, packages):
-    with tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
-        fresh = Path(scratch) / home.name
-        fresh.mkdir()
-        Apt(suite=release).programs(packages, fresh)
-        for link in fresh.rglob("*"):
+def fetched(title, release, packages, megabytes):
+    def fill(directory):
+        Apt(suite=release).programs(packages, directory)
+        for link in directory.rglob("*"):
             if link.is_symlink():
-                keep_within(fresh, link)
-        fresh.rename(home)  # complete or absent, never half
+                keep_within(directory, link)
+    return unpacked(f"{title}-{release}", f"{', '.join(packages)} of Debian's {release}", megabytes, fill, packages)
 
 
 def keep_within(root, link):

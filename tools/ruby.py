@@ -15,7 +15,7 @@ def root():
     def fill(root):
         apt = Apt(suite=RELEASE)
         apt.programs([name for name in apt.closure("ruby-pg") if not NOT_NEEDED.match(name)], root)
-    return unpacked(f"ruby-pg-{RELEASE}", f"Debian's ruby-pg and Ruby {VERSION} of {RELEASE}", 14, fill)
+    return unpacked(f"ruby-pg-{RELEASE}", f"Debian's ruby-pg and Ruby {VERSION} of {RELEASE}", 14, fill, NOT_NEEDED.pattern)
 
 
 def command():

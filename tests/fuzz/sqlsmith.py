@@ -3,13 +3,11 @@
 import re
 import shutil
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import logs
-from common import ROOT, cache_dir, locked, say, step
-from debian import TRIPLET, Apt
+from common import ROOT, say
+from debian import TRIPLET, Apt, unpacked
 from server import PRELOADED, Server
 from suites import indent
 
@@ -35,16 +33,7 @@ WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.p
 
 def home():
     """Where it is, unpacked; nothing is installed."""
-    directory = cache_dir() / f"sqlsmith-{RELEASE}"
-    if not directory.is_dir():
-        with locked(cache_dir()):
-            if not directory.is_dir():
-                with step("downloading Debian's sqlsmith (about 1 MB)"), tempfile.TemporaryDirectory(dir=str(cache_dir()), prefix="download-") as scratch:
-                    unpacked = Path(scratch) / directory.name
-                    unpacked.mkdir()
-                    Apt(suite=RELEASE).programs(PACKAGES, unpacked)
-                    unpacked.rename(directory)  # complete or absent, never half
-    return directory
+    return unpacked(f"sqlsmith-{RELEASE}", "Debian's sqlsmith", 1, lambda directory: Apt(suite=RELEASE).programs(PACKAGES, directory), PACKAGES)
 
 
 def command_and_libraries(prefix):
