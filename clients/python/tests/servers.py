@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -69,6 +70,51 @@ class Served:
         if self.process is not None:
             self.process.terminate()
         self.keeper.join(20)
+
+
+class Door:
+    """`with Door(dsn) as door:`. A way to the server by TCP, which can swallow what comes over some connections without a word."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = dict(part.split("=") for part in dsn.split())
+        self.server, self.database = f"{parts['host']}/.s.PGSQL.{parts['port']}", parts["dbname"]
+        self.connections = 0
+        self.swallowed = range(0)
+        self.sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Door:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.dsn = f"host=127.0.0.1 port={self.port} user=postgres dbname={self.database}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def swallow(self, from_number: int) -> None:
+        """Those that there are now, but for the first ones."""
+        self.swallowed = range(from_number, self.connections)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self.server)
+                self.sockets += [client, server]
+                for source, to in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(self.connections, source, to), daemon=True).start()
+                self.connections += 1
+
+    def _pass(self, number: int, source: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if number not in self.swallowed:
+                    to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+
+    def __exit__(self, *exception: object) -> None:
+        self.listener.close()
+        for one in self.sockets:
+            one.close()
 
 
 class Pooler:

@@ -177,7 +177,7 @@ async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant)
         assert await scope["pg_idempotent"].lost.wait()
         await JSONResponse({})(scope, receive, send)
 
-    async def deaf():
+    async def deaf(timeout):
         raise ConnectionError
 
     idem.driver.private = deaf

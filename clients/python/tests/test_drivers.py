@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import sqlalchemy
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from servers import Door
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -179,7 +180,7 @@ async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, t
         assert (await idem.replay("card", "k", scope=tenant)).expires_at > before
         await it.complete(1)
 
-    async def deaf():
+    async def deaf(timeout):
         raise ConnectionError
 
     idem.heart.task.cancel()
@@ -188,6 +189,26 @@ async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, t
     with pytest.raises(LeaseLost):
         async with idem.lease("card", "l", scope=tenant, seconds=0.3, cancel=True):
             await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_beat_that_gets_no_answer_is_repeated_on_another_connection(kind, dsn, tenant):
+    with Door(dsn) as door:
+        async with opened(kind, door.dsn) as pool:
+            idem = AsyncIdempotent(pool)
+            await idem.replay("card", "k", scope=tenant)
+            pooled = door.connections
+            async with idem.lease("card", "k", scope=tenant, seconds=3) as it:
+                for _ in range(2):
+                    at = (await idem.replay("card", "k", scope=tenant)).expires_at
+                    while (await idem.replay("card", "k", scope=tenant)).expires_at <= at:
+                        assert not it.lost.is_set()
+                        await asyncio.sleep(0.02)
+                    door.swallow(from_number=pooled)
+                assert door.connections == pooled + 2
+                await it.complete(1)
+            idem.heart.task.cancel()
+            await asyncio.gather(idem.heart.task, return_exceptions=True)
 
 
 async def test_a_cancelled_caller_leaves_nothing(idem, tenant, payments):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .drivers import AsyncDriver, AsyncPrivate
-from .heart import Held, after_beat, after_error, due_groups, left, log
+from .heart import Held, after_beat, after_error, due_groups, left, log, patience
 from .lease import IDLE
 from .sql import EXTEND_ALL
 
@@ -72,9 +74,11 @@ class AsyncHeart:
             while await self._next(changed):
                 for parameters, group in due_groups(self.held, time.monotonic()):
                     asked = time.monotonic()
+                    seconds = patience(group, self.held, asked)
                     try:
-                        connection = connection or await self.driver.private()
-                        lost = after_beat(group, await connection.rows(EXTEND_ALL, parameters), asked)
+                        connection = connection or await self.driver.private(seconds)
+                        with _within(asked + seconds, connection):
+                            lost = after_beat(group, await connection.rows(EXTEND_ALL, parameters), asked)
                     except Exception as error:
                         log.warning("a heartbeat failed: %s", type(error).__name__)
                         await _close(connection)
@@ -95,6 +99,16 @@ async def _happens(event: asyncio.Event, timeout: float | None) -> bool:
         return event.is_set()
     finally:
         waiting.cancel()
+
+
+@contextmanager
+def _within(until: float, connection: AsyncPrivate) -> Iterator[None]:
+    """Cuts a connection that has not answered by then: drivers wait for the server even where their caller is cancelled."""
+    alarm = asyncio.get_running_loop().call_later(until - time.monotonic(), connection.cut)
+    try:
+        yield
+    finally:
+        alarm.cancel()
 
 
 async def _close(connection: AsyncPrivate | None) -> None:

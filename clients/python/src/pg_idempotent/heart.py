@@ -61,6 +61,11 @@ def due_groups(held: Iterable[Held], now: float) -> list[Group]:
     ]
 
 
+def patience(group: list[Held], held: Iterable[Held], now: float) -> float:
+    """How long a beat may take, in seconds: a network that swallows everything must not hold it until the next lease lapses."""
+    return min([group[0].seconds / BEATS, *(one.until - now for one in held if one.until > now)])
+
+
 def after_beat(group: list[Held], rows: list[Row], asked: float) -> list[Held]:
     """Notes what a statement has extended; returns the leases that are lost."""
     lost = {row[0] for row in rows}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .drivers import Driver, Private
-from .heart import Held, after_beat, after_error, due_groups, left, log
+from .heart import Held, after_beat, after_error, due_groups, left, log, patience
 from .sql import EXTEND_ALL
 
 IDLE = 5.0  # seconds: the thread without a lease ends, and closes its connection
@@ -88,9 +90,12 @@ class Heart:
                 groups = due_groups(self.held, time.monotonic())
             for parameters, group in groups:
                 asked = time.monotonic()
+                with self.changed:
+                    seconds = patience(group, self.held, asked)
                 try:
-                    connection = connection or self.driver.private()
-                    lost = after_beat(group, connection.rows(EXTEND_ALL, parameters), asked)
+                    connection = connection or self.driver.private(seconds)
+                    with _within(asked + seconds, connection):
+                        lost = after_beat(group, connection.rows(EXTEND_ALL, parameters), asked)
                 except Exception as error:
                     log.warning("a heartbeat failed: %s", type(error).__name__)
                     _close(connection)
@@ -100,6 +105,18 @@ class Heart:
                     self.let_go(one)
                     one.on_lost()
         _close(connection)
+
+
+@contextmanager
+def _within(until: float, connection: Private) -> Iterator[None]:
+    """Cuts a connection that has not answered by then."""
+    alarm = threading.Timer(max(until - time.monotonic(), 0), connection.cut)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
 
 
 def _close(connection: Private | None) -> None:

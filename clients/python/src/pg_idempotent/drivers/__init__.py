@@ -29,6 +29,9 @@ class Private(Protocol):
     """A connection beside the pool, each statement its own transaction."""
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]: ...
+    def cut(self) -> None:
+        """From another thread, and without waiting: what waits for the server fails."""
+
     def close(self) -> None: ...
 
 
@@ -39,7 +42,9 @@ class Driver(Protocol):
     def join(self, connection: Any) -> Transaction:
         """The caller's own open transaction, which the caller ends."""
 
-    def private(self) -> Private: ...
+    def private(self, timeout: float) -> Private:
+        """Connects within so many seconds, or raises."""
+
     def mend(self) -> None:
         """After a connection broke: others of the pool may be broken, too."""
 
@@ -56,13 +61,14 @@ class AsyncTransaction(Protocol):
 
 class AsyncPrivate(Protocol):
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]: ...
+    def cut(self) -> None: ...
     async def close(self) -> None: ...
 
 
 class AsyncDriver(Protocol):
     async def begin(self, timeout: float | None = None) -> AsyncTransaction: ...
     def join(self, connection: Any) -> AsyncTransaction: ...
-    async def private(self) -> AsyncPrivate: ...
+    async def private(self, timeout: float) -> AsyncPrivate: ...
     async def mend(self) -> None: ...
 
 

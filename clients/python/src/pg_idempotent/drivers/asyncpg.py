@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -73,6 +74,9 @@ class AsyncpgPrivate:
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return [tuple(row) for row in await self.connection.fetch(statement.numbered, *statement.in_order(parameters))]
 
+    def cut(self) -> None:
+        self.connection.terminate()
+
     async def close(self) -> None:
         self.connection.terminate()
 
@@ -99,11 +103,11 @@ class AsyncpgDriver:
     def join(self, connection: Any) -> AsyncpgTransaction:
         return AsyncpgTransaction(connection, None, None)
 
-    async def private(self) -> AsyncpgPrivate:
+    async def private(self, timeout: float) -> AsyncpgPrivate:
         # Beside the pool, and as the pool connects: it offers no other way to know how.
         try:
-            return AsyncpgPrivate(await asyncpg.connect(*self.pool._connect_args, **self.pool._connect_kwargs))
-        except UNREACHABLE as error:
+            return AsyncpgPrivate(await asyncpg.connect(*self.pool._connect_args, **{**self.pool._connect_kwargs, "timeout": timeout}))
+        except (*UNREACHABLE, asyncio.TimeoutError) as error:
             raise Unreachable from error
 
     async def mend(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, cast
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 from ..errors import Unreachable
 from ..sql import Statement
 from . import Row
+from .line import Line
 
 
 class PsycopgTransaction:
@@ -56,18 +58,24 @@ class PsycopgTransaction:
 class PsycopgPrivate:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
+        self._line = Line(connection)
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         with self.connection.cursor(row_factory=tuple_row) as cursor:
             cursor.execute(cast(Any, statement.pyformat), parameters)
             return list(cursor.fetchall())
 
+    def cut(self) -> None:
+        self._line.cut()
+
     def close(self) -> None:
+        self._line.close()
         self.connection.close()
 
 
-def _beside(kwargs: Any) -> dict[str, Any]:
-    return {**(kwargs or {}), "autocommit": True, "application_name": "pg_idempotent heartbeat"}
+def _beside(kwargs: Any, timeout: float) -> dict[str, Any]:
+    own = {"autocommit": True, "application_name": "pg_idempotent heartbeat", "connect_timeout": math.ceil(timeout)}
+    return {**(kwargs or {}), **own}
 
 
 def _called(value: Any) -> Any:
@@ -103,9 +111,9 @@ class PsycopgDriver:
     def join(self, connection: psycopg.Connection[Any]) -> PsycopgTransaction:
         return PsycopgTransaction(connection, None)
 
-    def private(self) -> PsycopgPrivate:
+    def private(self, timeout: float) -> PsycopgPrivate:
         try:
-            return PsycopgPrivate(psycopg.connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs))))
+            return PsycopgPrivate(psycopg.connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs), timeout)))
         except psycopg.OperationalError as error:
             raise Unreachable from error
 
@@ -155,13 +163,18 @@ class AsyncPsycopgTransaction:
 class AsyncPsycopgPrivate:
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
+        self._line = Line(connection)
 
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         async with self.connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(cast(Any, statement.pyformat), parameters)
             return list(await cursor.fetchall())
 
+    def cut(self) -> None:
+        self._line.cut()
+
     async def close(self) -> None:
+        self._line.close()
         await self.connection.close()
 
 
@@ -187,10 +200,10 @@ class AsyncPsycopgDriver:
     def join(self, connection: psycopg.AsyncConnection[Any]) -> AsyncPsycopgTransaction:
         return AsyncPsycopgTransaction(connection, None)
 
-    async def private(self) -> AsyncPsycopgPrivate:
+    async def private(self, timeout: float) -> AsyncPsycopgPrivate:
         try:
             conninfo, kwargs = await _given(self.pool.conninfo), await _given(self.pool.kwargs)
-            return AsyncPsycopgPrivate(await psycopg.AsyncConnection.connect(conninfo, **_beside(kwargs)))
+            return AsyncPsycopgPrivate(await psycopg.AsyncConnection.connect(conninfo, **_beside(kwargs, timeout)))
         except psycopg.OperationalError as error:
             raise Unreachable from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from ..errors import Unreachable
 from ..sql import Statement
 from . import Row
+from .line import Line
 
 UNREACHABLE = (OperationalError, InterfaceError, TimeoutError, OSError)
 
@@ -80,11 +82,16 @@ class EnginePrivate:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._line = Line(self.connection.connection.driver_connection)
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return [tuple(row) for row in self.connection.execute(text(statement.colon), parameters)]
 
+    def cut(self) -> None:
+        self._line.cut()
+
     def close(self) -> None:
+        self._line.close()
         self.connection.invalidate()
         self.connection.close()
         self.engine.dispose()
@@ -105,7 +112,8 @@ class EngineDriver:
     def join(self, connection: Connection) -> EngineTransaction:
         return EngineTransaction(connection, False)
 
-    def private(self) -> EnginePrivate:
+    def private(self, timeout: float) -> EnginePrivate:
+        """As the engine connects: how long that may take is for its URL to say."""
         try:
             return EnginePrivate(_beside(self.engine))
         except UNREACHABLE as error:
@@ -157,13 +165,17 @@ class AsyncEngineTransaction:
 
 
 class AsyncEnginePrivate:
-    def __init__(self, engine: AsyncEngine, connection: AsyncConnection) -> None:
-        self.engine, self.connection = engine, connection
+    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, line: Line) -> None:
+        self.engine, self.connection, self._line = engine, connection, line
 
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return [tuple(row) for row in await self.connection.execute(text(statement.colon), parameters)]
 
+    def cut(self) -> None:
+        self._line.cut()
+
     async def close(self) -> None:
+        self._line.close()
         await self.connection.invalidate()
         await self.connection.close()
         await self.engine.dispose()
@@ -184,12 +196,13 @@ class AsyncEngineDriver:
     def join(self, connection: AsyncConnection) -> AsyncEngineTransaction:
         return AsyncEngineTransaction(connection, False)
 
-    async def private(self) -> AsyncEnginePrivate:
+    async def private(self, timeout: float) -> AsyncEnginePrivate:
         try:
             engine = AsyncEngine(_beside(self.engine.sync_engine))
-            connection = await engine.connect()
-            return AsyncEnginePrivate(engine, await connection.execution_options(isolation_level="AUTOCOMMIT"))
-        except UNREACHABLE as error:
+            connection = await asyncio.wait_for(engine.connect(), timeout)
+            line = Line((await connection.get_raw_connection()).driver_connection)
+            return AsyncEnginePrivate(engine, await connection.execution_options(isolation_level="AUTOCOMMIT"), line)
+        except (*UNREACHABLE, asyncio.TimeoutError) as error:
             raise Unreachable from error
 
     async def mend(self) -> None:

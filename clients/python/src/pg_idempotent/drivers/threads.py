@@ -39,6 +39,9 @@ class ThreadedPrivate:
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._private.rows, statement, parameters)
 
+    def cut(self) -> None:
+        self._private.cut()
+
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._private.close)
 
@@ -65,8 +68,9 @@ class ThreadedDriver:
     def join(self, connection: Any) -> ThreadedTransaction:
         return ThreadedTransaction(self.driver.join(connection), self._threads)
 
-    async def private(self) -> ThreadedPrivate:
-        return ThreadedPrivate(await asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.private), self._threads)
+    async def private(self, timeout: float) -> ThreadedPrivate:
+        connecting = asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.private, timeout)
+        return ThreadedPrivate(await connecting, self._threads)
 
     async def mend(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.mend)
