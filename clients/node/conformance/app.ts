@@ -141,7 +141,7 @@ async function aside(method: string, path: string, query: URLSearchParams): Prom
 }
 
 function options<Incoming>(path: string, tenant: (request: Incoming) => string): HttpOptions<Incoming> {
-  return { operation, scope: tenant, required: path !== "/optional", mode: mode === "lease" ? "lease" : "transaction", lease: 30_000, maxResponseBytes: 100_000 };
+  return { operation, scope: tenant, required: path !== "/optional", mode: mode === "lease" ? "lease" : "transaction", lease: 30_000, releaseOnError: true, maxResponseBytes: 100_000 };
 }
 
 const ROUTES = ["/pay", "/refund", "/optional", "/echo", "/status", "/large", "/stream", "/deferred", "/raise", "/conflict", "/held", "/crash"];

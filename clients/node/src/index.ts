@@ -3,7 +3,7 @@ export { type Answer, type AnswerFacts, type Answered, type Call, type Event, ty
 export { currentTransaction } from "./core/context.js";
 export { ConnectionLost, type Database, type Isolation } from "./core/database.js";
 export {
-  Expired, IdempotencyError, InProgress, InvalidKey, LeaseLost, Mismatch, Misrouted, NotInstalled, OutcomeUnknown, Sealed, Unavailable, Unknown, sqlstate,
+  Expired, IdempotencyError, InProgress, InvalidKey, LeaseLost, Mismatch, Misrouted, NotInstalled, Sealed, Unavailable, Unknown, sqlstate,
 } from "./core/errors.js";
 export { type OnceCall, once } from "./core/once.js";
 export { type Source } from "./drivers/pg.js";

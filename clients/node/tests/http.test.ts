@@ -9,7 +9,7 @@ import { after, test } from "node:test";
 import express, { type NextFunction, type Request as Asked, type Response as Reply } from "express";
 import fastify from "fastify";
 import type pg from "pg";
-import { OutcomeUnknown, currentLease } from "pg-idempotent";
+import { currentLease } from "pg-idempotent";
 import { type HttpOptions, currentTransaction, expressIdempotent, fastifyIdempotent, fetchIdempotent } from "pg-idempotent/http";
 import { Door, effects, freshDatabase, latch, poolOf, until } from "./server.ts";
 
@@ -303,7 +303,7 @@ test("express: a handler that takes a lease over is told", async () => {
     found.push([lease?.attempt, lease?.checkpoint]);
     if (lease?.attempt === 1) {
       await lease.save({ sent: true });
-      throw new OutcomeUnknown();
+      throw new Error("the connection to the network broke");
     }
     response.end("done");
   }, { mode: "lease", lease: 300, wait: 20_000 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, test } from "node:test";
-import { type Database, LeaseLost, OutcomeUnknown, complete, currentLease, fail, once, withLease } from "pg-idempotent";
+import { type Database, LeaseLost, complete, currentLease, fail, once, withLease } from "pg-idempotent";
 import { type Driver, Door, freshDatabase, latch, until, viaPg, viaPostgres } from "./server.ts";
 
 const admin = await freshDatabase("node_lease");
@@ -160,21 +160,23 @@ function suite<Tx>(driver: Driver<Tx>): void {
     await until("all but the pool's connection are closed", () => door.openAfter(1) === 0);
   });
 
-  named("an exception gives the key back", async ({ pool, call }) => {
-    const broken = new Error("not begun");
+  named("an exception leaves the lease to lapse", async ({ pool, key, call }) => {
+    const broken = new Error("no answer from the network");
     await assert.rejects(withLease(pool, call, () => Promise.reject(broken)), (error) => error === broken);
-    assert.equal((await withLease(pool, call, () => Promise.resolve("ran"))).answer, "ran");
+    assert.equal((await replayed(key)).outcome, "in_progress");
   });
 
-  named("a handler that cannot tell keeps the key", async ({ pool, key, call }) => {
-    await assert.rejects(withLease(pool, call, () => Promise.reject(new OutcomeUnknown("no answer from the network"))), OutcomeUnknown);
-    assert.equal((await replayed(key)).outcome, "in_progress");
+  named("what was not begun is given back", async ({ pool, call }) => {
+    const broken = new Error("not begun");
+    await assert.rejects(withLease(pool, call, async ({ release }) => { await release(); throw broken; }), (error) => error === broken);
+    assert.equal((await withLease(pool, call, () => Promise.resolve("ran"))).answer, "ran");
+    await assert.rejects(withLease(pool, { ...call, key: randomUUID() }, ({ release }) => release()), LeaseLost);
   });
 
   named("who takes over sees the attempt and the note of the one before", async ({ pool, key, call }) => {
     await withLease(pool, { ...call, lease: 100 }, async ({ save }) => {
       await save({ step: "sent" });
-      throw new OutcomeUnknown("died");
+      throw new Error("died");
     }).catch(() => undefined);
     // The lease lapses while this waits.
     const { answer } = await withLease(pool, { ...call, wait: 20_000 }, ({ attempt, checkpoint, fence }) =>

@@ -100,11 +100,6 @@ export class Unavailable extends IdempotencyError {
   }
 }
 
-/** Thrown by a handler that holds a lease and cannot tell whether its work was done: the key is not given back, and what comes after the lease is the operation's `on_lapse`. */
-export class OutcomeUnknown extends Error {
-  override readonly name = "OutcomeUnknown";
-}
-
 const OF_OUTCOME = {
   in_progress: InProgress,
   mismatch: Mismatch,

@@ -70,7 +70,8 @@ class PostgresDatabase implements Database<TransactionSql> {
   }
 
   connect(): OwnConnection {
-    const own = postgres({ ...this.#sql.options, max: 1 } as unknown as postgres.Options<Record<string, never>>);
+    // Without the driver's own question for types: a connection that is closed meanwhile lets it fail where nothing can catch it.
+    const own = postgres({ ...this.#sql.options, max: 1, fetch_types: false } as unknown as postgres.Options<Record<string, never>>);
     return {
       query: (text, parameters) => query(own, text, parameters),
       close: () => {

@@ -7,7 +7,7 @@ import { LeaseLost, Unavailable, sqlstate } from "../core/errors.js";
 import { Busy, type Limits, persist } from "../core/retry.js";
 import { HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, interval } from "../core/sql.js";
 import { type Source, databaseOf } from "../drivers/pg.js";
-import { hold } from "../lease/hold.js";
+import { type Lease, hold } from "../lease/hold.js";
 import { LEASE } from "../lease/lease.js";
 import { type Header, misrouted, tooMany, unavailable } from "./problem.js";
 
@@ -24,6 +24,9 @@ export interface HttpOptions<Incoming> extends Limits {
   mode?: "transaction" | "lease";
   /** Milliseconds that a lease lasts without a heartbeat; 30000 unless given. */
   lease?: number;
+  /** Whether a handler that throws gives the key of its lease back, so that the next request runs at once: only if its exceptions mean that nothing was done. Else the
+   * lease lapses. */
+  releaseOnError?: boolean;
   isolation?: Isolation;
   /** POST and PATCH unless given; others pass through. */
   methods?: readonly string[];
@@ -291,7 +294,18 @@ async function leased<Incoming, Ran extends HttpAnswer>(
     return { ran: await handler() };
   }
   const held = { identity: { operation, key, scope }, fence, lease, attempt: attempt ?? 1, checkpoint, since };
-  const ran = await hold(database, options, held, handler, async (made) => {
+  const releasing = async (own: Lease): Promise<Ran> => {
+    try {
+      return await handler();
+    } catch (error) {
+      if (options.releaseOnError === true && !own.signal.aborted) {
+        // What the handler has thrown matters more than that the key stays taken until the lease lapses.
+        await own.release().catch(() => undefined);
+      }
+      throw error;
+    }
+  };
+  const ran = await hold(database, options, held, releasing, async (made) => {
     await store(database, call, claimed, made);
     return made;
   });

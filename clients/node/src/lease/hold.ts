@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Identity } from "../core/call.js";
 import type { Database } from "../core/database.js";
-import { LeaseLost, OutcomeUnknown, sqlstate } from "../core/errors.js";
+import { LeaseLost, sqlstate } from "../core/errors.js";
 import { type Limits, persist } from "../core/retry.js";
 import { CHECKPOINT, DERIVE_KEY, RELEASE, json } from "../core/sql.js";
 import { keepAlive } from "./heartbeat.js";
@@ -21,6 +21,8 @@ export interface Lease {
   readonly derive: (label: string) => Promise<string>;
   /** Leaves a note for the attempt that would take over. */
   readonly save: (checkpoint: unknown) => Promise<void>;
+  /** Gives the key back, so that the next attempt runs at once: only for work that was not begun. Throw afterwards. */
+  readonly release: () => Promise<void>;
 }
 
 export interface Held {
@@ -40,8 +42,8 @@ export function currentLease(): Lease | undefined {
   return leases.getStore();
 }
 
-/** Runs the handler under a heartbeat, which goes on until `store` has stored its answer. What the handler throws gives the key back, unless it says that
- * nobody can tell; once it has returned the work is done, and the key is never given back. */
+/** Runs the handler under a heartbeat, which goes on until `store` has stored its answer. A handler that throws leaves the lease to lapse, because the work may
+ * have been done; `release` is for when it was not. */
 export async function hold<Made, Stored>(
   database: Database<unknown>,
   limits: Limits,
@@ -52,10 +54,10 @@ export async function hold<Made, Stored>(
   const { identity, fence } = held;
   const scope = identity.scope ?? "";
   const lost = new AbortController();
-  let isMade = false;
+  let isOver = false;
   const stop = keepAlive(database, { ...identity, scope, fence, lease: held.lease, since: held.since }, () => {
     // A heartbeat that crosses with the answer finds no lease any more.
-    if (!isMade) {
+    if (!isOver) {
       lost.abort(new LeaseLost());
     }
   });
@@ -70,20 +72,21 @@ export async function hold<Made, Stored>(
     save: async (checkpoint) => {
       await ask(CHECKPOINT, [identity.operation, identity.key, json(checkpoint), scope, fence]);
     },
+    release: async () => {
+      await ask(RELEASE, [identity.operation, identity.key, scope, fence]);
+      isOver = true;
+      stop();
+    },
   };
   try {
-    const made = await leases.run(lease, async () => await handler(lease)).catch(async (error: unknown) => {
+    const made = await leases.run(lease, async () => await handler(lease)).catch((error: unknown) => {
       if (lost.signal.aborted || sqlstate(error) === "ID003") {
         throw error instanceof LeaseLost ? error : new LeaseLost({ cause: error });
-      }
-      if (!(error instanceof OutcomeUnknown)) {
-        // What the handler has thrown matters more than that the key stays taken until the lease lapses.
-        await ask(RELEASE, [identity.operation, identity.key, scope, fence]).catch(() => undefined);
       }
       throw error;
     });
     lost.signal.throwIfAborted();
-    isMade = true;
+    isOver = true;
     return await store(made);
   } finally {
     stop();
