@@ -139,6 +139,31 @@ fn an_answer_that_changes_is_caught() {
 }
 
 #[test]
+fn what_a_step_was_told_that_was_undone_is_void() {
+    for undone in [true, false] {
+        let mut story = with(&[(0, false), (1, false), (2, false)]);
+        run(&mut story, "executed", ALL_DONE);
+        let waiting = story.history.events.len() - 1;
+        let txn = story.begin();
+        story.say(txn, Call::Savepoint { name: 1 }, done("SAVEPOINT"));
+        let step = Saga::Step { key: KEY, number: story.number() };
+        story.say(txn, saga(step), done("f|executed|f {other} |at|completed|"));
+        story.say(txn, saga(step), done("f|replay|f {other} |at|completed|"));
+        if undone {
+            story.say(txn, Call::RollbackTo { name: 1 }, done("ROLLBACK"));
+        }
+        story.commit(txn);
+        // It began before the step, and waited for its transaction.
+        story.history.events[waiting].end = story.now;
+        if undone {
+            story.is_clean();
+        } else {
+            story.breaks(Rule::SagaAnswer);
+        }
+    }
+}
+
+#[test]
 fn a_step_is_that_of_a_transaction_that_committed() {
     let step = |number| saga(Saga::Step { key: KEY, number });
     let told = "t|| {s0} |at|running|s1";

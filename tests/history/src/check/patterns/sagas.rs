@@ -41,6 +41,13 @@ impl Story<'_> {
             .collect()
     }
 
+    /// Whether the transaction of a call had done something about the saga by then.
+    fn worked_on_in(&self, call: &Event) -> bool {
+        self.calls.iter().any(|(_, event, saga)| {
+            event.txn == call.txn && event.start <= call.start && goes_on(*saga, &event.outcome)
+        })
+    }
+
     /// When it may have been forgotten.
     fn forgotten(&self, facts: &Facts<'_>) -> Vec<(Nanos, Nanos)> {
         self.counting(facts, false)
@@ -147,6 +154,11 @@ fn ended(facts: &Facts<'_>, story: &Story<'_>, broken: &mut impl FnMut(Rule, Str
     let forgotten = story.forgotten(facts);
     let mut first: Option<(&Event, &str, Nanos)> = None;
     for (at, event, saga) in &story.calls {
+        let stands = facts.undone_at(*at).is_none() && facts.txn(event.txn).fate.is_committed();
+        if !stands && story.worked_on_in(event) {
+            // What it was told rests on its own work, which is not there.
+            continue;
+        }
         let told = end(*saga, &event.outcome);
         if let Some((given, answer, known)) = first {
             let forgotten_between =
@@ -161,7 +173,6 @@ fn ended(facts: &Facts<'_>, story: &Story<'_>, broken: &mut impl FnMut(Rule, Str
                 broken(Rule::SagaAnswer, what);
             }
         }
-        let stands = facts.undone_at(*at).is_none() && facts.txn(event.txn).fate.is_committed();
         if let Some((_, answer)) = told.filter(|_| first.is_none() && stands) {
             first = Some((event, answer, facts.txn(event.txn).fate.known_by()));
         }
