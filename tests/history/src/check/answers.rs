@@ -2,7 +2,7 @@
 
 use super::facts::{Answer, Facts, KeyFacts};
 use super::forgets::may_have_forgotten;
-use super::{MARGIN, Rule, Violation};
+use super::{MARGIN, Rule, Violation, over};
 use crate::history::{Call, Event, Outcome, Row};
 use crate::{answer, history};
 
@@ -54,7 +54,7 @@ fn replay(facts: &Facts<'_>, key: &KeyFacts<'_>, at: usize, row: &Row, found: &m
         found.push(Violation::new(Rule::MismatchMissed, key.id(), what));
     }
     let storing = facts.event(stored.event);
-    let expired = storing.end + key.kept_at_most(facts, storing) + MARGIN;
+    let expired = over(storing) + key.kept_at_most(facts, storing) + MARGIN;
     if event.start > expired {
         let what = format!("answer {number} was replayed after its retention");
         found.push(Violation::new(Rule::ExpiredReplay, key.id(), what));

@@ -3,7 +3,7 @@
 
 use super::answers::said;
 use super::facts::{Facts, Grant, KeyFacts};
-use super::{AFTERWARDS, Rule, Violation, holds};
+use super::{Rule, Violation, holds, over};
 use crate::answer;
 use crate::history::{Call, Event, Outcome};
 use crate::nodes::part_of;
@@ -35,10 +35,7 @@ pub fn may_have_forgotten(
     let open_until = facts.txn(storing.txn).open_until;
     key.calls.iter().any(|&at| {
         let event = facts.event(at);
-        let over = match event.outcome {
-            Outcome::Lost => event.end.saturating_add(AFTERWARDS),
-            _ => event.end,
-        };
+        let over = over(event);
         let undone = facts.undone_at(at);
         let counts = if event.txn == asking.txn {
             undone.is_none_or(|undone| undone >= asking.start)

@@ -26,7 +26,7 @@ pub use shrink::shrink;
 
 use std::fmt;
 
-use crate::history::{History, KeyId, Nanos};
+use crate::history::{Event, History, KeyId, Nanos, Outcome};
 use facts::Facts;
 
 /// Two readings of clocks that differ by less say nothing of what came first: one of them is the database's.
@@ -34,6 +34,14 @@ pub(crate) const MARGIN: Nanos = 5_000_000;
 pub(crate) const MS: Nanos = 1_000_000;
 /// The statement_timeout of the clients, and a little more: so long may a server go on with what its client has given up.
 pub(crate) const AFTERWARDS: Nanos = 6_000 * MS;
+
+/// When a call was over in the server, at the latest.
+pub(crate) fn over(event: &Event) -> Nanos {
+    match event.outcome {
+        Outcome::Lost => event.end.saturating_add(AFTERWARDS),
+        _ => event.end,
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {

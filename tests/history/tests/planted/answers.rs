@@ -145,6 +145,24 @@ fn an_answer_past_its_retention_is_caught() {
     story.breaks(Rule::ExpiredReplay);
 }
 
+/// The server may go on with what its client has given up.
+#[test]
+fn the_retention_of_an_answer_that_was_lost_begins_when_the_server_stored_it() {
+    let mut story = Story::new();
+    let key = story.key(BRIEF);
+    let effect = story.number();
+    story.single(run(key, effect), Outcome::Lost);
+    story.pause(1_000);
+    story.is_there(effect, key, None);
+    story.pause(600);
+    let stored = Stored { answer: effect, effect: Some(effect), fence: None, status: false };
+    story.replay(key, &stored);
+    story.is_clean();
+    story.pause(6_500);
+    story.replay(key, &stored);
+    story.breaks(Rule::ExpiredReplay);
+}
+
 /// A second completion in the same transaction is answered by the first, and stores nothing.
 #[test]
 fn an_answer_that_is_gone_too_early_is_caught_and_is_kept_from_its_first_completion() {

@@ -9,8 +9,8 @@ mod topics;
 mod traces;
 
 use super::facts::Facts;
-use super::{AFTERWARDS, Violation};
-use crate::history::{Call, Event, Nanos, Outcome};
+use super::{Violation, over};
+use crate::history::{Call, Event};
 use crate::pattern::Pattern;
 
 pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
@@ -29,14 +29,6 @@ fn calls<'a>(facts: &Facts<'a>) -> impl Iterator<Item = (usize, &'a Event, &'a P
         Call::Pattern(pattern) => Some((at, event, pattern)),
         _ => None,
     })
-}
-
-/// When the call was over in the server, at the latest.
-fn over(event: &Event) -> Nanos {
-    match event.outcome {
-        Outcome::Lost => event.end.saturating_add(AFTERWARDS),
-        _ => event.end,
-    }
 }
 
 /// Whether a transaction was told the one before the other, and it stood when the other was asked.
