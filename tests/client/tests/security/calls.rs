@@ -63,7 +63,7 @@ const CALLS: &[Call] = &[
     call("outbox_lock", &[("topic", "'mail'"), ("name", "'k'")]),
     call("outbox_wait", &[("topic", "'mail'"), ("lock", "1"), ("shared", "true")]),
     call("outbox_fingerprint", &[("topic", "'mail'"), ("payload", "'1'")]),
-    call("outbox_is_same", &[("topic", "'mail'"), ("payload", "'1'"), ("fingerprint", "gen_random_uuid()")]),
+    call("outbox_is_same", &[("topic", "'mail'"), ("payload", "'1'"), ("fingerprint", "'00000000-0000-4000-8000-000000000001'")]),
     call("outbox_check_date", &[("topic", "'mail'"), ("message_id", "'00000000-0000-4000-8000-000000000001'")]),
     call("outbox_expires", &[("topic", "'mail'"), ("message_id", "'00000000-0000-4000-8000-000000000001'")]),
     call("outbox_count", &[("topic", "'mail'"), ("counter", "'claimed'"), ("number", "1")]),
