@@ -31,6 +31,24 @@ $$;
 COMMENT ON FUNCTION idempotent.has_run(text) IS
 'whether an operation that is not configured may have stored something under the defaults, as far as can be told';
 
+CREATE FUNCTION idempotent.still_has(operation text) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'saga' FROM idempotent.saga_run AS s WHERE s.saga = $1 AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())
+    UNION ALL SELECT 'message' FROM idempotent.outbox_message AS m WHERE m.topic = $1
+    UNION ALL SELECT 'message' FROM idempotent.outbox_dead AS d WHERE d.topic = $1
+    UNION ALL SELECT 'message' FROM idempotent.messages AS c WHERE c.consumer = $1 AND c.expires_at > clock_timestamp()
+    UNION ALL SELECT 'offset' FROM idempotent.offsets AS p WHERE p.consumer = $1
+    UNION ALL SELECT 'lock' FROM idempotent.locks AS k WHERE k.resource = $1 AND k.expires_at > clock_timestamp()
+    UNION ALL SELECT 'record'
+      FROM (SELECT u.operation, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
+            UNION ALL
+            SELECT l.operation, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l) AS r
+     WHERE r.operation = $1 AND (r.state = 'u' OR r.expires_at > clock_timestamp() OR r.lease_until > clock_timestamp())
+    LIMIT 1
+$$;
+COMMENT ON FUNCTION idempotent.still_has(text) IS
+'what there is, if anything, that the settings of an operation judge: saga, message, offset, lock or record';
+
 CREATE FUNCTION idempotent.operation_checked() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -42,6 +60,7 @@ DECLARE
     new_retention interval := COALESCE(NEW.retention, '24 hours');
     uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
     was_kept      interval;
+    judged        text;
     moment        timestamptz := clock_timestamp();
 BEGIN
     IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM idempotent.operation AS o WHERE o.name = NEW.name) THEN
@@ -68,12 +87,14 @@ BEGIN
             USING ERRCODE = '55000', DETAIL = 'Its records would stay in the table that is no longer read, and their keys would run again.',
                   HINT = format('SELECT idempotent_operation(%L, durability => %L);', changed, COALESCE(NEW.durability, 'unlogged'));
     END IF;
-    IF NOT by_function AND TG_OP = 'DELETE'
-       AND (EXISTS (SELECT FROM idempotent.record AS r WHERE r.operation = changed AND r.expires_at > moment)
-            OR EXISTS (SELECT FROM idempotent.record_logged AS r WHERE r.operation = changed AND r.expires_at > moment)) THEN
-        RAISE EXCEPTION 'operation "%" still has records', changed
-            USING ERRCODE = '55006', DETAIL = 'Without its settings their keys would be judged by the defaults, or run again.',
-                  HINT = format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed);
+    IF NOT by_function AND TG_OP = 'DELETE' THEN
+        judged := idempotent.still_has(changed);
+    END IF;
+    IF judged IS NOT NULL THEN
+        RAISE EXCEPTION 'operation "%" still has %s', changed, judged
+            USING ERRCODE = '55006', DETAIL = 'Without its settings they would be judged by the defaults, be open to every caller, or run again.',
+                  HINT = CASE judged WHEN 'record' THEN format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed)
+                                     ELSE format('SELECT idempotent_operation_drop(%L) says how they end.', changed) END;
     END IF;
     -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
     -- anything was kept, so that a record went after the retention, whichever clock had made the key.
@@ -88,7 +109,7 @@ BEGIN
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
          WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
-        -- Until the change commits nobody knows when that is. A line of this transaction that says more is enough.
+        -- Until the change commits nobody knows when that is: see src/tables/earlier.rs. A line of this transaction that says more is enough.
         INSERT INTO idempotent.earlier_retention VALUES (changed, 'infinity', was_kept) ON CONFLICT DO NOTHING;
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
@@ -158,25 +179,6 @@ ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_row_changed;
 COMMENT ON TRIGGER operation_row_changed ON idempotent.operation IS
 'sessions cache the settings; logical replication fires nothing else';
 
--- Until the change commits, others store what they claim under the settings that are about to end, and calls that run then a
--- moment longer; and what they store may have a date that is ahead, by no more than it is kept.
-CREATE FUNCTION idempotent.retention_ended() RETURNS trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    UPDATE idempotent.earlier_retention AS e
-       SET until = clock_timestamp() + GREATEST(current_setting('idempotent.clock_skew')::interval, e.kept) + interval '1 second'
-     WHERE e.operation = NEW.operation AND e.until = 'infinity';
-    RETURN NULL;
-END $$;
-COMMENT ON FUNCTION idempotent.retention_ended() IS 'settings end when the change of them commits';
-
--- Not for a line that is restored, or that comes from another node: it is known when its settings ended.
-CREATE CONSTRAINT TRIGGER retention_ended
-    AFTER INSERT ON idempotent.earlier_retention DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.until OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz) EXECUTE FUNCTION idempotent.retention_ended();
-ALTER TABLE idempotent.earlier_retention ENABLE ALWAYS TRIGGER retention_ended;
-COMMENT ON TRIGGER retention_ended ON idempotent.earlier_retention IS 'settings end when the change of them commits';
-
 CREATE TRIGGER earlier_retention_changed
     AFTER INSERT OR UPDATE OR DELETE ON idempotent.earlier_retention
     FOR EACH ROW EXECUTE FUNCTION idempotent.operation_changed();
@@ -194,9 +196,9 @@ REVOKE ALL ON FUNCTION
     idempotent.stop_callers(text, boolean),
     idempotent.join_callers(text),
     idempotent.has_run(text),
+    idempotent.still_has(text),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),
     idempotent.operation_truncated(),
-    idempotent.retention_ended(),
     idempotent_operation_drop(text)
 FROM PUBLIC;

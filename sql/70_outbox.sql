@@ -119,6 +119,10 @@ CREATE FUNCTION idempotent.outbox_fingerprint(topic text, payload jsonb) RETURNS
 LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_fingerprint';
 COMMENT ON FUNCTION idempotent.outbox_fingerprint(text, jsonb) IS 'a digest of what counts of a payload, as the topic''s operation says';
 
+CREATE FUNCTION idempotent.outbox_is_same(topic text, payload jsonb, fingerprint uuid) RETURNS boolean
+LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_is_same';
+COMMENT ON FUNCTION idempotent.outbox_is_same(text, jsonb, uuid) IS 'whether a digest is that of a payload, by what counts of it, or did';
+
 CREATE FUNCTION idempotent.outbox_check_date(topic text, message_id uuid) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_outbox_check_date';
 COMMENT ON FUNCTION idempotent.outbox_check_date(text, uuid) IS 'raises ID004 for an id that dates from longer ago than ids are known';
@@ -173,24 +177,33 @@ DECLARE
     same   boolean;
 BEGIN
     LOOP
-        SELECT i.key IS NOT DISTINCT FROM outbox_is_new.key COLLATE "C" AND i.fingerprint = digest INTO same
-          FROM idempotent.outbox_id AS i
-         WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at > clock_timestamp();
-        IF same THEN
-            PERFORM idempotent.outbox_count(topic, 'replayed', 1);
-            RETURN false;
-        ELSIF NOT same THEN
+        -- A message that is there, or a dead letter, says more than its id; one that was put without an id has none.
+        SELECT k.key IS NOT DISTINCT FROM outbox_is_new.key COLLATE "C" AND idempotent.outbox_is_same(topic, payload, k.fingerprint) INTO same
+          FROM (SELECT 1 AS nth, m.key, idempotent.outbox_fingerprint(m.topic, m.payload) AS fingerprint FROM idempotent.outbox_message AS m
+                 WHERE m.topic = outbox_is_new.topic COLLATE "C" AND m.message_id = outbox_is_new.message_id
+                UNION ALL
+                SELECT 2, d.key, idempotent.outbox_fingerprint(d.topic, d.payload) FROM idempotent.outbox_dead AS d
+                 WHERE d.topic = outbox_is_new.topic COLLATE "C" AND d.message_id = outbox_is_new.message_id
+                UNION ALL
+                SELECT 3, i.key, i.fingerprint FROM idempotent.outbox_id AS i
+                 WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at > clock_timestamp()) AS k
+         ORDER BY k.nth LIMIT 1;
+        IF NOT same THEN
             RAISE EXCEPTION 'the message id was used for another message'
                 USING ERRCODE = 'ID002', DETAIL = format('Message %s of topic "%s".', message_id, topic),
                       HINT = 'Pass the same key and payload again, or leave out message_id.';
+        ELSIF same IS NULL THEN
+            PERFORM idempotent.outbox_check_date(topic, message_id);
         END IF;
-        PERFORM idempotent.outbox_check_date(topic, message_id);
         DELETE FROM idempotent.outbox_id AS i
          WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at <= clock_timestamp();
         INSERT INTO idempotent.outbox_id (message_id, expires_at, fingerprint, slot, topic, scope, key)
         VALUES (outbox_is_new.message_id, 'infinity', digest, outbox_is_new.slot, outbox_is_new.topic, outbox_is_new.scope, outbox_is_new.key)
         ON CONFLICT ON CONSTRAINT outbox_id_pkey DO NOTHING;
-        IF FOUND THEN
+        IF same THEN
+            PERFORM idempotent.outbox_count(topic, 'replayed', 1);
+            RETURN false;
+        ELSIF FOUND THEN
             RETURN true;
         END IF;
         -- Put past the lock, by hand or by a restore: look again.
@@ -253,20 +266,17 @@ BEGIN
     ON CONFLICT ON CONSTRAINT outbox_message_pkey DO NOTHING;
     IF FOUND THEN
         PERFORM idempotent.outbox_count(topic, 'executed', 1);
-    ELSIF NOT EXISTS (SELECT FROM idempotent.outbox_message AS m
-                       WHERE m.topic = outbox_put.topic COLLATE "C" AND m.message_id = id
-                         AND m.key IS NOT DISTINCT FROM outbox_put.key COLLATE "C"
-                         AND idempotent.outbox_fingerprint(m.topic, m.payload) = idempotent.outbox_fingerprint(outbox_put.topic, outbox_put.payload)) THEN
-        RAISE EXCEPTION 'the message id was used for another message'
-            USING ERRCODE = 'ID002', DETAIL = format('Message %s of topic "%s" got this id when it was put.', id, topic),
-                  HINT = 'Leave out message_id, or pass one that names this message.';
+    ELSE
+        -- The transaction that has put a message without an id has told its id before it committed: look again.
+        RETURN idempotent.outbox_put(topic, payload, key, message_id, scope);
     END IF;
     RETURN id;
 END $$;
 COMMENT ON FUNCTION idempotent.outbox_put(text, jsonb, text, uuid, text) IS 'behind idempotent_outbox_put()';
 
 -- The next message of each key goes on when what came before it is gone: acknowledged, a dead letter, or deleted by hand. No message
--- that is not seen here waits behind one that is: see outbox_put.
+-- that is not seen here waits behind one that is: see outbox_put. Where the snapshot is an older one, a take that had it wait has written
+-- the one before it, which this transaction cannot delete then (40001).
 CREATE FUNCTION idempotent.outbox_go_on() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
@@ -371,12 +381,19 @@ BEGIN
                                WHERE e.topic = outbox_take.topic COLLATE "C" AND e.key IS NOT NULL AND e.key >= m.key
                                ORDER BY e.key, e.position LIMIT 1) < m.position);
         IF late <> '{}' THEN
-            UPDATE idempotent.outbox_message AS m SET ready_at = NULL
-             WHERE m.topic = outbox_take.topic COLLATE "C" AND m.position = ANY (late)
-               AND EXISTS (SELECT FROM idempotent.outbox_message AS e
-                            WHERE e.topic = outbox_take.topic COLLATE "C" AND e.key IS NOT NULL AND e.key >= m.key
-                              AND (e.key, e.position) < (m.key, m.position)
-                            ORDER BY e.key, e.position LIMIT 1 FOR KEY SHARE OF e SKIP LOCKED);
+            -- The one before it is written, too: a transaction whose snapshot is older would delete it, and not see what waits behind it.
+            WITH waiting AS MATERIALIZED (
+                SELECT m.position, e.position AS behind FROM idempotent.outbox_message AS m
+                 CROSS JOIN LATERAL (SELECT o.position FROM idempotent.outbox_message AS o
+                                      WHERE o.topic = outbox_take.topic COLLATE "C" AND o.key IS NOT NULL AND o.key >= m.key
+                                        AND (o.key, o.position) < (m.key, m.position)
+                                      ORDER BY o.key, o.position LIMIT 1 FOR NO KEY UPDATE OF o SKIP LOCKED) AS e
+                 WHERE m.topic = outbox_take.topic COLLATE "C" AND m.position = ANY (late)
+            )
+            UPDATE idempotent.outbox_message AS m
+               SET ready_at = CASE WHEN EXISTS (SELECT FROM waiting AS w WHERE w.position = m.position) THEN NULL ELSE m.ready_at END
+             WHERE m.topic = outbox_take.topic COLLATE "C"
+               AND m.position = ANY (ARRAY(SELECT w.position FROM waiting AS w UNION ALL SELECT w.behind FROM waiting AS w));
             moved := FOUND;
             heads := ARRAY(SELECT h FROM unnest(heads) AS h WHERE h <> ALL (late));
         END IF;
@@ -467,10 +484,13 @@ BEGIN
       FROM (SELECT o.position, o.message_id, o.fence, o.lease_until, o.slot FROM idempotent.outbox_message AS o
              WHERE o.topic = outbox_held.topic COLLATE "C" AND o.message_id = ANY (message_ids)
              ORDER BY o.position FOR UPDATE OF o) AS m;
+    -- Nor is a dead letter acknowledged, which was taken out of its topic when its last lease had lapsed.
+    stale := COALESCE(stale, (SELECT d.message_id FROM idempotent.outbox_dead AS d
+                               WHERE d.topic = outbox_held.topic COLLATE "C" AND d.message_id = ANY (message_ids) LIMIT 1));
     IF stale IS NOT NULL THEN
         RAISE EXCEPTION 'the fence is stale'
             USING ERRCODE = 'ID003', DETAIL = format('Message %s of topic "%s" is not held with fence %s.', stale, topic, fence),
-                  HINT = 'Its lease lapsed and another relay took it, or it was given back. Nothing was changed. Take messages again.';
+                  HINT = 'Its lease lapsed and another relay took it, or made it a dead letter, or it was given back. Nothing was changed. Take messages again.';
     END IF;
     -- What is left behind is sent by the node that has it now, which would not hear of this. While a lease lasts the slot waits for it.
     IF moved IS NOT NULL THEN
@@ -620,6 +640,7 @@ COMMENT ON COLUMN idempotent.dead_letters.dead_at IS 'when it was taken out of i
 REVOKE ALL ON FUNCTION
     idempotent.outbox_wait(text, bigint, boolean),
     idempotent.outbox_fingerprint(text, jsonb),
+    idempotent.outbox_is_same(text, jsonb, uuid),
     idempotent.outbox_check_date(text, uuid),
     idempotent.outbox_expires(text, uuid),
     idempotent.outbox_count(text, text, bigint),

@@ -6,7 +6,8 @@ use crate::pg::datum::text::Text as TextValue;
 use crate::pg::declaration::arguments;
 use crate::pg::snapshot;
 use crate::tables::audit::{self, Deed};
-use crate::tables::{message, offsets};
+use crate::tables::message;
+use crate::tables::offsets::{self, Changed};
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::names::{MESSAGE, PARTITION};
@@ -40,7 +41,7 @@ pub fn idempotent_rewind(args: &Args) -> Returned {
             .hint("Pass the offset of the last message that is not to be processed again.")
     })?;
     check_rests(&consumer, &partition)?;
-    let before = offsets::rewind(&consumer.name, &consumer.scope, &partition, offset)?;
+    let before = done(offsets::rewind(&consumer.name, &consumer.scope, &partition, offset)?)?;
     if let Some(before) = before {
         note("rewind", &consumer, &partition, Some(format!("from {before} to {offset}")))?;
     }
@@ -52,7 +53,7 @@ pub fn idempotent_forget_offset(args: &Args) -> Returned {
     let consumer = Consumer::new(args.get(FORGET_OFFSET.consumer), args.get(FORGET_OFFSET.scope))?;
     let partition = checked(&PARTITION, args.get(FORGET_OFFSET.partition))?;
     check_rests(&consumer, &partition)?;
-    let before = offsets::forget(&consumer.name, &consumer.scope, &partition)?;
+    let before = done(offsets::forget(&consumer.name, &consumer.scope, &partition)?)?;
     if let Some(before) = before {
         note("forget_offset", &consumer, &partition, Some(before.to_string()))?;
     }
@@ -69,6 +70,21 @@ fn check_rests(consumer: &Consumer<'_>, partition: &TextValue<'_>) -> Result<()>
     }
     let detail = "It may commit or roll back, and the offset is then a later one or not.";
     Err(in_use("a transaction is at the partition", detail))
+}
+
+/// What was stored, unless another transaction has locked the row: what that is about to do is unseen, too.
+///
+/// # Errors
+/// 55006 if there is such a transaction.
+fn done(changed: Changed) -> Result<Option<i64>> {
+    let by = match changed {
+        Changed::Done(before) => return Ok(before),
+        Changed::Locked(Some(process)) => format!("Process {process}"),
+        Changed::Locked(None) => "Another transaction".to_owned(),
+    };
+    let detail =
+        format!("{by} has locked the partition's row in idempotent.offsets, and may change it.");
+    Err(in_use("a transaction has locked the partition", &detail))
 }
 
 fn in_use(what: &str, detail: &str) -> Error {

@@ -158,6 +158,7 @@ crate::pg::function::sql_functions! {
     idempotent_outbox_redrive => outbox::idempotent_outbox_redrive,
     idempotent_outbox_wait => outbox::outbox_wait,
     idempotent_outbox_fingerprint => outbox::outbox_fingerprint,
+    idempotent_outbox_is_same => outbox::outbox_is_same,
     idempotent_outbox_check_date => outbox::outbox_check_date,
     idempotent_outbox_expires => outbox::outbox_expires,
     idempotent_outbox_count => outbox::outbox_count,

@@ -10,7 +10,7 @@ use crate::settings;
 use crate::tables::audit::{self, Deed};
 use crate::tables::configuring::{self, Configuring};
 use crate::tables::records::table::Records;
-use crate::tables::{catalog, changing, operations, resets};
+use crate::tables::{catalog, changing, earlier, operations, resets};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -127,24 +127,7 @@ pub fn join_callers(args: &Args) -> Returned {
     Ok(Some(Datum::from(0)))
 }
 
-/// Whether something that its settings judge still counts: a record in one of the tables, a saga, a
-/// message, a lock.
-const HAS_RECORDS: &str = "
-SELECT 'saga' FROM idempotent.saga_run AS s
-WHERE s.saga = $1 AND (s.expires_at IS NULL OR s.expires_at > pg_catalog.clock_timestamp())
-UNION ALL SELECT 'message' FROM idempotent.outbox_message AS m WHERE m.topic = $1
-UNION ALL SELECT 'message' FROM idempotent.outbox_dead AS d WHERE d.topic = $1
-UNION ALL SELECT 'message' FROM idempotent.messages AS c
-WHERE c.consumer = $1 AND c.expires_at > pg_catalog.clock_timestamp()
-UNION ALL SELECT 'lock' FROM idempotent.locks AS k
-WHERE k.resource = $1 AND k.expires_at > pg_catalog.clock_timestamp()
-UNION ALL SELECT 'record' FROM (
-    SELECT u.operation, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
-    UNION ALL
-    SELECT l.operation, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l) AS r
-WHERE r.operation = $1
-  AND (r.state = 'u' OR r.expires_at > pg_catalog.clock_timestamp() OR r.lease_until > pg_catalog.clock_timestamp())
-LIMIT 1";
+const STILL_HAS: &str = "SELECT idempotent.still_has($1)";
 
 /// Removes the settings of an operation; whether there were any.
 pub fn idempotent_operation_drop(args: &Args) -> Returned {
@@ -163,7 +146,7 @@ pub fn idempotent_operation_drop(args: &Args) -> Returned {
     // What is claimed now is stored before it is looked for.
     changing::stop_callers(&name)?;
     let parameters = [(pg_sys::TEXTOID, Some(name.datum))];
-    if let Some(what) = spi::texts(HAS_RECORDS, &parameters)?.first() {
+    if let Some(what) = spi::texts(STILL_HAS, &parameters)?.first() {
         return Err(has_records(name.utf8, what.as_ref()));
     }
     let dropped =
@@ -350,6 +333,7 @@ fn upsert(args: &Args, cleared: Cleared, durability: Option<Durability>) -> Resu
 /// reads the settings anew.
 pub fn idempotent_operation_changed(_: &Args) -> Returned {
     operations::tell_others()?;
+    earlier::end_with_transaction();
     // A trigger returns a null pointer, not SQL's null (commands/trigger.h).
     Ok(Some(Datum::from(0)))
 }

@@ -3,7 +3,7 @@
 
 use crate::api::consumer::checked;
 use crate::keys::call::{check_member, kept};
-use crate::keys::request::{fingerprint, limit, wait};
+use crate::keys::request::{fingerprint, fingerprints, limit, wait};
 use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
@@ -38,6 +38,7 @@ arguments! {
     REDRIVE: Redrive = "idempotent_outbox_redrive" { topic: Text, message_ids: Uuids }
     WAIT: Wait = "idempotent_outbox_wait" { topic: Text, lock: Int8, shared: Bool }
     FINGERPRINT: Print = "idempotent_outbox_fingerprint" { topic: Text, payload: Jsonb }
+    IS_SAME: IsSame = "idempotent_outbox_is_same" { topic: Text, payload: Jsonb, fingerprint: Uuid }
     CHECK_DATE: CheckDate = "idempotent_outbox_check_date" { topic: Text, message_id: Uuid }
     EXPIRES: Expires = "idempotent_outbox_expires" { topic: Text, message_id: Uuid }
     COUNT: Count = "idempotent_outbox_count" { topic: Text, counter: Text, number: Int8 }
@@ -66,6 +67,11 @@ fn check(topic: Option<TextValue<'_>>, wants: Wants) -> Result<Rc<Policy>> {
     Ok(policy)
 }
 
+/// The name of a topic that is checked.
+fn topic<'a>(args: &'a Args, argument: Argument<Text>) -> &'a [u8] {
+    args.get(argument).map_or(&[], |topic| topic.utf8)
+}
+
 pub fn idempotent_outbox_put(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_outbox_put()");
     let limit = limit(None);
@@ -74,7 +80,8 @@ pub fn idempotent_outbox_put(args: &Args) -> Returned {
     if let Some(key) = args.get(PUT.key) {
         checked(&LANE, Some(key))?;
     }
-    checked(&SCOPE, args.get(PUT.scope))?;
+    let scope = checked(&SCOPE, args.get(PUT.scope))?;
+    policy.check_scope(topic(args, PUT.topic), scope.utf8)?;
     pass_on(args, SCHEMA, c"outbox_put")
 }
 
@@ -82,6 +89,9 @@ pub fn idempotent_outbox_take(args: &Args) -> Returned {
     let limit = limit(None);
     let policy = check(args.get(TAKE.topic), Wants::Take)?;
     limit.set(wait(None, &policy));
+    if let Some(lease) = args.duration(TAKE.lease, 1).ok().flatten() {
+        policy.check_take(topic(args, TAKE.topic), lease)?;
+    }
     pass_on(args, SCHEMA, c"outbox_take")
 }
 
@@ -131,6 +141,16 @@ pub fn outbox_fingerprint(args: &Args) -> Returned {
     let Operation { policy, .. } = operation(args, FINGERPRINT.topic)?;
     let print = fingerprint(args.get(FINGERPRINT.payload), &policy);
     Ok(print.map(|print| make::uuid(print.digest)))
+}
+
+/// Whether the digest is that of the payload: by what counts now, or by what has counted earlier, when it may have
+/// been stored.
+pub fn outbox_is_same(args: &Args) -> Returned {
+    let Operation { policy, .. } = operation(args, IS_SAME.topic)?;
+    let stored = args.get(IS_SAME.fingerprint);
+    let is_same =
+        fingerprints(args.get(IS_SAME.payload), &policy).any(|print| Some(print.digest) == stored);
+    Ok(Some(Datum::from(is_same)))
 }
 
 fn dates(args: &Args, id: Argument<crate::pg::declaration::Uuid>, policy: &Policy) -> Dates {

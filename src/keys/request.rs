@@ -53,6 +53,15 @@ pub fn fingerprint(request: Option<Datum>, policy: &Policy) -> Option<Fingerprin
     request.map(|request| Document::Jsonb(request).fingerprint(&policy.exclude, set))
 }
 
+/// The fingerprints of a jsonb request, as the operation wants it taken, and has.
+pub fn fingerprints(request: Option<Datum>, policy: &Policy) -> impl Iterator<Item = Fingerprint> {
+    let now = std::iter::once((policy.exclusion_set, &policy.exclude));
+    let earlier = policy.earlier_exclusions.iter().map(|(set, exclude)| (*set, exclude));
+    now.chain(earlier).filter_map(move |(set, exclude)| {
+        request.map(|request| Document::Jsonb(request).fingerprint(exclude, set))
+    })
+}
+
 /// The fingerprint of a request, to be compared with one that is stored: made with the set of
 /// exclusions that the stored one was made with.
 pub fn to_compare(

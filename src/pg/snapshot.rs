@@ -61,3 +61,13 @@ pub fn in_recovery() -> bool {
     // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to.
     unsafe { pg_sys::RecoveryInProgress() }
 }
+
+/// Runs what is not called from a statement of a client, and so has no snapshot yet.
+pub fn with_one<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: every caller is within a transaction. An error leaves the snapshot to the transaction's abort.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let done = body()?;
+    // SAFETY: the snapshot pushed above is the active one again, as `body` leaves what it found.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    Ok(done)
+}

@@ -5,6 +5,8 @@ use crate::pg::error;
 use crate::session::{claims, counts, guard, observed};
 use pgrx::pg_sys;
 use pgrx::pg_sys::{SubTransactionId, SubXactEvent, XactEvent};
+use rules::error::Result;
+use std::cell::Cell;
 
 /// A part of the session that takes back with its savepoints what it remembers.
 struct Participant {
@@ -28,6 +30,24 @@ const PARTICIPANTS: [Participant; 3] = [
     },
 ];
 
+/// What is to be done last before a transaction commits; it is told whether the transaction is prepared instead.
+pub type Last = fn(bool) -> Result<()>;
+
+thread_local! {
+    static LAST: Cell<Option<Last>> = const { Cell::new(None) };
+}
+
+/// Has this be done just before the transaction commits or is prepared, if it comes to that: later than all deferred triggers,
+/// which SET CONSTRAINTS has run at any time.
+pub fn do_last(last: Last) {
+    LAST.set(Some(last));
+}
+
+fn before_end(is_prepared: bool) -> Result<()> {
+    guard::check()?;
+    LAST.take().map_or(Ok(()), |last| last(is_prepared))
+}
+
 /// Registers the callbacks; called once.
 pub fn init() {
     // SAFETY: the callbacks are functions of this library, which Postgres never unloads.
@@ -40,7 +60,8 @@ pub fn init() {
 unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut std::ffi::c_void) {
     match event {
         XactEvent::XACT_EVENT_PRE_COMMIT | XactEvent::XACT_EVENT_PRE_PREPARE => {
-            if let Err(raised) = error::catch(guard::check) {
+            let is_prepared = event == XactEvent::XACT_EVENT_PRE_PREPARE;
+            if let Err(raised) = error::catch(|| before_end(is_prepared)) {
                 // SAFETY: an error is allowed in these two events and refuses the commit (xact.c). This frame
                 // has no destructor, and its caller is CallXactCallbacks.
                 unsafe { raised.throw() }
@@ -51,6 +72,7 @@ unsafe extern "C-unwind" fn on_transaction_event(event: XactEvent::Type, _: *mut
         | XactEvent::XACT_EVENT_PREPARE => {
             // PREPARE is the last that this backend learns of a transaction.
             let committed = event != XactEvent::XACT_EVENT_ABORT;
+            LAST.set(None);
             for participant in &PARTICIPANTS {
                 (participant.end)(committed);
             }

@@ -6,9 +6,12 @@
 use crate::pg::datum::interval;
 use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
-use crate::tables::open;
+use crate::pg::rights::OwnerRights;
+use crate::pg::{snapshot, spi};
+use crate::session::transaction;
+use crate::tables::{catalog, open};
 use pgrx::pg_sys;
-use rules::error::Result;
+use rules::error::{Code, Error, Result};
 use rules::policy::Earlier;
 
 /// Columns of the table, in order (sql/12_earlier.sql).
@@ -36,4 +39,43 @@ pub fn of(operation: &Text<'_>) -> Result<Vec<Earlier>> {
     }
     table.give_back();
     Ok(found)
+}
+
+/// Until the change commits, others store what they claim under the settings that are about to end, and calls that run then a
+/// moment longer; and what they store may have a date that is ahead, by no more than it is kept.
+const END: &str = "
+UPDATE idempotent.earlier_retention AS e
+   SET until = pg_catalog.clock_timestamp()
+       OPERATOR(pg_catalog.+) GREATEST(pg_catalog.current_setting('idempotent.clock_skew')::pg_catalog.interval, e.kept)
+       OPERATOR(pg_catalog.+) '1 second'::pg_catalog.interval
+ WHERE e.until OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz";
+
+const UNENDED: &str = "
+SELECT e.operation FROM idempotent.earlier_retention AS e
+ WHERE e.until OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz";
+
+/// The settings that this transaction changes end when it commits.
+pub fn end_with_transaction() {
+    transaction::do_last(end);
+}
+
+fn end(is_prepared: bool) -> Result<()> {
+    // The transaction may have dropped the extension.
+    if catalog::get().is_err() {
+        return Ok(());
+    }
+    snapshot::with_one(|| end_all(is_prepared))
+}
+
+fn end_all(is_prepared: bool) -> Result<()> {
+    let table = open::to_write(column::COUNT, |catalog| catalog.earlier)?;
+    // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
+    let _rights = unsafe { OwnerRights::of(table.raw) };
+    if !is_prepared {
+        return spi::execute(END, &[]).map(drop);
+    }
+    let Some(operation) = spi::texts(UNENDED, &[])?.into_iter().next() else { return Ok(()) };
+    Err(Error::new(Code::FeatureNotSupported, "cannot PREPARE a transaction that has changed for how long records are kept")
+        .detail(format!("What operation \"{operation}\" has forgotten until the change commits is known at COMMIT only."))
+        .hint("Change its settings in a transaction of its own, and COMMIT that."))
 }

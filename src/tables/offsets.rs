@@ -33,12 +33,12 @@ ON CONFLICT ON CONSTRAINT offsets_pkey DO UPDATE
 SET \"offset\" = excluded.\"offset\", advanced_at = excluded.advanced_at
 WHERE o.\"offset\" < excluded.\"offset\"";
 
-/// The row is locked: nothing is changed that has not been seen.
+/// The row is locked: nothing is changed that has not been seen. One that another transaction has locked is left.
 const REWIND: &str = "
 WITH seen AS (
     SELECT s.\"offset\" FROM idempotent.offsets AS s
     WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3 AND s.\"offset\" > $4
-    FOR UPDATE OF s NOWAIT
+    FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE idempotent.offsets AS o SET \"offset\" = $4, advanced_at = pg_catalog.clock_timestamp()
 FROM seen WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
@@ -48,11 +48,18 @@ const FORGET: &str = "
 WITH seen AS (
     SELECT s.\"offset\" FROM idempotent.offsets AS s
     WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3
-    FOR UPDATE OF s NOWAIT
+    FOR UPDATE OF s SKIP LOCKED
 )
 DELETE FROM idempotent.offsets AS o
 USING seen WHERE o.consumer = $1 AND o.scope = $2 AND o.partition = $3
 RETURNING seen.\"offset\"";
+
+/// What was left, and the process that has locked it; null if several have, or none is there any more, as of a prepared transaction.
+const LEFT: &str = "
+SELECT (SELECT l.pid FROM pg_locks AS l
+        WHERE l.locktype = 'transactionid' AND l.transactionid = s.xmax AND l.granted AND l.mode = 'ExclusiveLock')
+FROM idempotent.offsets AS s
+WHERE s.consumer = $1 AND s.scope = $2 AND s.partition = $3 AND ($4 IS NULL OR s.\"offset\" > $4)";
 
 thread_local! {
     static STATEMENT: Prepared = const {
@@ -93,7 +100,15 @@ pub fn is_moving(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) ->
     Ok(matches!(state, RowState::Arriving | RowState::Leaving))
 }
 
-/// Sets a stored offset back; the one that was stored, or `None` if that does not lie beyond it.
+/// What became of a stored offset that is to be set back or removed.
+pub enum Changed {
+    /// It is; `None`: there was none, or none that lies beyond the new one.
+    Done(Option<i64>),
+    /// Another transaction has locked its row: the process, if that can be told.
+    Locked(Option<i32>),
+}
+
+/// Sets a stored offset back; tells the one that was stored.
 ///
 /// # Errors
 /// 40001 under REPEATABLE READ and above if another transaction has moved it since the transaction's snapshot.
@@ -102,25 +117,34 @@ pub fn rewind(
     scope: &Text<'_>,
     partition: &Text<'_>,
     offset: i64,
-) -> Result<Option<i64>> {
-    let mut parameters = names(consumer, scope, partition).to_vec();
-    parameters.push((pg_sys::INT8OID, Some(Datum::from(offset))));
-    changed(REWIND, &parameters)
+) -> Result<Changed> {
+    change(REWIND, names(consumer, scope, partition), Some(offset))
 }
 
-/// Removes a stored offset, and returns it.
-pub fn forget(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<Option<i64>> {
-    changed(FORGET, &names(consumer, scope, partition))
+/// Removes a stored offset, and tells it.
+pub fn forget(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<Changed> {
+    change(FORGET, names(consumer, scope, partition), None)
 }
 
 fn names(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> [Parameter; 3] {
     [consumer, scope, partition].map(|name| (pg_sys::TEXTOID, Some(name.datum)))
 }
 
-fn changed(sql: &str, parameters: &[Parameter]) -> Result<Option<i64>> {
+fn change(
+    sql: &str,
+    [consumer, scope, partition]: [Parameter; 3],
+    to: Option<i64>,
+) -> Result<Changed> {
     let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
-    let before = spi::row::<1>(sql, parameters)?;
-    Ok(before.and_then(|[offset]| offset).map(|offset| offset.value() as i64))
+    let parameters = [consumer, scope, partition, (pg_sys::INT8OID, to.map(Datum::from))];
+    let used = if to.is_some() { &parameters[..] } else { &parameters[..3] };
+    if let Some([before]) = spi::row(sql, used)? {
+        return Ok(Changed::Done(before.map(|offset| offset.value() as i64)));
+    }
+    let left = spi::row(LEFT, &parameters)?;
+    Ok(left.map_or(Changed::Done(None), |[process]| {
+        Changed::Locked(process.map(|process| process.value() as i32))
+    }))
 }

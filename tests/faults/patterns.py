@@ -75,4 +75,7 @@ FAULTS = [
     fault("sweep-begins-again", "A sweep does not return to what it has looked at",
           ("run", "            let mut is_skipping = self.portion.from.is_some();\n", "            let mut is_skipping = false;\n"),
           "client/sweeper_snapshot::rows_of_one_time_are_looked_at_once_however_many_portions_it_takes"),
+    fault("offset-locked-and-passed-over", "An offset that cannot be set back because its row is locked is not told to be absent",
+          ("change", "let left = spi::row(LEFT, &parameters)?;", "let left: Option<[Option<Datum>; 1]> = None;"),
+          "isolation/offsets"),
 ]

@@ -76,7 +76,7 @@ CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l
 CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, (SELECT count(*) FROM idempotent_doctor()) AS findings, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
 -- What is behind the triggers of the settings.
 CREATE VIEW smith.configured AS SELECT n.key, idempotent_operation_drop('never configured') AS dropped, idempotent.audited('configure', n.operation, n.key)::text AS audited,
-    idempotent.has_run(n.operation) AS has_run, idempotent.is_configuring() AS configuring, (SELECT count(*) FROM idempotent.additions()) AS additions FROM smith.named AS n;
+    idempotent.has_run(n.operation) AS has_run, idempotent.still_has(n.operation) AS still_has, idempotent.is_configuring() AS configuring, (SELECT count(*) FROM idempotent.additions()) AS additions FROM smith.named AS n;
 CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;
 SELECT idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]');
 CREATE VIEW smith.sent AS SELECT n.key, idempotent_outbox_put('mail', a.request, n.key) AS message_id FROM smith.named AS n, smith.argument AS a;
@@ -101,7 +101,7 @@ CREATE VIEW smith.arrived AS SELECT n.key,
 CREATE VIEW smith.past AS SELECT n.key, idempotent_import(jsonb_build_object('table', 'offsets', 'row', jsonb_build_object('offset', 1, 'advanced_at', now(),
     'slot', idempotent_slot(n.key), 'consumer', n.operation, 'scope', '', 'partition', n.key))) AS answer FROM smith.named AS n;
 -- What is behind the doors of the outbox.
-CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint,
+CREATE VIEW smith.behind AS SELECT n.key, idempotent.outbox_fingerprint('mail', a.request)::text AS fingerprint, idempotent.outbox_is_same('mail', a.request, gen_random_uuid()) AS is_same,
     idempotent.outbox_check_date('mail', gen_random_uuid())::text AS dated, idempotent.outbox_expires('mail', gen_random_uuid())::text AS expires,
     idempotent.outbox_count('mail', 'claimed', 1)::text AS counted, idempotent.outbox_wait('mail', 1, true)::text AS waited,
     idempotent.outbox_is_new('mail', gen_random_uuid(), n.key, a.request, '', idempotent_slot(n.key)::smallint)::text AS is_new,

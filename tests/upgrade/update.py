@@ -29,7 +29,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent_grant('pg_monitor')", "SELECT idempotent_revoke('pg_monitor')",
                "SELECT idempotent_outbox_put('t', '1')", "SELECT idempotent_outbox_take('t')", "SELECT idempotent_outbox_ack('t', '{}', 1)",
                "SELECT idempotent_outbox_release('t', '{}', 1)", "SELECT idempotent_outbox_redrive('t')", "SELECT idempotent.outbox_wait('t', 1, true)",
-               "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
+               "SELECT idempotent.outbox_fingerprint('t', '1')", "SELECT idempotent.outbox_is_same('t', '1', gen_random_uuid())", "SELECT idempotent.outbox_check_date('t', gen_random_uuid())",
                "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
                "SELECT idempotent_own(NULL)", "SELECT idempotent_import('{}')", "SELECT idempotent.own_slot('k', '')", "SELECT idempotent.owns(0::smallint)",
                "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.lost_before('logged')", "SELECT idempotent.stop_callers('charge', false)",

@@ -321,6 +321,15 @@ impl Policy {
         check_most(operation, "ttl", ttl, ("max_lease", self.max_lease), otherwise)
     }
 
+    /// Checks the lease under which a relay takes messages, which it cannot extend.
+    ///
+    /// # Errors
+    /// `22023` beyond `max_lease`.
+    pub fn check_take(&self, topic: &[u8], lease: Micros) -> Result<()> {
+        let otherwise = "and take fewer messages at a time";
+        check_most(topic, "lease", lease, ("max_lease", self.max_lease), otherwise)
+    }
+
     /// Checks the retention that a caller asks for.
     ///
     /// # Errors
@@ -371,6 +380,8 @@ pub fn has_records(operation: &[u8], what: &[u8]) -> Error {
         b"saga" => "Wait until they have ended and expired, or end them: idempotent_saga_abandon(), idempotent_saga_forget()."
             .to_owned(),
         b"message" => "Wait until they are delivered and forgotten.".to_owned(),
+        b"offset" => "Remove them, if the consumer is gone: SELECT idempotent_forget_offset(...). SELECT * FROM idempotent.offsets shows them."
+            .to_owned(),
         b"lock" => "Wait until their holders have given them back: SELECT * FROM idempotent.locks.".to_owned(),
         _ => format!("Wait until they have expired, or delete them first: SELECT idempotent_forget_all({typed})."),
     };

@@ -144,8 +144,8 @@ SELECT count(*) FROM idempotent.dead_letters;
 SELECT payload, attempt FROM idempotent_outbox_take('mail') WHERE key IS NOT NULL;
 SELECT max_attempts FROM idempotent_operation('mail', max_attempts => 0);
 SELECT idempotent_operation('mail', max_attempts => -1);
-DELETE FROM idempotent.operation WHERE name = 'mail';
 DELETE FROM idempotent.outbox_message;
+DELETE FROM idempotent.operation WHERE name = 'mail';
 -- deleted by hand, the first of a key lets the next one go on
 SELECT count(idempotent_outbox_put('mail', to_jsonb(n), 'k')) FROM generate_series(1, 3) AS n;
 DELETE FROM idempotent.outbox_message WHERE payload = '1';

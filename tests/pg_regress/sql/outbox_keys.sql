@@ -73,6 +73,38 @@ SELECT idempotent_outbox_put('other', '"else"', message_id => :'made') = :'made'
 \set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM idempotent.outbox_message WHERE topic = 'other';
+-- ids are compared as they were stored, whatever counts of a payload since
+SELECT fingerprint_exclude FROM idempotent_operation('counted', fingerprint_exclude => '{at}');
+SELECT idempotent_outbox_put('counted', '{"n": 1, "at": 1}', message_id => '00000000-0000-4000-8000-000000000007');
+SELECT fence FROM idempotent_outbox_take('counted', 1) \gset
+SELECT idempotent_outbox_ack('counted', '{00000000-0000-4000-8000-000000000007}', :fence);
+SELECT fingerprint_exclude FROM idempotent_operation('counted', fingerprint_exclude => '{}');
+SELECT idempotent_outbox_put('counted', '{"n": 1, "at": 1}', message_id => '00000000-0000-4000-8000-000000000007');
+SELECT fingerprint_exclude FROM idempotent_operation('counted', fingerprint_exclude => '{n}');
+SELECT idempotent_outbox_put('counted', '{"n": 1, "at": 1}', message_id => '00000000-0000-4000-8000-000000000007');
+\set VERBOSITY terse
+SELECT idempotent_outbox_put('counted', '{"n": 2, "at": 2}', message_id => '00000000-0000-4000-8000-000000000007');
+\set VERBOSITY default
+SELECT count(*) FROM idempotent.outbox_message WHERE topic = 'counted';
+-- the id of a dead letter is that letter's, too, which goes back to its topic, and which its last relay does not acknowledge any more
+SELECT max_attempts FROM idempotent_operation('letters', max_attempts => 1);
+SELECT idempotent_outbox_put('letters', '"made"') AS made \gset
+SELECT fence FROM idempotent_outbox_take('letters', 1, '1 microsecond') \gset
+SELECT count(*) FROM idempotent_outbox_take('letters');
+SELECT idempotent_outbox_put('letters', '"made"', message_id => :'made') = :'made' AS same;
+\set VERBOSITY terse
+SELECT idempotent_outbox_put('letters', '"else"', message_id => :'made');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_outbox_ack('letters', ARRAY[:'made']::uuid[], :fence);
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+SELECT idempotent_outbox_redrive('letters');
+SELECT count(*) FROM idempotent.outbox_message WHERE topic = 'letters' AND message_id = :'made';
+-- known from then on, also when it is acknowledged
+SELECT fence FROM idempotent_outbox_take('letters', 1) \gset
+SELECT idempotent_outbox_ack('letters', ARRAY[:'made']::uuid[], :fence);
+SELECT idempotent_outbox_put('letters', '"made"', message_id => :'made') = :'made' AS same;
+SELECT count(*) FROM idempotent.outbox_message WHERE topic = 'letters';
 -- the locks of puts are out of reach of the functions that every role has
 BEGIN;
 SELECT idempotent_outbox_put('other', '1', 'k', '00000000-0000-4000-8000-000000000005');
@@ -98,6 +130,6 @@ SELECT idempotent_outbox_release('', '{}', 1);
 DELETE FROM idempotent.outbox_message;
 DELETE FROM idempotent.outbox_id;
 SELECT idempotent_forget_all('same') > 0 AS forgotten;
-DELETE FROM idempotent.operation WHERE name = 'same';
+DELETE FROM idempotent.operation WHERE name IN ('same', 'letters', 'counted');
 DROP TABLE same;
 DROP FUNCTION key_act, as_key, as_message, deliver;

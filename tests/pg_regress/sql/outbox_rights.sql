@@ -92,7 +92,16 @@ SET ROLE regress_idempotent_outsider;
 SELECT outcome FROM idempotent_run('topic', 'k', '1', 'topic_pay');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
-DELETE FROM idempotent.operation WHERE name = 'payouts';
+-- the bounds of the operation count for a topic, too
+SELECT max_lease, scope_required FROM idempotent_operation('bounded', max_lease => '1 minute', scope_required => true);
+SELECT idempotent_outbox_put('bounded', '1', 'k');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_outbox_put('bounded', '1', 'k', scope => 'tenant') IS NOT NULL AS put;
+SELECT count(*) FROM idempotent_outbox_take('bounded', lease => '61 seconds');
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM idempotent_outbox_take('bounded', lease => '1 minute');
+DELETE FROM idempotent.outbox_message WHERE topic = 'bounded';
+DELETE FROM idempotent.operation WHERE name IN ('payouts', 'bounded');
 DROP OWNED BY regress_idempotent_treasury, regress_idempotent_relay, regress_idempotent_outsider;
 SET client_min_messages = warning;
 DROP FUNCTION IF EXISTS topic_calls, topic_lent, topic_pay;

@@ -79,6 +79,34 @@ COMMIT;
 -- and as long as a date may have been ahead by which a record was kept
 SELECT until - :'before' > '1 hour' AND until - clock_timestamp() < '1 hour 1 minute' AS ends_with_the_transaction FROM idempotent.earlier_retention WHERE operation = 'settings_commit';
 
+-- whatever SET CONSTRAINTS says; and PREPARE is not the end
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_commit', retention => '4 days');
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT count(*) FROM idempotent.earlier_retention WHERE operation = 'settings_commit' AND until = 'infinity';
+COMMIT;
+SELECT count(*) FROM idempotent.earlier_retention WHERE operation = 'settings_commit' AND until = 'infinity';
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_commit', retention => '5 days');
+PREPARE TRANSACTION 'settings';
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_commit', retention => '1 day');
+PREPARE TRANSACTION 'settings';
+ROLLBACK PREPARED 'settings';
+-- nor is anything left to do of what is rolled back
+BEGIN;
+SAVEPOINT s;
+SELECT retention FROM idempotent_operation('settings_commit', retention => '6 days');
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_commit', retention => '6 days');
+ROLLBACK;
+BEGIN READ ONLY;
+COMMIT;
+SELECT retention FROM idempotent.operation WHERE name = 'settings_commit';
+
 -- the first settings of an operation that has run with the defaults, and of one that has not
 SELECT pg_temp.claimed('settings_first', idempotent_new_key(now() - interval '2 days'));
 SELECT retention FROM idempotent_operation('settings_first', retention => '9 days');
@@ -227,7 +255,16 @@ SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
 DELETE FROM idempotent.outbox_message WHERE topic = 'settings_in_use';
 SELECT idempotent_first('settings_in_use', 'm');
 SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
-SELECT idempotent_forget_message('settings_in_use', 'm'), idempotent_operation_drop('settings_in_use');
+SELECT idempotent_forget_message('settings_in_use', 'm');
+SELECT idempotent_advance('settings_in_use', 'p', 1);
+SELECT pg_temp.refusal($$SELECT idempotent_operation_drop('settings_in_use')$$);
+SELECT idempotent_forget_offset('settings_in_use', 'p');
+SELECT acquired, fence AS locked FROM idempotent_lock('settings_in_use', 'k', '1 hour') \gset
+-- nor by hand
+SELECT statement, pg_temp.refusal(statement) FROM unnest(ARRAY[
+    $$SELECT idempotent_operation_drop('settings_in_use')$$,
+    $$DELETE FROM idempotent.operation WHERE name = 'settings_in_use'$$]) AS statement;
+SELECT idempotent_unlock('settings_in_use', 'k', fence => :locked), idempotent_operation_drop('settings_in_use');
 DELETE FROM idempotent.saga WHERE name = 'settings_in_use';
 DROP FUNCTION settings_step;
 
