@@ -32,6 +32,7 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+    pub fn IsInParallelMode() -> bool;
     // access/table.h, access/genam.h; they forget a reference that is there
     pub fn table_close(relation: Relation, mode: LOCKMODE);
     pub fn index_close(index: Relation, mode: LOCKMODE);
@@ -76,7 +77,9 @@ unsafe extern "C-unwind" {
         values: *const Datum,
         nulls: *const bool,
     ) -> HeapTuple;
-    // access/genam.h
+    // access/table.h, access/genam.h, utils/inval.h
+    pub fn try_table_open(table: Oid, mode: LOCKMODE) -> Relation;
+    pub fn AcceptInvalidationMessages();
     pub fn index_open(index: Oid, mode: LOCKMODE) -> Relation;
     pub fn index_insert(
         index: Relation,
@@ -228,6 +231,7 @@ unsafe extern "C-unwind" {
     ) -> LockAcquireResult::Type;
     pub fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, session: bool) -> bool;
     pub fn LockRelationOid(relation: Oid, mode: LOCKMODE);
+    pub fn ConditionalLockRelationOid(relation: Oid, mode: LOCKMODE) -> bool;
     pub fn WaitForLockers(tag: LOCKTAG, mode: LOCKMODE, progress: bool);
     pub fn XactLockTableWait(
         xid: TransactionId,

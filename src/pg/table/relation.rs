@@ -21,7 +21,49 @@ pub struct Relation {
     lock: pg_sys::LOCKMODE,
 }
 
+/// What came of opening a table without waiting for a lock.
+pub enum AtOnce {
+    Open(Relation),
+    /// There is no such table (any more).
+    Gone,
+    /// Another session has a lock on the table, or on its index, that keeps this one out. Nothing is held.
+    InTheWay,
+}
+
 impl Relation {
+    /// Locks and opens a table, without waiting, and learns what other sessions have changed until then. All in
+    /// one catch, as this is the beginning of every call.
+    ///
+    /// # Errors
+    /// 55000 if it does not have the columns this library knows.
+    pub fn open_at_once(
+        table: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        known: usize,
+    ) -> Result<AtOnce> {
+        let owner = lock::TransactionOwner::keep();
+        // SAFETY: `Attempt` and the closure are Copy. An error is resumed, whereupon `owner` is dropped.
+        let attempt = unsafe { subtransaction::call_keeping_error(|| attempt(table, lock)) };
+        let attempt = attempt.unwrap_or_else(|error| error.resume());
+        drop(owner);
+        let (raw, primary) = match attempt {
+            Attempt::Open { raw, primary } => (raw, Index { raw: primary }),
+            Attempt::IsLocked => return Ok(AtOnce::InTheWay),
+            Attempt::Gone => {
+                lock::release_relation(table, lock);
+                return Ok(AtOnce::Gone);
+            }
+            Attempt::IndexIsLocked(raw) => {
+                // SAFETY: `attempt` gave this reference away; nothing uses it any more.
+                unsafe { raw::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+                lock::release_relation(table, lock);
+                return Ok(AtOnce::InTheWay);
+            }
+            Attempt::NoPrimaryKey => return Err(index::no_primary_key(table)),
+        };
+        Self { raw, primary, lock }.fitting(known).map(AtOnce::Open)
+    }
+
     /// Opens a table whose lock the transaction has taken already, in this mode; `None` if there is no such
     /// table (any more).
     ///
@@ -57,10 +99,13 @@ impl Relation {
         }
         // SAFETY: the index exists and is locked, and so is its table.
         let primary = unsafe { Index::open(primary, pg_sys::NoLock as pg_sys::LOCKMODE) };
-        let relation = Self { raw, primary, lock };
-        // SAFETY: `relation` is open, and its descriptor lives as long.
-        if unsafe { row::fits(relation.descriptor(), known) } {
-            Ok(relation)
+        Self { raw, primary, lock }.fitting(known)
+    }
+
+    fn fitting(self, known: usize) -> Result<Self> {
+        // SAFETY: the relation is open, and its descriptor lives as long.
+        if unsafe { row::fits(self.descriptor(), known) } {
+            Ok(self)
         } else {
             Err(row::do_not_fit())
         }
@@ -287,6 +332,56 @@ impl Drop for Relation {
             // SAFETY: `opened` was given the reference that this gives back; nothing uses it any more.
             unsafe { raw::table_close(self.raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
         }
+    }
+}
+
+/// What came of [`attempt`]: open relations are the caller's to close.
+#[derive(Clone, Copy)]
+enum Attempt {
+    Open {
+        raw: pg_sys::Relation,
+        primary: pg_sys::Relation,
+    },
+    IsLocked,
+    /// The table's OID is locked.
+    Gone,
+    /// The table is locked and open.
+    IndexIsLocked(pg_sys::Relation),
+    NoPrimaryKey,
+}
+
+/// Locks and opens a table and the index of its primary key, as far as that goes without waiting. Nothing here
+/// has a destructor: an error jumps over this frame.
+///
+/// # Safety
+/// As for `lock::try_relation_raw`.
+unsafe fn attempt(table: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Attempt {
+    let unlocked = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: the caller catches errors and has kept the owner, which this function demands. try_table_open takes any
+    // OID and returns null without a relation; the table is locked then, so its indexes stay. Listing the indexes
+    // fills in rd_pkindex (utils/relcache.c), and the list is ours to free.
+    unsafe {
+        if !lock::try_relation_raw(table, lock) {
+            return Attempt::IsLocked;
+        }
+        let raw = raw::try_table_open(table, unlocked);
+        if raw.is_null() {
+            return Attempt::Gone;
+        }
+        if !(*raw).rd_indexvalid {
+            raw::list_free(raw::RelationGetIndexList(raw));
+        }
+        let index = (*raw).rd_pkindex;
+        if index == pg_sys::InvalidOid {
+            return Attempt::NoPrimaryKey;
+        }
+        if !lock::try_relation_raw(index, lock) {
+            return Attempt::IndexIsLocked(raw);
+        }
+        let primary = raw::index_open(index, unlocked);
+        // A lock that the transaction has already is taken without a look at them.
+        raw::AcceptInvalidationMessages();
+        Attempt::Open { raw, primary }
     }
 }
 
