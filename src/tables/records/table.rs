@@ -1,7 +1,7 @@
 //! Tables of records: looked up by id, inserted, deleted. One row a key, written by the backend that holds
 //! its lock.
 
-use crate::pg::datum::text::Text;
+use crate::pg::datum::varlena;
 use crate::pg::error::Kept;
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
@@ -104,7 +104,7 @@ impl Records {
                 .row
                 .get(column)
                 // SAFETY: the three columns are declared text, and the copy of the tuple outlives `found`.
-                .is_some_and(|datum| unsafe { Text::from_datum(datum) }.server == text.server)
+                .is_some_and(|datum| unsafe { varlena::slice(datum) } == text.server)
         });
         if !same {
             return Err(Error::new(Code::Collision, "two keys have the same record id")
