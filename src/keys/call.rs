@@ -4,6 +4,7 @@
 use crate::keys::request::{Request, to_compare};
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
+use crate::session::claims;
 use crate::stats::{Counter, Tally};
 use crate::tables::operations::{self, Operation};
 use crate::tables::own;
@@ -52,7 +53,8 @@ impl<'a> Call<'a> {
             // Identity::new has refused every null.
             return Err(Error::new(Code::BadKey, "operation, key and scope must not be null"));
         };
-        let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
+        let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
+        let owner = Owner { operation, scope, key, identity, id };
         let generation = catalog::generation();
         let Operation { policy, tally, is_changing } = operations::get(&operation)?;
         check_may(&policy, identity.operation(), identity.scope())?;
