@@ -64,6 +64,6 @@ pub fn refuse_read_only(function: &std::ffi::CStr) {
 
 /// Whether this server is a standby (or still recovering).
 pub fn in_recovery() -> bool {
-    // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to.
-    unsafe { pg_sys::RecoveryInProgress() }
+    // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to, and cannot raise an error.
+    unsafe { raw::RecoveryInProgress() }
 }

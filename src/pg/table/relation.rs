@@ -356,15 +356,14 @@ enum Attempt {
 /// # Safety
 /// As for `lock::try_relation_raw`.
 unsafe fn attempt(table: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Attempt {
-    let unlocked = pg_sys::NoLock as pg_sys::LOCKMODE;
-    // SAFETY: the caller catches errors and has kept the owner, which this function demands. try_table_open takes any
-    // OID and returns null without a relation; the table is locked then, so its indexes stay. Listing the indexes
-    // fills in rd_pkindex (utils/relcache.c), and the list is ours to free.
+    // SAFETY: the caller catches errors and has kept the owner, which this function demands. Tables of ours are
+    // ordinary ones, and both relations are locked before they are opened. Listing the indexes fills in rd_pkindex
+    // (utils/relcache.c), and the list is ours to free; the index stays, as its table is locked.
     unsafe {
         if !lock::try_relation_raw(table, lock) {
             return Attempt::IsLocked;
         }
-        let raw = raw::try_table_open(table, unlocked);
+        let raw = raw::open_locked(table);
         if raw.is_null() {
             return Attempt::Gone;
         }
@@ -378,7 +377,7 @@ unsafe fn attempt(table: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Attempt {
         if !lock::try_relation_raw(index, lock) {
             return Attempt::IndexIsLocked(raw);
         }
-        let primary = raw::index_open(index, unlocked);
+        let primary = raw::index_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
         // A lock that the transaction has already is taken without a look at them.
         raw::AcceptInvalidationMessages();
         Attempt::Open { raw, primary }
