@@ -5,7 +5,7 @@ use crate::pg::datum::make::{ShortText, interval};
 use crate::pg::datum::row::{self, Columns};
 use crate::pg::datum::varlena;
 use crate::pg::receiver::Receiver;
-use crate::pg::{clock, raw, subtransaction};
+use crate::pg::{raw, subtransaction};
 use crate::tables::records::row::{Found, column};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -110,8 +110,8 @@ impl Answer {
     }
 
     /// The stored answer, as far as it is still kept.
-    pub fn replay(found: &Found) -> Self {
-        let evicted = found.evicted(clock::now());
+    pub fn replay(found: &Found, now: Timestamp) -> Self {
+        let evicted = found.evicted(now);
         let kept = |column| if evicted { None } else { found.row.get(column) };
         Self {
             fence: found.record.fence,
@@ -128,9 +128,9 @@ impl Answer {
     }
 
     /// What a verdict is told as, with what was found.
-    pub fn to(verdict: Verdict, found: Option<&Found>) -> Self {
+    pub fn to(verdict: Verdict, found: Option<&Found>, now: Timestamp) -> Self {
         match (verdict, found) {
-            (Verdict::Replay { .. }, Some(found)) => Self::replay(found),
+            (Verdict::Replay { .. }, Some(found)) => Self::replay(found, now),
             (Verdict::Held, Some(found)) => Self {
                 fence: found.record.fence,
                 attempt: Some(found.record.attempt),

@@ -4,6 +4,7 @@
 use crate::keys::request::{Request, to_compare};
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
+use crate::session::claims;
 use crate::stats::{Counter, Tally};
 use crate::tables::operations::{self, Operation};
 use crate::tables::own;
@@ -52,7 +53,8 @@ impl<'a> Call<'a> {
             // Identity::new has refused every null.
             return Err(Error::new(Code::BadKey, "operation, key and scope must not be null"));
         };
-        let owner = Owner { operation, scope, key, identity, id: identity.record_id() };
+        let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
+        let owner = Owner { operation, scope, key, identity, id };
         let generation = catalog::generation();
         let Operation { policy, tally, is_changing } = operations::get(&operation)?;
         check_may(&policy, identity.operation(), identity.scope())?;
@@ -90,7 +92,7 @@ impl<'a> Call<'a> {
         loop {
             let durability = self.policy.durability;
             let records = Records::open_to_write(durability)?;
-            let is_current = self.is_current()?;
+            let is_current = self.is_unchanged()?;
             if is_current && (self.has_joined || !self.is_changing) {
                 self.check_owner()?;
                 return Ok(records);
@@ -111,7 +113,7 @@ impl<'a> Call<'a> {
         loop {
             refuse_unlogged_on_standby(&self.policy)?;
             let records = Records::open_to_read(self.policy.durability)?;
-            if self.is_current()? {
+            if self.is_unchanged()? {
                 self.check_owner()?;
                 return Ok(records);
             }
@@ -124,7 +126,13 @@ impl<'a> Call<'a> {
     /// With the lock of the right table held, a change of durability waits for us. Any other change
     /// does not make the call begin again, or a storm of them could keep it busy for ever.
     pub fn is_current(&mut self) -> Result<bool> {
-        let generation = catalog::refresh();
+        catalog::refresh();
+        self.is_unchanged()
+    }
+
+    /// The same, as far as the session has learned: opening a table has just done that.
+    fn is_unchanged(&mut self) -> Result<bool> {
+        let generation = catalog::generation();
         if generation == self.generation {
             return Ok(true);
         }

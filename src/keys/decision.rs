@@ -3,6 +3,7 @@
 use crate::keys::answer::Answer;
 use crate::keys::call::Call;
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::clock;
 use crate::session::claims::Claim;
 use crate::tables::asked;
 use crate::tables::records::row::Found;
@@ -28,7 +29,7 @@ pub struct Decision {
 
 impl Decision {
     pub fn new(verdict: Verdict, found: Option<&Found>) -> Self {
-        Self { verdict, answer: Answer::to(verdict, found), let_through: false }
+        Self { verdict, answer: Answer::to(verdict, found, clock::now()), let_through: false }
     }
 
     /// The caller's own claim, held by the transaction.

@@ -2,8 +2,8 @@
 //! function, a schema or a role changes.
 
 use crate::pg::callee::{Callee, Memory};
-use crate::pg::catalog_changes;
 use crate::pg::search_path::SearchPath;
+use crate::pg::{catalog_changes, raw};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -88,8 +88,8 @@ impl List {
             self.handlers.clear();
             return None;
         }
-        // SAFETY: reads a global of the backend.
-        let role = unsafe { pg_sys::GetUserId() };
+        // SAFETY: reads a global of the backend, and cannot raise an error.
+        let role = unsafe { raw::GetUserId() };
         let at = self.handlers.iter().position(|known| {
             known.role == role && *known.name == *name && known.search_path.is_current()
         })?;

@@ -63,7 +63,7 @@ fn known(call: &Call<'_>, found: &Found) -> Option<Answer> {
         Verdict::Claim { .. } => None,
         // Of a lease that this transaction has taken: it lasts, as for any other reader.
         Verdict::Held | Verdict::InProgress { .. } => Some(leased(found, now)),
-        verdict => Some(Answer::to(verdict, Some(found))),
+        verdict => Some(Answer::to(verdict, Some(found), now)),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::keys::stored::Stored;
 use crate::pg::datum::encoding::to_utf8;
 use crate::pg::datum::jsonb;
 use crate::pg::error::Kept;
-use crate::pg::memory;
+use crate::pg::{clock, memory};
 use crate::session::counts;
 use crate::stats::Counter;
 use pgrx::pg_sys::Datum;
@@ -37,7 +37,7 @@ pub fn execute(
             let found = call.open_to_read()?.find(&call.owner)?;
             Ok(found.map_or(executed, |found| Answer {
                 outcome: Outcome::Executed,
-                ..Answer::replay(&found)
+                ..Answer::replay(&found, clock::now())
             }))
         }
         Left::ToStore => {

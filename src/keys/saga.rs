@@ -12,7 +12,6 @@ use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
 use crate::pg::lock::{self, KeyLock};
 use crate::settings;
-use crate::tables::catalog;
 use crate::tables::hold::Patience;
 use crate::tables::sagas::{Done, SagaRow, Sagas, Written};
 use pgrx::pg_sys::Datum;
@@ -62,7 +61,6 @@ impl Stepped {
 /// ID010 if another node answers for the owner, unless the call is `finishing`.
 pub fn open(call: &Call<'_>) -> Result<Sagas> {
     let sagas = Sagas::open()?;
-    catalog::refresh();
     call.check_owner()?;
     Ok(sagas)
 }

@@ -107,7 +107,8 @@ pub fn resolve(
     row.set(column::ATTEMPT, before.as_ref().and_then(|before| before.row.get(column::ATTEMPT)));
     records.insert(&call.owner, &row)?;
     let found = records.find(&call.owner)?;
-    Ok(found.map_or_else(|| Answer::of(Outcome::Absent), |found| Answer::replay(&found)))
+    Ok(found
+        .map_or_else(|| Answer::of(Outcome::Absent), |found| Answer::replay(&found, clock::now())))
 }
 
 /// The key's lock, and its record if there is one, deleted; `None` if there is nothing to settle.

@@ -80,11 +80,17 @@ impl Names {
 
 /// Makes the (sub)transaction the owner of locks taken and given back, whatever portal or internal
 /// subtransaction the call happens in: `LockRelease` wants the same owner that acquired.
-struct TransactionOwner(pg_sys::ResourceOwner);
+pub(super) struct TransactionOwner(pg_sys::ResourceOwner);
 
 impl TransactionOwner {
     fn set() -> Self {
         Self::set_to(Level::Current)
+    }
+
+    /// Leaves the owner as it is, for locks that are taken by [`try_relation_raw`]: an error jumps out of that.
+    pub(super) fn keep() -> Self {
+        // SAFETY: reads a pointer of this backend, which has one thread.
+        Self(unsafe { pg_sys::CurrentResourceOwner })
     }
 
     fn set_to(level: Level) -> Self {
@@ -113,7 +119,7 @@ pub enum Level {
 
 impl Drop for TransactionOwner {
     fn drop(&mut self) {
-        // SAFETY: `set` kept the owner in the same subtransaction, which has not ended, so it exists.
+        // SAFETY: `set_to` and `keep` kept the owner in the same subtransaction, which has not ended, so it exists.
         unsafe { pg_sys::CurrentResourceOwner = self.0 };
     }
 }
@@ -402,10 +408,27 @@ pub fn relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
 }
 
 /// Locks a table until the (sub)transaction ends, if no session has a lock that keeps this one out.
-pub fn try_relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+fn try_relation(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
     let _owner = TransactionOwner::set();
     // SAFETY: ConditionalLockRelationOid takes any OID, also of a relation that is gone.
     unsafe { pg_sys::ConditionalLockRelationOid(table, mode) }
+}
+
+/// As [`try_relation`], for callers that catch its errors themselves: an error leaves the owner that was set
+/// here, so they have called [`TransactionOwner::keep`] before.
+///
+/// # Safety
+/// It may raise an error past Rust: call it as `pg::raw` says.
+pub(super) unsafe fn try_relation_raw(table: pg_sys::Oid, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: ConditionalLockRelationOid takes any OID, also of a relation that is gone. Both owners are current
+    // ones of this subtransaction, which does not end within the call.
+    unsafe {
+        let before = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+        let is_locked = raw::ConditionalLockRelationOid(table, mode);
+        pg_sys::CurrentResourceOwner = before;
+        is_locked
+    }
 }
 
 /// Gives the lock of a table back that was taken so.

@@ -32,6 +32,9 @@ unsafe extern "C-unwind" {
     // access/xact.h
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+    pub fn IsInParallelMode() -> bool;
+    // access/xlog.h
+    pub fn RecoveryInProgress() -> bool;
     // access/table.h, access/genam.h; they forget a reference that is there
     pub fn table_close(relation: Relation, mode: LOCKMODE);
     pub fn index_close(index: Relation, mode: LOCKMODE);
@@ -76,6 +79,10 @@ unsafe extern "C-unwind" {
         values: *const Datum,
         nulls: *const bool,
     ) -> HeapTuple;
+    // utils/relcache.h, pgstat.h, utils/inval.h
+    fn RelationIdGetRelation(relation: Oid) -> Relation;
+    fn pgstat_init_relation(relation: Relation);
+    pub fn AcceptInvalidationMessages();
     // access/genam.h
     pub fn index_open(index: Oid, mode: LOCKMODE) -> Relation;
     pub fn index_insert(
@@ -228,6 +235,7 @@ unsafe extern "C-unwind" {
     ) -> LockAcquireResult::Type;
     pub fn LockRelease(tag: *const LOCKTAG, mode: LOCKMODE, session: bool) -> bool;
     pub fn LockRelationOid(relation: Oid, mode: LOCKMODE);
+    pub fn ConditionalLockRelationOid(relation: Oid, mode: LOCKMODE) -> bool;
     pub fn WaitForLockers(tag: LOCKTAG, mode: LOCKMODE, progress: bool);
     pub fn XactLockTableWait(
         xid: TransactionId,
@@ -286,6 +294,22 @@ unsafe extern "C-unwind" {
     pub fn lookup_rowtype_tupdesc(row_type: Oid, typmod: i32) -> TupleDesc;
     pub fn DecrTupleDescRefCount(descriptor: TupleDesc);
     pub fn HeapTupleHeaderGetDatum(tuple: pgrx::pg_sys::HeapTupleHeader) -> Datum;
+}
+
+/// `try_relation_open` (access/relation.h) of a relation that is locked, and so either is gone already or stays:
+/// the relation cache knows which, and the look into the system cache before that can be saved. Null if it is gone.
+///
+/// # Safety
+/// The relation must be locked, and be no temporary one. It may raise an error, as the functions above.
+pub unsafe fn open_locked(relation: Oid) -> Relation {
+    // SAFETY: RelationIdGetRelation takes any OID, and returns null without a row of pg_class (utils/relcache.c).
+    unsafe {
+        let opened = RelationIdGetRelation(relation);
+        if !opened.is_null() {
+            pgstat_init_relation(opened);
+        }
+        opened
+    }
 }
 
 /// `index_beginscan` (access/genam.h), without orderings; since 18 it takes an argument more, for EXPLAIN.

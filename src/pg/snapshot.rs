@@ -1,5 +1,6 @@
 //! Snapshots, and the isolation level's view of what is newer than the transaction's own.
 
+use crate::pg::raw;
 use pgrx::pg_sys;
 use rules::error::{Code, Error, Result};
 
@@ -49,17 +50,22 @@ pub fn refuse_frozen(what: &str) -> Result<()> {
 /// Raises 25006 in a read-only transaction and on a standby, and 25000 in a parallel operation,
 /// whose workers have no commit that could be guarded.
 pub fn refuse_read_only(function: &std::ffi::CStr) {
-    // SAFETY: both functions only read the name, which is NUL-terminated.
+    // SAFETY: XactReadOnly is a number of this backend, which has one thread, and IsInParallelMode reads another. Both
+    // other functions only read the name, which is NUL-terminated; each call of them costs a catch.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(function.as_ptr());
-        pg_sys::PreventCommandIfParallelMode(function.as_ptr());
+        if pg_sys::XactReadOnly {
+            pg_sys::PreventCommandIfReadOnly(function.as_ptr());
+        }
+        if raw::IsInParallelMode() {
+            pg_sys::PreventCommandIfParallelMode(function.as_ptr());
+        }
     }
 }
 
 /// Whether this server is a standby (or still recovering).
 pub fn in_recovery() -> bool {
-    // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to.
-    unsafe { pg_sys::RecoveryInProgress() }
+    // SAFETY: RecoveryInProgress reads shared memory, which every backend is attached to, and cannot raise an error.
+    unsafe { raw::RecoveryInProgress() }
 }
 
 /// Runs what is not called from a statement of a client, and so has no snapshot yet.

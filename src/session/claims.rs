@@ -83,6 +83,10 @@ impl Name {
         [operation, scope, key]
     }
 
+    fn is_of(&self, identity: &Identity<'_>) -> bool {
+        self.parts() == [identity.operation(), identity.scope(), identity.key()]
+    }
+
     pub fn describe(&self) -> String {
         let [operation, scope, key] = self.parts();
         Identity::new(Some(operation), Some(scope), Some(key))
@@ -98,6 +102,8 @@ struct Claims {
     /// Those of them whose row can stand for the lock: they were finished in the subtransaction that claimed
     /// them, so that no rollback takes back the row and leaves the claim.
     finished: Journal<RecordId>,
+    /// The claim that was made last, which a rollback may have taken back.
+    latest: Option<RecordId>,
 }
 
 thread_local! {
@@ -108,6 +114,15 @@ thread_local! {
 /// The claim that the current transaction holds or held on a key.
 pub fn get(id: RecordId) -> Option<Claim> {
     CLAIMS.with_borrow(|claims| claims.remembered.get(id))
+}
+
+/// The id of the claim that was made last, if that is of this key: what finishes a claim mostly comes next, and
+/// need not digest its names again.
+pub fn id_of_latest(identity: &Identity<'_>) -> Option<RecordId> {
+    CLAIMS.with_borrow(|claims| {
+        let id = claims.latest?;
+        claims.remembered.fixed(id)?.is_of(identity).then_some(id)
+    })
 }
 
 /// Remembers a claim just made.
@@ -123,6 +138,7 @@ pub fn open(id: RecordId, identity: &Identity<'_>, claim: Claim) -> Result<()> {
             if is_first && !claim.lockless { current_subtransaction() } else { NOWHERE };
         let claim = Claim { checkpoint, locked_in, ..claim };
         let before = claims.remembered.insert(id, name, claim)?;
+        claims.latest = Some(id);
         claims.count(before, Some(claim));
         Ok(())
     })
@@ -249,6 +265,7 @@ pub fn end() {
     CLAIMS.with_borrow_mut(|claims| {
         claims.remembered.end();
         claims.locked = 0;
+        claims.latest = None;
         claims.finished = Journal::default();
     });
 }

@@ -136,6 +136,11 @@ impl<V: Copy, F> UndoMap<V, F> {
         self.by_id.get(&id).map(|entry| entry.value)
     }
 
+    /// What is fixed of an entry.
+    pub fn fixed(&self, id: RecordId) -> Option<&F> {
+        self.by_id.get(&id).map(|entry| &entry.fixed)
+    }
+
     /// Every value, with what is fixed of it.
     pub fn iter(&self) -> impl Iterator<Item = (&V, &F)> {
         self.by_id.values().map(|entry| (&entry.value, &entry.fixed))

@@ -94,12 +94,11 @@ pub fn generation() -> u64 {
     GENERATION.get()
 }
 
-/// Learns what other sessions said has changed; the generation from then on.
-pub fn refresh() -> u64 {
+/// Learns what other sessions said has changed.
+pub fn refresh() {
     // SAFETY: AcceptInvalidationMessages may run at any point of a transaction; of ours it runs
     // `on_relation_changed`, which only sets two cells.
     unsafe { pg_sys::AcceptInvalidationMessages() };
-    generation()
 }
 
 /// The extension's relations.

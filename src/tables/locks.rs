@@ -14,7 +14,7 @@ use crate::pg::lock::{KeyLock, Names};
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
 use crate::tables::hold::{AsLongAsItTakes, Looked, Patience, RowPatience, hold};
-use crate::tables::{catalog, fences, open, own};
+use crate::tables::{fences, open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
@@ -81,7 +81,6 @@ pub fn acquire(
     patience: &impl RowPatience,
 ) -> Result<Grant> {
     let table = open()?;
-    catalog::refresh();
     own::check(resource.scope.utf8, resource.name.utf8)?;
     let mut is_locked = false;
     loop {

@@ -14,7 +14,7 @@ use crate::pg::table::relation::Relation;
 use crate::pg::{lock, raw, snapshot, subtransaction};
 use crate::tables::hold::RowPatience;
 use crate::tables::records::row::inserter;
-use crate::tables::{catalog, open, own};
+use crate::tables::{open, own};
 use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, pg_sys};
 use rules::Timestamp;
@@ -68,7 +68,6 @@ pub enum Marked {
 pub fn mark(batch: &Batch<'_>, patience: &impl RowPatience) -> Result<Vec<Marked>> {
     let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
     open::check_indexes(&table)?;
-    catalog::refresh();
     for arriving in batch.messages {
         own::check(batch.scope.utf8, arriving.message.utf8)?;
         if !batch.scope.utf8.is_empty() {

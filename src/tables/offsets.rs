@@ -6,7 +6,7 @@ use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
 use crate::pg::spi::{self, Parameter};
 use crate::pg::table::lookup::{self, Key, RowState};
-use crate::tables::{catalog, open, own};
+use crate::tables::{open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::Result;
@@ -79,7 +79,6 @@ pub fn advance(
     offset: i64,
 ) -> Result<bool> {
     let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
-    catalog::refresh();
     own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };

@@ -3,12 +3,15 @@
 use crate::pg::limit::in_the_way;
 use crate::pg::lock;
 use crate::pg::table::index;
-use crate::pg::table::relation::Relation;
+use crate::pg::table::relation::{AtOnce, Relation};
 use crate::tables::catalog::{self, Catalog};
 use pgrx::pg_sys;
 use rules::error::{Error, Result};
 use std::cell::Cell;
 
+/// Opens a table, with a lock that lasts until the transaction ends. What other sessions have changed until then
+/// is learned with it: see `catalog::generation`.
+///
 /// # Errors
 /// 42P01 if there is no such table; 55000 if it does not have the columns this library knows; ID001 if another
 /// session keeps it locked for longer than the call waits.
@@ -26,17 +29,35 @@ fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Res
     let lock = lock as pg_sys::LOCKMODE;
     loop {
         let table = which(&catalog::get()?);
-        if !lock::relation(table, lock) {
-            return Err(is_locked(table));
-        }
-        // SAFETY: the transaction holds `lock` on `table` since the call above.
-        if let Some(relation) = unsafe { Relation::open_locked(table, lock, known) }? {
+        let opened = match Relation::open_at_once(table, lock, known)? {
+            AtOnce::Open(relation) => Some(relation),
+            AtOnce::InTheWay => open_waiting(table, lock, known)?,
+            AtOnce::Gone => None,
+        };
+        if let Some(relation) = opened {
             return Ok(relation);
         }
-        // The extension was dropped, and this backend only learns of it as it waits for the lock.
-        lock::release_relation(table, lock);
+        // The extension was dropped, and this backend only learns of it as it takes the lock.
         catalog::forget();
     }
+}
+
+/// The same for as long as the call may wait; `None` if there is no such table any more.
+fn open_waiting(
+    table: pg_sys::Oid,
+    lock: pg_sys::LOCKMODE,
+    known: usize,
+) -> Result<Option<Relation>> {
+    if !lock::relation(table, lock) {
+        return Err(is_locked(table));
+    }
+    // SAFETY: the transaction holds `lock` on `table` since the call above.
+    let opened = unsafe { Relation::open_locked(table, lock, known) }?;
+    if opened.is_none() {
+        lock::release_relation(table, lock);
+    }
+    catalog::refresh();
+    Ok(opened)
 }
 
 /// The wait of the call is over, and the table still another session's: ALTER TABLE, VACUUM FULL, LOCK.
@@ -62,15 +83,11 @@ pub fn to_write_if_free(
 ) -> Result<Option<Relation>> {
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
     loop {
-        let table = which(&catalog::get()?);
-        if !lock::try_relation(table, lock) {
-            return Ok(None);
+        match Relation::open_at_once(which(&catalog::get()?), lock, known)? {
+            AtOnce::Open(relation) => return Ok(Some(relation)),
+            AtOnce::InTheWay => return Ok(None),
+            AtOnce::Gone => catalog::forget(),
         }
-        // SAFETY: the transaction holds `lock` on `table` since the call above.
-        if let Some(relation) = unsafe { Relation::open_locked(table, lock, known) }? {
-            return Ok(Some(relation));
-        }
-        catalog::forget();
     }
 }
 

@@ -20,6 +20,7 @@ use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 /// Columns of `idempotent.operation`, in order (sql/10_tables.sql).
@@ -64,7 +65,33 @@ pub struct Operation {
 struct Cache {
     /// The generation of the catalog in which it was filled: it is empty in any later one.
     generation: u64,
-    by_name: HashMap<Box<[u8]>, Operation>,
+    by_name: HashMap<Box<[u8]>, Operation, BuildHasherDefault<NameHasher>>,
+}
+
+/// Eight bytes at a time. Names made to collide cost a comparison with [`CACHE_LIMIT`] others at the most, so the
+/// hash need not be one that nobody can foresee, as the standard one is.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        let mut last = [0; size_of::<u64>()];
+        last[..rest.len()].copy_from_slice(rest);
+        for word in words.iter().chain([&last]) {
+            let mixed = (self.0 ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.0 = mixed ^ (mixed >> 32);
+        }
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.0 ^= length as u64;
+    }
+
+    // The table takes its place from the lowest bits, and its tags from the highest.
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 thread_local! {

@@ -35,7 +35,7 @@ pub fn init() {
 }
 
 /// Refuses an owner whose slot is not this database's, as of what the session has learned: to be called with
-/// the lock of the table that is written, and after `catalog::refresh`.
+/// the table open that is written, or after `catalog::refresh`.
 ///
 /// # Errors
 /// ID010 if another node answers for the owner.

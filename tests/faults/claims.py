@@ -18,7 +18,7 @@ FAULTS = [
           ("dirty", "let mut snapshot = snapshot::dirty();", "let mut snapshot = snapshot::current();"),
           "client/lease_races::a_late_completion_beside_an_uncommitted_takeover_is_refused history/everything"),
     fault("answer-newer-than-snapshot", "A winner newer than the snapshot is 40001, at the claim",
-          ("Records::checked", "            && snapshot::is_frozen()\n", "            && !snapshot::is_frozen()\n"),
+          ("check", "        && snapshot::is_frozen()\n", "        && !snapshot::is_frozen()\n"),
           "isolation/isolation-levels client/isolation_levels history/everything"),
     fault("subtransaction-callback-forgotten", "Savepoints and exception blocks take their claims with them",
           ("init", "        pg_sys::RegisterSubXactCallback(Some(on_subtransaction_event), std::ptr::null_mut());\n", ""),

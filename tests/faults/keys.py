@@ -17,7 +17,7 @@ FAULTS = [
           ("Identity::record_id", "            hasher.update(length.to_be_bytes());\n", ""),
           "domain regress/identity"),
     fault("collision-not-noticed", "A collision of record ids is an error, never a wrong replay",
-          ("Records::checked", "        if !same {\n", "        if !same && false {\n"),
+          ("check", "    if !same {\n", "    if !same && false {\n"),
           "regress/identity"),
     fault("key-in-the-servers-encoding", "A key is the same key in a database of another encoding",
           ("convert", "if encoding == UTF8 || encoding == SQL_ASCII {", "if true || encoding == UTF8 || encoding == SQL_ASCII {"),

@@ -17,7 +17,7 @@ FAULTS = [
           ("move_records", "    changing::stop_callers(name)?;\n", ""),
           "isolation/durability client/history::changing_an_operations_durability_under_load_loses_no_record"),
     fault("old-table-after-a-move", "A claim that waited for a change of durability goes where the records are",
-          ("Call::open_to_write", "            let is_current = self.is_current()?;\n", "            let is_current = self.is_current()? || true;\n"),
+          ("Call::open_to_write", "            let is_current = self.is_unchanged()?;\n", "            let is_current = self.is_unchanged()? || true;\n"),
           "isolation/durability"),
     fault("calls-during-a-move-not-waited-for", "A change of durability waits for the calls that began while it waited for others",
           ("Call::open_to_write", "                changing::join(&self.owner.operation)?;\n", ""),

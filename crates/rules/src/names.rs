@@ -151,7 +151,8 @@ pub fn check<'a>(part: &Part, given: Option<&'a [u8]>) -> Result<&'a [u8]> {
 /// Where the first control character begins, and its code: Unicode's Cc (C0, DEL, C1) in UTF-8.
 /// In anything else only the bytes of C0 and DEL, since a higher byte may be part of a letter.
 fn control_character(bytes: &[u8]) -> Option<(usize, u32)> {
-    if bytes.iter().all(|byte| matches!(byte, 0x20..0x7f)) {
+    // Every byte is looked at, without a branch for each, so that the compiler can take many at once.
+    if bytes.iter().fold(true, |plain, byte| plain & matches!(byte, 0x20..0x7f)) {
         return None;
     }
     if let Ok(text) = std::str::from_utf8(bytes) {

@@ -8,6 +8,7 @@ use pgrx::pg_sys::Datum;
 ///
 /// # Safety
 /// `datum` must be of a varlena type and outlive `'a`, as must the current memory context.
+#[inline]
 pub unsafe fn slice<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: `datum` is a varlena that outlives `'a`, which this function demands, and
     // pg_detoast_datum_packed is the function that `slice_by` demands.
@@ -24,9 +25,20 @@ pub unsafe fn slice_raw<'a>(datum: Datum) -> &'a [u8] {
     unsafe { slice_by(datum, |varlena| raw::pg_detoast_datum(varlena)) }
 }
 
+/// Whether a value is neither compressed nor stored out of line.
+///
+/// # Safety
+/// `varlena` must be one.
+#[inline]
+unsafe fn is_plain(varlena: *mut pg_sys::varlena) -> bool {
+    // SAFETY: `varlena` has a header, which this function demands.
+    unsafe { !pgrx::varlena::varatt_is_4b_c(varlena) && !pgrx::varlena::varatt_is_1b_e(varlena) }
+}
+
 /// # Safety
 /// `datum` must be of a varlena type and outlive `'a`, as must the current memory context; `detoast` must
 /// give a copy that is neither compressed nor out of line.
+#[inline]
 unsafe fn slice_by<'a>(
     datum: Datum,
     detoast: impl FnOnce(*mut pg_sys::varlena) -> *mut pg_sys::varlena,
@@ -35,7 +47,7 @@ unsafe fn slice_by<'a>(
     // line, as after `detoast`, has as many bytes behind the header as that says.
     unsafe {
         let mut varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
-        if pgrx::varlena::varatt_is_4b_c(varlena) || pgrx::varlena::varatt_is_1b_e(varlena) {
+        if !is_plain(varlena) {
             varlena = detoast(varlena);
         }
         std::slice::from_raw_parts(
@@ -67,9 +79,16 @@ pub unsafe fn whole(datum: Datum) -> Datum {
 /// # Safety
 /// `datum` must be of a varlena type.
 pub unsafe fn raw_size(datum: Datum) -> usize {
-    // SAFETY: `datum` is a varlena, which this function demands; toast_raw_datum_size reads its header, or
-    // its toast pointer, and counts a header of four bytes (access/detoast.c).
-    unsafe { pg_sys::toast_raw_datum_size(datum) }.saturating_sub(size_of::<u32>())
+    // SAFETY: `datum` is a varlena, which this function demands, and its header says in which form.
+    // toast_raw_datum_size reads its header, or its toast pointer, and counts a header of four bytes
+    // (access/detoast.c).
+    unsafe {
+        let varlena: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        if is_plain(varlena) {
+            return pgrx::varlena::varsize_any_exhdr(varlena);
+        }
+        pg_sys::toast_raw_datum_size(datum).saturating_sub(size_of::<u32>())
+    }
 }
 
 /// Whether two values are the same byte for byte.

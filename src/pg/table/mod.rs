@@ -3,5 +3,6 @@
 pub mod index;
 pub mod insert;
 pub mod lookup;
+pub mod opening;
 pub mod relation;
 pub mod walk;

@@ -5,6 +5,7 @@ use crate::pg::error::Kept;
 use crate::pg::limit::in_the_way;
 use crate::pg::table::index::{self, Index};
 use crate::pg::table::insert;
+use crate::pg::table::opening::{Attempt, attempt};
 use crate::pg::{lock, raw, subtransaction};
 use pgrx::{PgList, pg_sys};
 use rules::error::Result;
@@ -21,7 +22,49 @@ pub struct Relation {
     lock: pg_sys::LOCKMODE,
 }
 
+/// What came of opening a table without waiting for a lock.
+pub enum AtOnce {
+    Open(Relation),
+    /// There is no such table (any more).
+    Gone,
+    /// Another session has a lock on the table, or on its index, that keeps this one out. Nothing is held.
+    InTheWay,
+}
+
 impl Relation {
+    /// Locks and opens a table, without waiting, and learns what other sessions have changed until then. All in
+    /// one catch, as this is the beginning of every call.
+    ///
+    /// # Errors
+    /// 55000 if it does not have the columns this library knows.
+    pub fn open_at_once(
+        table: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        known: usize,
+    ) -> Result<AtOnce> {
+        let owner = lock::TransactionOwner::keep();
+        // SAFETY: `Attempt` and the closure are Copy. An error is resumed, whereupon `owner` is dropped.
+        let attempt = unsafe { subtransaction::call_keeping_error(|| attempt(table, lock)) };
+        let attempt = attempt.unwrap_or_else(|error| error.resume());
+        drop(owner);
+        let (raw, primary) = match attempt {
+            Attempt::Open { raw, primary } => (raw, Index { raw: primary }),
+            Attempt::IsLocked => return Ok(AtOnce::InTheWay),
+            Attempt::Gone => {
+                lock::release_relation(table, lock);
+                return Ok(AtOnce::Gone);
+            }
+            Attempt::IndexIsLocked(raw) => {
+                // SAFETY: `attempt` gave this reference away; nothing uses it any more.
+                unsafe { raw::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+                lock::release_relation(table, lock);
+                return Ok(AtOnce::InTheWay);
+            }
+            Attempt::NoPrimaryKey => return Err(index::no_primary_key(table)),
+        };
+        Self { raw, primary, lock }.fitting(known).map(AtOnce::Open)
+    }
+
     /// Opens a table whose lock the transaction has taken already, in this mode; `None` if there is no such
     /// table (any more).
     ///
@@ -57,10 +100,13 @@ impl Relation {
         }
         // SAFETY: the index exists and is locked, and so is its table.
         let primary = unsafe { Index::open(primary, pg_sys::NoLock as pg_sys::LOCKMODE) };
-        let relation = Self { raw, primary, lock };
-        // SAFETY: `relation` is open, and its descriptor lives as long.
-        if unsafe { row::fits(relation.descriptor(), known) } {
-            Ok(relation)
+        Self { raw, primary, lock }.fitting(known)
+    }
+
+    fn fitting(self, known: usize) -> Result<Self> {
+        // SAFETY: the relation is open, and its descriptor lives as long.
+        if unsafe { row::fits(self.descriptor(), known) } {
+            Ok(self)
         } else {
             Err(row::do_not_fit())
         }

@@ -1,7 +1,7 @@
 //! Tables of records: looked up by id, inserted, deleted. One row a key, written by the backend that holds
 //! its lock.
 
-use crate::pg::datum::text::Text;
+use crate::pg::datum::varlena;
 use crate::pg::error::Kept;
 use crate::pg::table::lookup::{self, Key, RowState};
 use crate::pg::table::relation::Relation;
@@ -89,48 +89,8 @@ impl Records {
         // SAFETY: the tuple is not null, and a look-up in this table has palloc'd the copy in the call's memory
         // context, which outlives what is found.
         let found = unsafe { Found::of(tuple, &self.table) };
-        self.checked(owner, found).map(Some)
-    }
-
-    fn checked(&self, owner: &Owner<'_>, found: Found) -> Result<Found> {
-        let same = [
-            (column::OPERATION, owner.operation),
-            (column::SCOPE, owner.scope),
-            (column::KEY, owner.key),
-        ]
-        .into_iter()
-        .all(|(column, text)| {
-            found
-                .row
-                .get(column)
-                // SAFETY: the three columns are declared text, and the copy of the tuple outlives `found`.
-                .is_some_and(|datum| unsafe { Text::from_datum(datum) }.server == text.server)
-        });
-        if !same {
-            return Err(Error::new(Code::Collision, "two keys have the same record id")
-                .detail(format!(
-                    "The record found belongs to another key than {}.",
-                    owner.identity.describe()
-                ))
-                .hint("Send the request with another key."));
-        }
-        let is_answer = matches!(found.record.state, State::Completed | State::Failed);
-        if is_answer
-            && !found.record.mine
-            && snapshot::is_frozen()
-            && found.inserted_by.is_some_and(snapshot::is_older_than)
-        {
-            return Err(Error::new(
-                Code::SerializationFailure,
-                "could not serialize access due to concurrent use of the key",
-            )
-            .detail(format!(
-                "The record of {} was written after this transaction's snapshot.",
-                owner.identity.describe()
-            ))
-            .hint("Retry the transaction."));
-        }
-        Ok(found)
+        check(owner, &found)?;
+        Ok(Some(found))
     }
 
     /// Inserts a record, into every index, under the unique constraint, which has the last word:
@@ -176,6 +136,51 @@ impl Records {
         }
         Some(outcome == pg_sys::TM_Result::TM_Ok)
     }
+}
+
+/// Refuses what was found under the id if it is another key's, or newer than the transaction may see.
+///
+/// # Errors
+/// 23505 for the record of another key; else as [`Records::find`].
+fn check(owner: &Owner<'_>, found: &Found) -> Result<()> {
+    let same = [
+        (column::OPERATION, owner.operation),
+        (column::SCOPE, owner.scope),
+        (column::KEY, owner.key),
+    ]
+    .into_iter()
+    .all(|(column, text)| {
+        found
+            .row
+            .get(column)
+            // SAFETY: the three columns are declared text, and the copy of the tuple outlives `found`.
+            .is_some_and(|datum| unsafe { varlena::slice(datum) } == text.server)
+    });
+    if !same {
+        return Err(Error::new(Code::Collision, "two keys have the same record id")
+            .detail(format!(
+                "The record found belongs to another key than {}.",
+                owner.identity.describe()
+            ))
+            .hint("Send the request with another key."));
+    }
+    let is_answer = matches!(found.record.state, State::Completed | State::Failed);
+    if is_answer
+        && !found.record.mine
+        && snapshot::is_frozen()
+        && found.inserted_by.is_some_and(snapshot::is_older_than)
+    {
+        return Err(Error::new(
+            Code::SerializationFailure,
+            "could not serialize access due to concurrent use of the key",
+        )
+        .detail(format!(
+            "The record of {} was written after this transaction's snapshot.",
+            owner.identity.describe()
+        ))
+        .hint("Retry the transaction."));
+    }
+    Ok(())
 }
 
 /// What a write raises whose unique constraint has refused it; any other error goes on.
