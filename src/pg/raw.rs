@@ -37,6 +37,8 @@ unsafe extern "C-unwind" {
     pub fn index_close(index: Relation, mode: LOCKMODE);
     // mb/pg_wchar.h
     pub fn GetDatabaseEncoding() -> c_int;
+    // executor/spi.h; of a descriptor, without a connection
+    pub fn SPI_gettypeid(descriptor: TupleDesc, column: c_int) -> Oid;
     // access/htup_details.h
     pub fn heap_deform_tuple(
         tuple: HeapTuple,

@@ -14,10 +14,19 @@ use rules::slot;
 
 /// Columns of the table, in order (sql/52_offsets.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const CONSUMER: usize = 3;
     pub const SCOPE: usize = 4;
     pub const PARTITION: usize = 5;
-    pub const COUNT: usize = 6;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::INT8OID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+    ];
 }
 
 /// What lies before the stored offset is answered by a look, and locks nothing. Otherwise the row is
@@ -71,7 +80,7 @@ pub fn advance(
     partition: &Text<'_>,
     offset: i64,
 ) -> Result<bool> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     catalog::refresh();
     own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
@@ -83,7 +92,7 @@ pub fn advance(
 
 /// Whether another transaction is moving the offset, or storing the first one: it may yet roll back.
 pub fn is_moving(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<bool> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     let key = Key::texts(&[
         (column::CONSUMER, consumer.datum),
         (column::SCOPE, scope.datum),
@@ -118,7 +127,7 @@ fn names(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> [Parame
 }
 
 fn changed(sql: &str, parameters: &[Parameter]) -> Result<Option<i64>> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let before = spi::row::<1>(sql, parameters)?;

@@ -33,7 +33,7 @@ impl Relation {
     pub unsafe fn open_locked(
         table: pg_sys::Oid,
         lock: pg_sys::LOCKMODE,
-        known: usize,
+        known: &[pg_sys::Oid],
     ) -> Result<Option<Self>> {
         // SAFETY: try_table_open takes any OID: it returns null if there is no relation, and raises an error
         // if it is not a table.
@@ -47,7 +47,11 @@ impl Relation {
 
     /// # Safety
     /// The relation must be open, and locked in this mode.
-    unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
+    unsafe fn opened(
+        raw: pg_sys::Relation,
+        lock: pg_sys::LOCKMODE,
+        known: &[pg_sys::Oid],
+    ) -> Result<Self> {
         // SAFETY: the relation is open and locked, which this function demands, so its primary key stays.
         let primary = unsafe { primary_key(raw)? };
         if !lock::relation(primary, lock) {
@@ -59,7 +63,7 @@ impl Relation {
         let primary = unsafe { Index::open(primary, pg_sys::NoLock as pg_sys::LOCKMODE) };
         let relation = Self { raw, primary, lock };
         // SAFETY: `relation` is open, and its descriptor lives as long.
-        if unsafe { row::fits(relation.descriptor(), known) } {
+        if unsafe { row::has(relation.descriptor(), known) } {
             Ok(relation)
         } else {
             Err(row::do_not_fit())
