@@ -5,18 +5,28 @@ CREATE FUNCTION idempotent.record_deleted() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
+    lost   text[];
 BEGIN
     IF idempotent.is_configuring() THEN
         RETURN NULL;
     END IF;
+    IF TG_OP = 'DELETE' THEN
+        lost := ARRAY(SELECT DISTINCT r.operation FROM gone AS r WHERE r.state <> 'e' AND r.expires_at > moment);
+    ELSE
+        lost := ARRAY(SELECT DISTINCT r.operation FROM gone AS r
+                       WHERE r.state <> ALL ('{e,a}'::"char"[]) AND r.expires_at > moment
+                         AND NOT EXISTS (SELECT FROM come AS c
+                                          WHERE c.record_id = r.record_id AND c.operation = r.operation AND c.scope = r.scope AND c.key = r.key
+                                            AND c.state <> 'a' AND c.expires_at > moment));
+    END IF;
     -- Keys that date themselves are unknown from now on, and not new. The log tells its lines apart by their time.
     INSERT INTO idempotent.reset (durability, noticed_at, reset_at, operation)
     SELECT CASE TG_TABLE_NAME WHEN 'record' THEN 'unlogged' ELSE 'logged' END,
-           moment + row_number() OVER () * interval '1 microsecond', moment, g.operation
-      FROM (SELECT DISTINCT r.operation FROM gone AS r WHERE r.state <> 'e' AND r.expires_at > moment) AS g;
+           moment + l.ordinality * interval '1 microsecond', moment, l.operation
+      FROM unnest(lost) WITH ORDINALITY AS l (operation, ordinality);
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION idempotent.record_deleted() IS 'notes which operations lose records by DELETE';
+COMMENT ON FUNCTION idempotent.record_deleted() IS 'notes which operations lose records by DELETE, or by an UPDATE after which they count as absent';
 
 CREATE TRIGGER record_deleted
     AFTER DELETE ON idempotent.record REFERENCING OLD TABLE AS gone
@@ -24,8 +34,16 @@ CREATE TRIGGER record_deleted
 CREATE TRIGGER record_deleted
     AFTER DELETE ON idempotent.record_logged REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION idempotent.record_deleted();
+CREATE TRIGGER record_updated
+    AFTER UPDATE ON idempotent.record REFERENCING OLD TABLE AS gone NEW TABLE AS come
+    FOR EACH STATEMENT EXECUTE FUNCTION idempotent.record_deleted();
+CREATE TRIGGER record_updated
+    AFTER UPDATE ON idempotent.record_logged REFERENCING OLD TABLE AS gone NEW TABLE AS come
+    FOR EACH STATEMENT EXECUTE FUNCTION idempotent.record_deleted();
 COMMENT ON TRIGGER record_deleted ON idempotent.record IS 'what DELETE takes is a loss';
 COMMENT ON TRIGGER record_deleted ON idempotent.record_logged IS 'what DELETE takes is a loss';
+COMMENT ON TRIGGER record_updated ON idempotent.record IS 'what UPDATE ends is a loss';
+COMMENT ON TRIGGER record_updated ON idempotent.record_logged IS 'what UPDATE ends is a loss';
 
 CREATE TRIGGER record_changed
     AFTER DELETE OR UPDATE OR TRUNCATE ON idempotent.record
@@ -35,6 +53,14 @@ CREATE TRIGGER record_changed
     FOR EACH STATEMENT EXECUTE FUNCTION idempotent.operation_changed();
 COMMENT ON TRIGGER record_changed ON idempotent.record IS 'sessions remember that the table has lost nothing';
 COMMENT ON TRIGGER record_changed ON idempotent.record_logged IS 'sessions remember that the table has lost nothing';
+
+-- Also where session_replication_role is replica. Logical replication fires none of them but those of TRUNCATE.
+ALTER TABLE idempotent.record ENABLE ALWAYS TRIGGER record_deleted;
+ALTER TABLE idempotent.record ENABLE ALWAYS TRIGGER record_updated;
+ALTER TABLE idempotent.record ENABLE ALWAYS TRIGGER record_changed;
+ALTER TABLE idempotent.record_logged ENABLE ALWAYS TRIGGER record_deleted;
+ALTER TABLE idempotent.record_logged ENABLE ALWAYS TRIGGER record_updated;
+ALTER TABLE idempotent.record_logged ENABLE ALWAYS TRIGGER record_changed;
 
 -- The row that marks a table that has lost nothing is the same everywhere. A database that was looked at before its copy arrived, by the sweeper
 -- or by a call, has one of its own.
@@ -84,6 +110,11 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
                             WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e' AND e.extname = 'pg_idempotent')
         UNION ALL
         SELECT 'rule', w.rulename, o.oid, o.relname FROM ours AS o JOIN pg_rewrite AS w ON w.ev_class = o.oid
+        UNION ALL
+        -- A partition has the constraint of its bounds; the rows of a child are found by SQL, and not by the library.
+        SELECT 'inheritance', r.relname, o.oid, o.relname
+          FROM ours AS o JOIN pg_inherits AS h ON o.oid = h.inhrelid OR o.oid = h.inhparent
+          JOIN pg_class AS r ON r.oid = CASE o.oid WHEN h.inhrelid THEN h.inhparent ELSE h.inhrelid END
         UNION ALL
         SELECT 'row security', NULL, o.oid, o.relname FROM ours AS o WHERE o.relrowsecurity
     )

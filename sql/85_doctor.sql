@@ -103,12 +103,18 @@ BEGIN
            WHEN 'constraint' THEN format('Constraint %I on %s is not the extension''s: it can refuse a claim or a sweep.', a.name, a.relation)
            WHEN 'trigger' THEN format('Trigger %I on %s is not the extension''s. The library writes records past triggers.', a.name, a.relation)
            WHEN 'rule' THEN format('Rule %I on %s is not the extension''s.', a.name, a.relation)
+           WHEN 'inheritance' THEN format('%s and %I inherit from each other: the library knows no partitions, and no rows of children.', a.relation, a.name)
            ELSE format('Row security is enabled on %s. The library reads and writes past it, and administration does not.', a.relation) END,
            CASE a.kind
            WHEN 'index' THEN format('DROP INDEX idempotent.%I;', a.name)
            WHEN 'constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', a.relation, a.name)
            WHEN 'trigger' THEN format('DROP TRIGGER %I ON %s;', a.name, a.relation)
            WHEN 'rule' THEN format('DROP RULE %I ON %s;', a.name, a.relation)
+           WHEN 'inheritance' THEN (
+               SELECT string_agg(format(CASE WHEN c.relispartition THEN 'ALTER TABLE %2$s DETACH PARTITION %1$s;' ELSE 'ALTER TABLE %1$s NO INHERIT %2$s;' END,
+                                        h.inhrelid::regclass, h.inhparent::regclass), ' ')
+                 FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid JOIN pg_class AS r ON r.relname = a.name
+                WHERE h.inhrelid = a.relation AND h.inhparent = r.oid OR h.inhparent = a.relation AND h.inhrelid = r.oid)
            ELSE format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY;', a.relation) END
       FROM idempotent.additions() AS a
      WHERE NOT (a.kind = 'index' AND EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = format('idempotent.%I', a.name)::regclass AND NOT i.indisvalid))
@@ -124,9 +130,10 @@ BEGIN
     SELECT 'error', 'wrong_persistence',
            CASE WHEN c.relpersistence = 'u'::"char" THEN format('%s is unlogged: a crash empties it.', c.oid::regclass)
                 ELSE format('%s is logged: unlogged operations cost as much as logged ones.', c.oid::regclass) END,
-           format('ALTER TABLE %s SET %s;', c.oid::regclass, CASE WHEN c.relname = 'record' THEN 'UNLOGGED' ELSE 'LOGGED' END)
+           format('ALTER %s %s SET %s;', CASE WHEN c.relkind = 'S'::"char" THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass,
+                  CASE WHEN c.relname = 'record' THEN 'UNLOGGED' ELSE 'LOGGED' END)
       FROM pg_class AS c
-     WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'::"char"
+     WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = ANY ('{r,S}'::"char"[])
        AND c.relpersistence <> CASE WHEN c.relname = 'record' THEN 'u'::"char" ELSE 'p'::"char" END;
 
     RETURN QUERY

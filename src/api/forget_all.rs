@@ -33,7 +33,7 @@ pub fn idempotent_forget_all(args: &Args) -> Returned {
     let _configuring = Configuring::begin();
     let mut forgotten = 0;
     for durability in Durability::ALL {
-        let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
+        let table = open::to_write(column::TYPES, |catalog| catalog.records(durability))?;
         // SAFETY: `table` is open until the end of the loop's body, which the rights do not outlive.
         let _rights = unsafe { OwnerRights::of(table.raw) };
         let records = match durability {

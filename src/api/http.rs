@@ -11,7 +11,7 @@ use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
 use crate::pg::datum::{jsonb, make};
 use crate::pg::declaration::arguments;
-use crate::pg::{memory, snapshot};
+use crate::pg::{clock, memory, snapshot};
 use crate::tables::operations;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -40,6 +40,7 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
         args.get(CLAIM.content_type).map(|text| text.utf8),
         args.get(CLAIM.body).unwrap_or_default(),
     )?;
+    let http = http.looking_up(clock::look_up);
     // The rules of a key are those of its UTF-8; the key itself is kept as the server spells it.
     if let Err(bad) = key::read(header.map(|text| text.utf8)) {
         return without_key(args, &http, bad);
@@ -111,7 +112,7 @@ pub fn idempotent_http_complete(args: &Args) -> Returned {
     let status = keep::final_status(args.get(COMPLETE.status))?;
     let given = args.get(COMPLETE.headers).map(|text| text.utf8);
     memory::expect(rules::request::json::memory(given.unwrap_or_default()))?;
-    let given = given.map_or(Ok(Vec::new()), headers::read)?;
+    let given = given.map_or(Ok(Vec::new()), |given| headers::read(given, clock::look_up))?;
     let mut call = match Call::new(
         args.get(COMPLETE.operation),
         args.get(COMPLETE.key),

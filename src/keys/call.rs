@@ -1,7 +1,7 @@
 //! What every call on a key begins with: the key's identity, the operation's policy, and the caller's
 //! right to use it.
 
-use crate::keys::request::{Request, to_compare};
+use crate::keys::request::{Document, Request, is_newer, to_compare};
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
 use crate::session::claims;
@@ -155,19 +155,36 @@ impl<'a> Call<'a> {
 
 impl Call<'_> {
     /// What a claim with this request is answered, by what was found.
-    pub fn judge(&self, records: &Records, found: Option<&Found>, request: &Request) -> Verdict {
+    pub fn judge(
+        &self,
+        records: &Records,
+        found: Option<&Found>,
+        request: &Request,
+    ) -> Result<Verdict> {
         let now = clock::now();
+        let stored = found.and_then(|found| found.record.fingerprint);
         let asked = claim::Request {
-            fingerprint: self.asked(request, found.and_then(|found| found.record.fingerprint)),
+            fingerprint: self.asked(request.fingerprint, request.document, stored)?,
             attempt_id: request.attempt_id,
             age: self.age(records, request.first_sent, now),
         };
-        self.judge_as(found, &asked, now)
+        Ok(self.judge_as(found, &asked, now))
     }
 
-    /// The fingerprint of the request, by the rules by which the stored one was made.
-    pub fn asked(&self, request: &Request, stored: Option<Fingerprint>) -> Option<Fingerprint> {
-        to_compare(request.fingerprint, request.document, stored, &self.policy)
+    /// The fingerprint of the request, by the rules by which the stored one was made; also by those that came
+    /// while the call waited.
+    pub fn asked(
+        &self,
+        asked: Option<Fingerprint>,
+        request: Option<Document<'_>>,
+        stored: Option<Fingerprint>,
+    ) -> Result<Option<Fingerprint>> {
+        if !is_newer(asked, stored, &self.policy) {
+            return Ok(to_compare(asked, request, stored, &self.policy));
+        }
+        catalog::refresh();
+        let Operation { policy, .. } = operations::got(&self.owner.operation)?;
+        Ok(to_compare(asked, request, stored, &policy))
     }
 
     /// The lease that the caller asks for, if the operation allows it.

@@ -41,7 +41,7 @@ pub fn claim(
     request: &Request,
     terms: Terms,
 ) -> Result<Decision> {
-    if let Some(decision) = held_by_this_transaction(call, request) {
+    if let Some(decision) = held_by_this_transaction(call, request)? {
         return Ok(decision);
     }
     let mut waiting = Waiting::for_up_to(request.wait, &call.tally);
@@ -50,7 +50,7 @@ pub fn claim(
             Some((lock, found)) => (Some(lock), found),
             None => (None, records.find(&call.owner)?),
         };
-        let verdict = call.judge(records, found.as_ref(), request);
+        let verdict = call.judge(records, found.as_ref(), request)?;
         match verdict {
             Verdict::Claim { .. } => {}
             Verdict::InProgress { .. } if waiting.remaining() > 0 => {
@@ -64,7 +64,7 @@ pub fn claim(
             Some(lock) => (lock, found, verdict),
             None => match waiting.lock_and_look(records, &call.owner)? {
                 Some((lock, found)) => {
-                    let verdict = call.judge(records, found.as_ref(), request);
+                    let verdict = call.judge(records, found.as_ref(), request)?;
                     (lock, found, verdict)
                 }
                 None => return told_without_lock(call, records, request),
@@ -88,22 +88,24 @@ pub fn claim(
 /// The wait is over and the key still another caller's, which may have finished since the last look.
 fn told_without_lock(call: &Call<'_>, records: &Records, request: &Request) -> Result<Decision> {
     let found = records.find(&call.owner)?;
-    Ok(match call.judge(records, found.as_ref(), request) {
+    Ok(match call.judge(records, found.as_ref(), request)? {
         Verdict::Claim { .. } => Decision::in_progress(),
         other => Decision::new(other, found.as_ref()),
     })
 }
 
 /// Claiming is itself idempotent: asking again for one's own claim answers `claimed` again.
-fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Option<Decision> {
-    let claim = claims::get(call.owner.id)?;
-    (claim.status == Status::Open).then(|| {
-        if claim.fingerprint == call.asked(request, claim.fingerprint) {
-            Decision::held(claim)
-        } else {
-            Decision::new(Verdict::Mismatch, None)
-        }
-    })
+fn held_by_this_transaction(call: &Call<'_>, request: &Request) -> Result<Option<Decision>> {
+    let Some(claim) = claims::get(call.owner.id).filter(|claim| claim.status == Status::Open)
+    else {
+        return Ok(None);
+    };
+    let asked = call.asked(request.fingerprint, request.document, claim.fingerprint)?;
+    Ok(Some(if claim.fingerprint == asked {
+        Decision::held(claim)
+    } else {
+        Decision::new(Verdict::Mismatch, None)
+    }))
 }
 
 /// How a free key becomes the caller's.

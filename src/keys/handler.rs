@@ -4,7 +4,8 @@ use crate::keys::known_handlers::{self, Known};
 use crate::pg::callee::Callee;
 use crate::pg::datum::text::Text;
 use crate::pg::error::Kept;
-use crate::pg::{callee, catalog_changes, limit, raw, subtransaction};
+use crate::pg::subtransaction::{self, Undone};
+use crate::pg::{callee, catalog_changes, limit, raw};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
@@ -92,20 +93,27 @@ impl Handler {
         }))
     }
 
-    /// Calls the handler; its error undoes what it did. Every deferred constraint is judged before this
-    /// returns, so that none is left to fail the commit.
+    /// Calls the handler; its error undoes what it did. What it did to deferred constraints is judged before
+    /// this returns, so that none is left to fail the commit. They stay deferred for the rest of the
+    /// transaction, and are checked again when it ends.
     ///
     /// # Errors
     /// As [`Self::check_again`].
     pub fn call_judging_constraints(&self, request: Option<Datum>) -> Result<Returned> {
         self.check_again()?;
-        Ok(self.with_callee(|function, kept| {
-            subtransaction::call_undoing_error(|| {
+        let returned = self.with_callee(|function, kept| {
+            subtransaction::call_then_check(
                 // SAFETY: the function exists, and `kept` was looked up of it.
-                let answer = unsafe { callee::call(function, kept, request) };
-                set_constraints_immediate();
-                answer
-            })
+                || unsafe { callee::call(function, kept, request) },
+                set_constraints_immediate,
+            )
+        });
+        Ok(returned.map_err(|undone| match undone {
+            Undone::Failed(error) => error,
+            Undone::Refused(error) => {
+                check_without_handler();
+                error
+            }
         }))
     }
 
@@ -133,10 +141,13 @@ impl Handler {
     }
 
     /// Calls with what is kept of the function, where it is good and no outer call has it.
-    fn with_callee(
+    fn with_callee<E>(
         &self,
-        call: impl FnOnce(pg_sys::Oid, Option<NonNull<pg_sys::FmgrInfo>>) -> Returned,
-    ) -> Returned {
+        call: impl FnOnce(
+            pg_sys::Oid,
+            Option<NonNull<pg_sys::FmgrInfo>>,
+        ) -> std::result::Result<Option<Datum>, E>,
+    ) -> std::result::Result<Option<Datum>, E> {
         let callee = self.known.as_ref().and_then(|known| known.callee.as_ref());
         let callee = callee.filter(|_| self.is_unchanged());
         let kept = callee.and_then(Callee::take);
@@ -223,6 +234,14 @@ unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
     // SAFETY: `name` is not null, and so NUL-terminated, which this function demands; it is copied below.
     let name = unsafe { crate::pg::datum::encoding::to_utf8(CStr::from_ptr(name).to_bytes()) };
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// What the transaction had done before the handler must not be taken for the handler's failure: where that
+/// violates a deferred constraint, its error goes on, and nothing is stored.
+fn check_without_handler() {
+    if let Err(error) = subtransaction::call_undone(set_constraints_immediate) {
+        error.resume();
+    }
 }
 
 /// `SET CONSTRAINTS ALL IMMEDIATE`. Nothing here has a destructor: an error jumps over this frame.

@@ -73,12 +73,14 @@ pub fn claim(call: &Call<'_>, records: &Records, request: &Request) -> Result<De
     if let_through_before(id, request).is_some() {
         return again();
     }
-    match claims::get(id).filter(|own| own.status.is_unfinished()) {
-        Some(own) if own.fingerprint != call.asked(request, own.fingerprint) => {
+    if let Some(own) = claims::get(id).filter(|own| own.status.is_unfinished()) {
+        let asked = call.asked(request.fingerprint, request.document, own.fingerprint)?;
+        if own.fingerprint != asked {
             return let_through(call, request, Observed::Mismatch);
         }
-        Some(own) if own.status != Status::Open => return again(),
-        _ => {}
+        if own.status != Status::Open {
+            return again();
+        }
     }
     let at_once = Request { wait: 0, ..*request };
     let decision = match claim::claim(call, records, &at_once, TERMS) {

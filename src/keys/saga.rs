@@ -3,7 +3,7 @@
 
 use crate::keys::call::{Call, kept};
 use crate::keys::handler::Handler;
-use crate::keys::request::{Document, fingerprint, to_compare};
+use crate::keys::request::{Document, fingerprint};
 use crate::keys::run::failure;
 use crate::keys::running::{For, Running};
 use crate::keys::waiting::Waiting;
@@ -72,11 +72,11 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
     let verdict = |found: Option<&SagaRow>| {
         let now = clock::now();
         let stored = found.and_then(|found| found.known.fingerprint);
-        let asked = to_compare(asked, request.map(Document::Jsonb), stored, &call.policy);
-        judge(found.map(|found| &found.known), asked, age(call, now), now)
+        let asked = call.asked(asked, request.map(Document::Jsonb), stored)?;
+        Ok(judge(found.map(|found| &found.known), asked, age(call, now), now))
     };
     // Another request is told so before it waits for anything.
-    if verdict(sagas.find(&call.owner)?.as_ref()) == Verdict::Mismatch {
+    if verdict(sagas.find(&call.owner)?.as_ref())? == Verdict::Mismatch {
         return Ok(Stepped::of(Outcome::Mismatch));
     }
     let mut waiting = Waiting::for_up_to(wait, &call.tally);
@@ -86,7 +86,7 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
     let Some(found) = locked(call, &sagas, &mut waiting)? else {
         return Ok(Stepped::of(Outcome::InProgress));
     };
-    match (verdict(found.as_ref()), found) {
+    match (verdict(found.as_ref())?, found) {
         (Verdict::GoOn, Some(found)) => go_on(call, &sagas, &found),
         (Verdict::Replay, Some(found)) => Ok(Stepped::replay(&found)),
         (Verdict::Mismatch, _) => Ok(Stepped::of(Outcome::Mismatch)),

@@ -38,6 +38,11 @@ pub fn text(time: Timestamp) -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
+/// Serves a cancel, a termination or a timeout, for work in Rust that takes long.
+pub fn look_up() {
+    pgrx::check_for_interrupts!();
+}
+
 /// Sleeps on the backend's latch, so that cancel, termination and timeouts are served at once.
 pub fn sleep(micros: Micros, why: Sleep) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;

@@ -168,3 +168,39 @@ pub fn call_undoing_error<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T,
         }
     }
 }
+
+/// Calls what may raise an error, and undoes what it did in any case.
+pub fn call_undone<T: Copy>(call: impl FnOnce() -> T + Copy) -> Result<T, Kept> {
+    let subtransaction = Subtransaction::begin();
+    // SAFETY: the subtransaction is rolled back, below, before anything else is done.
+    let returned = unsafe { call_keeping_error(call) };
+    subtransaction.roll_back();
+    returned
+}
+
+/// Whose error has undone a call.
+pub enum Undone {
+    /// The call's own.
+    Failed(Kept),
+    /// That of the check after it.
+    Refused(Kept),
+}
+
+/// Like [`call_undoing_error`], but an error of the check that follows undoes the call as well. What the
+/// check itself does is undone in any case.
+pub fn call_then_check<T: Copy>(
+    call: impl FnOnce() -> T + Copy,
+    check: impl FnOnce() + Copy,
+) -> Result<T, Undone> {
+    let subtransaction = Subtransaction::begin();
+    // SAFETY: after an error the subtransaction is rolled back, below, before anything else is done.
+    let returned = unsafe { call_keeping_error(call) }.map_err(Undone::Failed);
+    let returned =
+        returned.and_then(|value| call_undone(check).map(|()| value).map_err(Undone::Refused));
+    match returned {
+        Ok(_) => subtransaction.commit(),
+        // The error was copied into the caller's context, which this leaves alone.
+        Err(_) => subtransaction.roll_back(),
+    }
+    returned
+}

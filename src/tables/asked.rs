@@ -14,6 +14,8 @@ use rules::error::Result;
 
 /// Columns of the table, in order (sql/58_audit.sql).
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const EXPIRES_AT: usize = 0;
     pub const ASKED_AT: usize = 1;
     pub const RECORD_ID: usize = 2;
@@ -21,12 +23,20 @@ pub mod column {
     pub const SCOPE: usize = 4;
     pub const KEY: usize = 5;
     pub const ID: usize = 6;
-    pub const COUNT: usize = 7;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::UUIDOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::UUIDOID,
+    ];
 }
 
 /// Notes that a claim is answered unknown, for as long as its answer would be kept.
 pub fn note(owner: &Owner<'_>, retention: Micros) -> Result<()> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.asked)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.asked)?;
     open::check_indexes(&table)?;
     let now = clock::now();
     let mut row = Columns::null();
@@ -56,7 +66,7 @@ pub fn forget_all(operation: Datum) -> Result<()> {
 }
 
 fn delete(sql: &str, parameter: Parameter) -> Result<()> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.asked)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.asked)?;
     // SAFETY: the table is open.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     spi::execute(sql, &[parameter]).map(drop)

@@ -12,6 +12,8 @@ use rules::error::Result;
 
 /// Columns of the table, in order (sql/58_audit.sql).
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const EXPIRES_AT: usize = 0;
     pub const AT: usize = 1;
     pub const ACTION: usize = 2;
@@ -22,7 +24,18 @@ pub mod column {
     pub const KEY: usize = 7;
     pub const DETAIL: usize = 8;
     pub const ID: usize = 9;
-    pub const COUNT: usize = 10;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::UUIDOID,
+    ];
 }
 
 /// What was done.
@@ -51,7 +64,7 @@ pub fn note_of_client(deed: &Deed<'_>) -> Result<()> {
 
 fn note_as(role: pg_sys::Oid, deed: &Deed<'_>) -> Result<()> {
     let Some(retention) = settings::audit_retention() else { return Ok(()) };
-    let table = open::to_write(column::COUNT, |catalog| catalog.audit)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.audit)?;
     open::check_indexes(&table)?;
     let now = clock::now();
     let expires_at = if retention < 0 { Timestamp::MAX } else { now.saturating_add(retention) };

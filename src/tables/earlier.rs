@@ -16,14 +16,17 @@ use rules::policy::Earlier;
 
 /// Columns of the table, in order (sql/12_earlier.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const UNTIL: usize = 1;
     pub const KEPT: usize = 2;
-    pub const COUNT: usize = 3;
+    pub const TYPES: &[pg_sys::Oid] =
+        &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INTERVALOID];
 }
 
 /// What is noted of an operation; of most, nothing.
 pub fn of(operation: &Text<'_>) -> Result<Vec<Earlier>> {
-    let table = open::to_read(column::COUNT, |catalog| catalog.earlier)?;
+    let table = open::to_read(column::TYPES, |catalog| catalog.earlier)?;
     let mut found = Vec::new();
     // SAFETY: text, as the first column of the primary key is; the columns are read as they are
     // declared, while the tuple is pinned.
@@ -68,7 +71,7 @@ fn end(is_prepared: bool) -> Result<()> {
 }
 
 fn end_all(is_prepared: bool) -> Result<()> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.earlier)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.earlier)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     if !is_prepared {

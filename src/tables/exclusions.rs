@@ -13,9 +13,11 @@ use rules::request::fingerprint::LAST_SET;
 
 /// Columns of the table, in order (sql/12_earlier.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const NUMBER: usize = 1;
     pub const MEMBERS: usize = 2;
-    pub const COUNT: usize = 3;
+    pub const TYPES: &[pg_sys::Oid] = &[pg_sys::TEXTOID, pg_sys::INT2OID, pg_sys::TEXTARRAYOID];
 }
 
 /// The policy with the number of its set, and all other sets.
@@ -29,7 +31,7 @@ pub fn numbered(policy: Policy, operation: &Text<'_>) -> Result<Policy> {
 }
 
 fn stored(operation: &Text<'_>) -> Result<Vec<(i16, Exclusions)>> {
-    let table = open::to_read(column::COUNT, |catalog| catalog.exclusions)?;
+    let table = open::to_read(column::TYPES, |catalog| catalog.exclusions)?;
     let mut found = Vec::new();
     // SAFETY: text, as the first column of the primary key is; the columns are read as they are
     // declared, while the tuple is pinned, and what is kept is copied.

@@ -24,6 +24,8 @@ use rules::{Micros, Timestamp};
 
 /// Columns of the table, in order (sql/54_locks.sql).
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const EXPIRES_AT: usize = 0;
     pub const ACQUIRED_AT: usize = 1;
     pub const FENCE: usize = 2;
@@ -31,7 +33,15 @@ pub mod column {
     pub const RESOURCE: usize = 4;
     pub const SCOPE: usize = 5;
     pub const HOLDER: usize = 6;
-    pub const COUNT: usize = 7;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT8OID,
+        pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+    ];
 }
 
 /// What is locked, or is to be.
@@ -156,7 +166,7 @@ pub fn release(resource: &Resource<'_>, key: &Text<'_>, fence: i64) -> Result<bo
 }
 
 fn open() -> Result<Relation> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.locks)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.locks)?;
     open::check_indexes(&table)?;
     Ok(table)
 }

@@ -16,7 +16,7 @@ use rules::error::Result;
 /// Deletes the row of a message; whether the consumer had seen it. `None`: a transaction is at it, and what
 /// becomes of it is not waited for.
 pub fn forget(consumer: &Text<'_>, scope: &Text<'_>, message: &Text<'_>) -> Result<Option<bool>> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.messages)?;
     let tag = Names::new(&[b"message", consumer.server, scope.server]).tag(message.server);
     let key = Key::texts(&[
         (column::MESSAGE_ID, message.datum),

@@ -23,13 +23,22 @@ use rules::slot;
 
 /// Columns of the table, in order (sql/50_consumer.sql).
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const EXPIRES_AT: usize = 0;
     pub const SEEN_AT: usize = 1;
     pub const SLOT: usize = 2;
     pub const CONSUMER: usize = 3;
     pub const SCOPE: usize = 4;
     pub const MESSAGE_ID: usize = 5;
-    pub const COUNT: usize = 6;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+    ];
 }
 
 /// A message that may be new to a consumer.
@@ -66,7 +75,7 @@ pub enum Marked {
 /// ID010 for an owner of another node. 40001 under REPEATABLE READ and above for a message that another transaction has seen since the
 /// transaction's snapshot: the transaction does not see what came of it.
 pub fn mark(batch: &Batch<'_>, patience: &impl RowPatience) -> Result<Vec<Marked>> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.messages)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.messages)?;
     open::check_indexes(&table)?;
     for arriving in batch.messages {
         own::check(batch.scope.utf8, arriving.message.utf8)?;

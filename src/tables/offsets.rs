@@ -14,10 +14,19 @@ use rules::slot;
 
 /// Columns of the table, in order (sql/52_offsets.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const CONSUMER: usize = 3;
     pub const SCOPE: usize = 4;
     pub const PARTITION: usize = 5;
-    pub const COUNT: usize = 6;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::INT8OID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+    ];
 }
 
 /// What lies before the stored offset is answered by a look, and locks nothing. Otherwise the row is
@@ -78,7 +87,7 @@ pub fn advance(
     partition: &Text<'_>,
     offset: i64,
 ) -> Result<bool> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     own::check(scope.utf8, partition.utf8)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
@@ -89,7 +98,7 @@ pub fn advance(
 
 /// Whether another transaction is moving the offset, or storing the first one: it may yet roll back.
 pub fn is_moving(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<bool> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     let key = Key::texts(&[
         (column::CONSUMER, consumer.datum),
         (column::SCOPE, scope.datum),
@@ -134,7 +143,7 @@ fn change(
     [consumer, scope, partition]: [Parameter; 3],
     to: Option<i64>,
 ) -> Result<Changed> {
-    let table = open::to_write(column::COUNT, |catalog| catalog.offsets)?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let parameters = [consumer, scope, partition, (pg_sys::INT8OID, to.map(Datum::from))];

@@ -15,17 +15,24 @@ use std::cell::Cell;
 /// # Errors
 /// 42P01 if there is no such table; 55000 if it does not have the columns this library knows; ID001 if another
 /// session keeps it locked for longer than the call waits.
-pub fn to_read(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Relation> {
+pub fn to_read(known: &[pg_sys::Oid], which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Relation> {
     open(known, which, pg_sys::AccessShareLock)
 }
 
 /// # Errors
 /// As `to_read`.
-pub fn to_write(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid) -> Result<Relation> {
+pub fn to_write(
+    known: &[pg_sys::Oid],
+    which: impl Fn(&Catalog) -> pg_sys::Oid,
+) -> Result<Relation> {
     open(known, which, pg_sys::RowExclusiveLock)
 }
 
-fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Result<Relation> {
+fn open(
+    known: &[pg_sys::Oid],
+    which: impl Fn(&Catalog) -> pg_sys::Oid,
+    lock: u32,
+) -> Result<Relation> {
     let lock = lock as pg_sys::LOCKMODE;
     loop {
         let table = which(&catalog::get()?);
@@ -46,7 +53,7 @@ fn open(known: usize, which: impl Fn(&Catalog) -> pg_sys::Oid, lock: u32) -> Res
 fn open_waiting(
     table: pg_sys::Oid,
     lock: pg_sys::LOCKMODE,
-    known: usize,
+    known: &[pg_sys::Oid],
 ) -> Result<Option<Relation>> {
     if !lock::relation(table, lock) {
         return Err(is_locked(table));
@@ -78,7 +85,7 @@ pub fn is_locked(table: pg_sys::Oid) -> Error {
 /// # Errors
 /// As `to_read`.
 pub fn to_write_if_free(
-    known: usize,
+    known: &[pg_sys::Oid],
     which: impl Fn(&Catalog) -> pg_sys::Oid,
 ) -> Result<Option<Relation>> {
     let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;

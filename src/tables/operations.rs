@@ -25,6 +25,8 @@ use std::rc::Rc;
 
 /// Columns of `idempotent.operation`, in order (sql/10_tables.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const RETENTION: usize = 1;
     pub const FAILURE_RETENTION: usize = 2;
     pub const RESPONSE_RETENTION: usize = 3;
@@ -45,7 +47,30 @@ mod column {
     pub const TAKE_ROLE: usize = 18;
     pub const MAX_LEASE: usize = 20;
     pub const MAX_RETENTION: usize = 21;
-    pub const COUNT: usize = 22;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TEXTOID,
+        pg_sys::INTERVALOID,
+        pg_sys::INTERVALOID,
+        pg_sys::INTERVALOID,
+        pg_sys::INTERVALOID,
+        pg_sys::INTERVALOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::INT4OID,
+        pg_sys::BOOLOID,
+        pg_sys::TEXTARRAYOID,
+        pg_sys::TEXTARRAYOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTARRAYOID,
+        pg_sys::TEXTARRAYOID,
+        pg_sys::TEXTOID,
+        pg_sys::INT4OID,
+        pg_sys::INTERVALOID,
+        pg_sys::INTERVALOID,
+    ];
 }
 
 /// Names come from callers, so their number has a bound; past it the cache starts anew.
@@ -163,7 +188,7 @@ pub fn got(name: &Text<'_>) -> Result<Operation> {
     if let Some(operation) = CACHE.with_borrow(|cache| cache.get(name.server)) {
         return Ok(operation);
     }
-    let table = open::to_read(column::COUNT, |catalog| catalog.operation)?;
+    let table = open::to_read(column::TYPES, |catalog| catalog.operation)?;
     let generation = catalog::generation();
     let operation = Operation {
         policy: Rc::new(with_past(read(&table, name)?.unwrap_or_default(), name)?),
@@ -181,7 +206,7 @@ pub fn got(name: &Text<'_>) -> Result<Operation> {
 
 /// The row of a configured operation, as a datum of its row type.
 pub fn row(name: &Text<'_>) -> Result<Option<Datum>> {
-    let table = open::to_read(column::COUNT, |catalog| catalog.operation)?;
+    let table = open::to_read(column::TYPES, |catalog| catalog.operation)?;
     // SAFETY: F_TEXTEQ compares texts, and `name` is one; the tuple is copied while the visit pins it.
     Ok(unsafe {
         table.scan(pg_sys::F_TEXTEQ, name.datum, |tuple| {

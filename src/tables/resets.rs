@@ -18,17 +18,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Columns of the log, in order (sql/15_reset.sql).
 mod column {
+    use pgrx::pg_sys;
+
     pub const DURABILITY: usize = 0;
     pub const NOTICED_AT: usize = 1;
     pub const RESET_AT: usize = 2;
     pub const OPERATION: usize = 3;
-    pub const COUNT: usize = 4;
+    pub const TYPES: &[pg_sys::Oid] =
+        &[pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID];
 }
 
 /// Whether no session holds a lock on the log that keeps writers out; it stays so until the transaction
 /// ends.
 pub fn is_free() -> bool {
-    let opened = open::to_write_if_free(column::COUNT, |catalog| catalog.reset);
+    let opened = open::to_write_if_free(column::TYPES, |catalog| catalog.reset);
     opened.is_ok_and(|log| log.is_some())
 }
 
@@ -65,7 +68,7 @@ fn insert(
     reset_at: Option<Timestamp>,
     operation: Option<&Text<'_>>,
 ) -> Result<()> {
-    let log = open::to_write(column::COUNT, |catalog| catalog.reset)?;
+    let log = open::to_write(column::TYPES, |catalog| catalog.reset)?;
     let mut row = Columns::null();
     row.set(column::DURABILITY, Some(make::text(durability.as_str())));
     row.set(column::NOTICED_AT, Some(Datum::from(clock::now())));
@@ -96,7 +99,7 @@ pub fn lost_with(operation: &Text<'_>, used: Durability) -> Result<Option<Timest
 
 /// Visits what the log says of a table, in no order.
 fn each(durability: Durability, mut visit: impl FnMut(&Columns)) -> Result<()> {
-    let log = open::to_read(column::COUNT, |catalog| catalog.reset)?;
+    let log = open::to_read(column::TYPES, |catalog| catalog.reset)?;
     let durability = make::text(durability.as_str());
     // SAFETY: F_TEXTEQ compares texts: `durability` is one, and so is the first column of the primary key. The
     // tuple is of the log, and the visit does not keep it.

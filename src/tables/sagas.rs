@@ -20,9 +20,19 @@ use rules::saga::{Known, Position, State};
 /// Columns of the table, in order (sql/74_saga_run.sql), as far as a sweep reads them: by position, past
 /// the executor. All others are read by name.
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const EXPIRES_AT: usize = 2;
     pub const SAGA: usize = 6;
-    pub const COUNT: usize = SAGA + 1;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT4OID,
+        pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+    ];
 }
 
 /// The row of a saga, and the step at which it stands.
@@ -137,7 +147,7 @@ impl Sagas {
     /// # Errors
     /// 42P01 and 55000 if the extension is not what it was made as.
     pub fn open() -> Result<Self> {
-        open::to_write(column::COUNT, |catalog| catalog.sagas).map(Self)
+        open::to_write(column::TYPES, |catalog| catalog.sagas).map(Self)
     }
 
     /// The row as the statement's snapshot shows it.

@@ -57,7 +57,7 @@ pub struct Forgotten {
 /// Deletes what is kept of an owner, but nothing that is held, or that a transaction has locked.
 pub fn forget(scope: &Text<'_>) -> Result<Forgotten> {
     let records = Durability::Logged;
-    let table = open::to_write(column::COUNT, |catalog| catalog.records(records))?;
+    let table = open::to_write(column::TYPES, |catalog| catalog.records(records))?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
     let mut forgotten = Forgotten::default();

@@ -63,16 +63,16 @@ impl Sweepable {
         }
     }
 
-    /// How many columns this library knows of it.
-    pub fn known_columns(self) -> usize {
+    /// The types of the columns that this library knows of it.
+    pub fn known_columns(self) -> &'static [pg_sys::Oid] {
         match self {
-            Self::Records(_) => column::COUNT,
-            Self::Messages => messages::column::COUNT,
-            Self::Locks => locks::column::COUNT,
-            Self::Sagas => sagas::column::COUNT,
-            Self::OutboxIds => outbox::column::COUNT,
-            Self::Audit => audit::column::COUNT,
-            Self::Asked => asked::column::COUNT,
+            Self::Records(_) => column::TYPES,
+            Self::Messages => messages::column::TYPES,
+            Self::Locks => locks::column::TYPES,
+            Self::Sagas => sagas::column::TYPES,
+            Self::OutboxIds => outbox::column::TYPES,
+            Self::Audit => audit::column::TYPES,
+            Self::Asked => asked::column::TYPES,
         }
     }
 

@@ -73,6 +73,7 @@ BY_THE_DOCTOR = {
     "foreign_constraint": "ALTER TABLE idempotent.record_logged ADD CONSTRAINT mine CHECK (key <> 'secret')",
     "foreign_trigger": f"{TELL}; CREATE TRIGGER mine AFTER INSERT ON idempotent.record_logged FOR EACH STATEMENT EXECUTE FUNCTION tell()",
     "foreign_rule": "CREATE RULE mine AS ON DELETE TO idempotent.messages DO INSTEAD NOTHING",
+    "foreign_inheritance": "CREATE TABLE heir () INHERITS (idempotent.messages)",
     "row_security": "ALTER TABLE idempotent.locks ENABLE ROW LEVEL SECURITY",
     "trigger_off": "ALTER TABLE idempotent.outbox_message DISABLE TRIGGER go_on",
     "autovacuum_off": "ALTER TABLE idempotent.record SET (autovacuum_enabled = off)",

@@ -107,7 +107,7 @@ FAULTS = [
           ("SAGA", "const SAGA: u16 = 480;", "const SAGA: u16 = 1;"),
           "regress/saga_keys"),
     fault("saga-constraints-left-to-the-commit", "A deferred constraint is judged in the step that breaks it",
-          ("call_judging_constraints", "            set_constraints_immediate();\n", ""),
+          ("call_judging_constraints", "                set_constraints_immediate,\n", "                || (),\n"),
           "regress/saga_keys"),
     fault("saga-runs-where-it-cannot-commit", "A saga is refused before any handler runs where it cannot commit",
           ("idempotent_saga_run", "    COMMIT;  -- where this is refused", "    -- where this is refused"),

@@ -25,14 +25,45 @@ pub unsafe fn fits(descriptor: pg_sys::TupleDesc, known: usize) -> bool {
     usize::try_from(there).is_ok_and(|there| (known..=ROOM).contains(&there))
 }
 
-/// Columns of ours are missing, or there are too many others: 55000.
+/// Whether a table has the columns this library knows, of these types, and no more than there is room for:
+/// values are written and read as what they are taken for, and a pointer of another type is none.
+///
+/// # Safety
+/// The descriptor must be valid.
+pub unsafe fn has(descriptor: pg_sys::TupleDesc, known: &[pg_sys::Oid]) -> bool {
+    // SAFETY: the descriptor is valid, which this function demands.
+    unsafe {
+        fits(descriptor, known.len())
+            && attributes(descriptor).iter().zip(known).all(|(column, known)| column.atttypid == *known)
+    }
+}
+
+/// # Safety
+/// The descriptor must be valid.
+unsafe fn attributes<'a>(descriptor: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_pg_attribute] {
+    // SAFETY: a valid descriptor has `natts` of them, behind one another (access/tupdesc.h). Since Postgres 18
+    // as many of `CompactAttribute` come before.
+    unsafe {
+        let count = (*descriptor).natts as usize;
+        #[cfg(not(feature = "pg18"))]
+        let first = (&raw const (*descriptor).attrs).cast::<pg_sys::FormData_pg_attribute>();
+        #[cfg(feature = "pg18")]
+        let first = (&raw const (*descriptor).compact_attrs)
+            .cast::<pg_sys::CompactAttribute>()
+            .add(count)
+            .cast::<pg_sys::FormData_pg_attribute>();
+        std::slice::from_raw_parts(first, count)
+    }
+}
+
+/// Columns of ours are missing or of other types, or there are too many others: 55000.
 pub fn do_not_fit() -> Error {
     Error::new(
         Code::ObjectNotReady,
         "a table or type of pg_idempotent has other columns than its own",
     )
     .detail(format!(
-        "Columns may be added behind those that CREATE EXTENSION made, up to {ROOM} in all."
+        "Columns may be added behind those that CREATE EXTENSION made, up to {ROOM} in all; those keep their types."
     ))
     .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;")
 }

@@ -40,7 +40,7 @@ impl Relation {
     pub fn open_at_once(
         table: pg_sys::Oid,
         lock: pg_sys::LOCKMODE,
-        known: usize,
+        known: &[pg_sys::Oid],
     ) -> Result<AtOnce> {
         let owner = lock::TransactionOwner::keep();
         // SAFETY: `Attempt` and the closure are Copy. An error is resumed, whereupon `owner` is dropped.
@@ -76,7 +76,7 @@ impl Relation {
     pub unsafe fn open_locked(
         table: pg_sys::Oid,
         lock: pg_sys::LOCKMODE,
-        known: usize,
+        known: &[pg_sys::Oid],
     ) -> Result<Option<Self>> {
         // SAFETY: try_table_open takes any OID: it returns null if there is no relation, and raises an error
         // if it is not a table.
@@ -90,7 +90,11 @@ impl Relation {
 
     /// # Safety
     /// The relation must be open, and locked in this mode.
-    unsafe fn opened(raw: pg_sys::Relation, lock: pg_sys::LOCKMODE, known: usize) -> Result<Self> {
+    unsafe fn opened(
+        raw: pg_sys::Relation,
+        lock: pg_sys::LOCKMODE,
+        known: &[pg_sys::Oid],
+    ) -> Result<Self> {
         // SAFETY: the relation is open and locked, which this function demands, so its primary key stays.
         let primary = unsafe { primary_key(raw)? };
         if !lock::relation(primary, lock) {
@@ -103,9 +107,9 @@ impl Relation {
         Self { raw, primary, lock }.fitting(known)
     }
 
-    fn fitting(self, known: usize) -> Result<Self> {
+    fn fitting(self, known: &[pg_sys::Oid]) -> Result<Self> {
         // SAFETY: the relation is open, and its descriptor lives as long.
-        if unsafe { row::fits(self.descriptor(), known) } {
+        if unsafe { row::has(self.descriptor(), known) } {
             Ok(self)
         } else {
             Err(row::do_not_fit())

@@ -37,13 +37,13 @@ pub fn once(skip: impl FnOnce() -> Result<()>) -> Result<()> {
     // The lease may be of the other table, whose lock is held: a change of an operation's durability
     // wants both, and lets readers in.
     let unlogged = |catalog: &Catalog| catalog.records(Durability::Unlogged);
-    let table = open::to_read(column::COUNT, unlogged)?;
+    let table = open::to_read(column::TYPES, unlogged)?;
     let done = is_done(&table);
     table.give_back();
     if done {
         return Ok(());
     }
-    let table = open::to_write(column::COUNT, unlogged)?;
+    let table = open::to_write(column::TYPES, unlogged)?;
     // Held for the moment of skipping: the second transaction finds the row, though it is not committed.
     let look = || Ok(if is_done(&table) { Looked::Settled(()) } else { Looked::Nothing });
     if let Some(Held { row: None, lock: _lock }) = hold(lock::tag(SKIPPED), &AsLongAsItTakes, look)?

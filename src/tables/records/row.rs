@@ -15,6 +15,8 @@ use rules::{Timestamp, retention};
 
 /// Columns of a record, in the order of sql/10_tables.sql.
 pub mod column {
+    use pgrx::pg_sys;
+
     pub const RECORD_ID: usize = 0;
     pub const FINGERPRINT: usize = 1;
     pub const EXPIRES_AT: usize = 2;
@@ -38,7 +40,31 @@ pub mod column {
     pub const ATTEMPT: usize = 20;
     pub const ATTEMPT_ID: usize = 21;
     pub const FIRST_SENT: usize = 22;
-    pub const COUNT: usize = 23;
+    pub const TYPES: &[pg_sys::Oid] = &[
+        pg_sys::UUIDOID,
+        pg_sys::UUIDOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT2OID,
+        pg_sys::INT2OID,
+        pg_sys::CHAROID,
+        pg_sys::BOOLOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
+        pg_sys::JSONBOID,
+        pg_sys::INT4OID,
+        pg_sys::JSONBOID,
+        pg_sys::BYTEAOID,
+        pg_sys::JSONBOID,
+        pg_sys::INT8OID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::TIMESTAMPTZOID,
+        pg_sys::INT4OID,
+        pg_sys::UUIDOID,
+        pg_sys::TIMESTAMPTZOID,
+    ];
 }
 
 /// Whose record it is: the identity as the server spells it, and the id.

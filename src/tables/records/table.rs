@@ -24,7 +24,7 @@ pub struct Records {
 
 impl Records {
     pub fn open_to_read(durability: Durability) -> Result<Self> {
-        let table = open::to_read(column::COUNT, |catalog| catalog.records(durability))?;
+        let table = open::to_read(column::TYPES, |catalog| catalog.records(durability))?;
         let lost_before = canary::lost_before(&table, durability)?;
         Ok(Self { table, lost_before })
     }
@@ -32,7 +32,7 @@ impl Records {
     /// # Errors
     /// 55000 if an administrator has added an index that an insert of ours cannot maintain.
     pub fn open_to_write(durability: Durability) -> Result<Self> {
-        let table = open::to_write(column::COUNT, |catalog| catalog.records(durability))?;
+        let table = open::to_write(column::TYPES, |catalog| catalog.records(durability))?;
         open::check_indexes(&table)?;
         let lost_before = canary::keep(&table, durability)?;
         Ok(Self { table, lost_before })

@@ -99,6 +99,24 @@ SET session_replication_role = replica;
 INSERT INTO idempotent.record_logged SELECT r.* FROM idempotent.record_logged AS r WHERE r.state = 'e';
 RESET session_replication_role;
 SELECT count(*) FROM idempotent.record_logged WHERE state = 'e';
+-- what UPDATE ends is a loss, as what DELETE takes, and what it changes otherwise is none
+SELECT idempotent_new_key(now() - interval '1 minute') AS ended, idempotent_new_key(now() - interval '1 minute') AS renamed, idempotent_new_key(now() - interval '1 minute') AS again \gset
+SELECT outcome, idempotent_complete('audit_changed', :'ended', '1') FROM idempotent_claim('audit_changed', :'ended');
+UPDATE idempotent.record SET status = 200, expires_at = expires_at + interval '1 hour' WHERE operation = 'audit_changed';
+BEGIN;
+SELECT outcome FROM idempotent_claim('audit_changed', :'again');
+ROLLBACK;
+UPDATE idempotent.record SET expires_at = clock_timestamp() WHERE key = :'ended';
+SELECT outcome FROM idempotent_claim('audit_changed', :'ended');
+SELECT outcome, idempotent_complete('audit_renamed', :'renamed', '1') FROM idempotent_claim('audit_renamed', :'renamed');
+UPDATE idempotent.record SET operation = 'audit_other', record_id = gen_random_uuid() WHERE key = :'renamed';
+SELECT outcome FROM idempotent_claim('audit_renamed', :'renamed');
+-- also past the triggers of an ordinary session
+SELECT outcome, idempotent_complete('audit_replica', :'again', '1') FROM idempotent_claim('audit_replica', :'again');
+SET session_replication_role = replica;
+DELETE FROM idempotent.record WHERE operation = 'audit_replica';
+RESET session_replication_role;
+SELECT outcome FROM idempotent_claim('audit_replica', :'again');
 -- what the functions delete is wanted
 SELECT (idempotent_claim('audit_wanted', :'lost')).outcome, idempotent_complete('audit_wanted', :'lost', '1');
 SELECT idempotent_forget_all('audit_wanted');

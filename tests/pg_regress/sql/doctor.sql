@@ -26,6 +26,10 @@ CREATE TABLE mine (record_id uuid REFERENCES idempotent.record_logged);
 CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER told AFTER INSERT ON idempotent.record FOR EACH STATEMENT EXECUTE FUNCTION public.tell();
 CREATE RULE kept AS ON DELETE TO idempotent.messages DO INSTEAD NOTHING;
+CREATE TABLE heir () INHERITS (idempotent.locks);
+CREATE TABLE parts (LIKE idempotent.asked) PARTITION BY LIST (operation);
+ALTER TABLE parts ATTACH PARTITION idempotent.asked FOR VALUES IN ('one');
+ALTER SEQUENCE idempotent.fence SET UNLOGGED;
 ALTER TABLE idempotent.locks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE idempotent.outbox_message DISABLE TRIGGER go_on;
 ALTER TABLE idempotent.offsets SET (autovacuum_enabled = off);
@@ -35,7 +39,7 @@ UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idempotent.locks_expi
 UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'idempotent.locks_expires_at_idx'::regclass;
 :mend
 :look
-DROP TABLE mine;
+DROP TABLE mine, heir, parts;
 
 -- rights that no documented role has
 CREATE ROLE regress_idempotent_nobody;
@@ -86,6 +90,7 @@ SELECT nextval('idempotent.fence'), nextval('idempotent.outbox_position');
 -- what is due, and not swept; an unknown record and a lease that lasts are not
 UPDATE idempotent.record_logged SET sweep_at = '2020-01-01', expires_at = '2020-01-01', state = 'c', lease_until = NULL WHERE key = 'order-1';
 UPDATE idempotent.record_logged SET sweep_at = '2019-01-01', state = 'u', lease_until = NULL WHERE key = 'order-2';
+DELETE FROM idempotent.reset WHERE durability = 'logged' AND operation IS NOT NULL;  -- a loss, and not the one to be shown
 INSERT INTO idempotent.locks (expires_at, acquired_at, fence, slot, resource, scope, holder) VALUES ('2020-01-01', '2020-01-01', 1, 0, 'r', '', 'h');
 :look
 SELECT idempotent_sweep();

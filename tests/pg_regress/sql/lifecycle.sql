@@ -182,6 +182,21 @@ SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(json
 SELECT name, theirs FROM idempotent_operation('lifecycle', wait => '1 second');
 ALTER TABLE idempotent.record DROP COLUMN theirs;
 ALTER TABLE idempotent.operation DROP COLUMN theirs;
+-- but ours are there, and of their types: what is written as a number would be read as a pointer
+CREATE FUNCTION lifecycle_altered(alteration text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'ALTER TABLE idempotent.' || alteration;
+    PERFORM idempotent_run('lifecycle', 'k13', '1', 'work(jsonb)');
+    PERFORM idempotent_first('lifecycle', 'm'), idempotent_advance('lifecycle', 'p', 1), idempotent_lock('lifecycle', 'k', '1 minute');
+    RAISE 'nothing was refused';
+EXCEPTION WHEN OTHERS THEN
+    RETURN concat_ws(': ', SQLSTATE, SQLERRM);
+END $$;
+SELECT alteration, lifecycle_altered(alteration) FROM unnest('{
+    record ALTER finished_at TYPE text, record ALTER fingerprint TYPE text, record ALTER status TYPE bigint, record ALTER response TYPE text, record DROP checkpoint,
+    messages ALTER seen_at TYPE date, offsets ALTER slot TYPE bigint, locks ALTER acquired_at TYPE text, own ALTER changed_at TYPE text,
+    exclusion ALTER number TYPE integer, operation ALTER wait TYPE text}'::text[]) AS alteration;
+DROP FUNCTION lifecycle_altered;
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k11', '1', 'work(jsonb)');
 SELECT outcome, response FROM idempotent_run('lifecycle', 'k12', '1', 'work(jsonb)');
 SELECT name FROM idempotent_operation('lifecycle', wait => '1 second');

@@ -79,6 +79,15 @@ CREATE FUNCTION saga_orphan(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT
 SELECT name FROM idempotent_saga('deferred', '[{"name": "a", "handler": "public.saga_orphan(jsonb)", "final": ["23503"]}]');
 CALL idempotent_saga_run('deferred', 'k');
 SELECT count(*) FROM saga_child;
+-- but not what the transaction did before the step, which is no failure of the step's
+CREATE FUNCTION saga_innocent(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
+SELECT name FROM idempotent_saga('innocent', '[{"name": "a", "handler": "public.saga_innocent(jsonb)", "final": ["23503"]}]');
+BEGIN;
+INSERT INTO saga_child VALUES (1);
+SELECT outcome, failed FROM idempotent_saga_step('innocent', 'k');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT outcome, failed FROM idempotent_saga_step('innocent', 'k');
 
 -- a saga does not run where it cannot commit, and no handler of it does
 ALTER SEQUENCE saga_ran RESTART;

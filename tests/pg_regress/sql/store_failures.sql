@@ -144,6 +144,38 @@ CREATE FUNCTION failures_pay(jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO
 SELECT outcome, failed, response->>'sqlstate' AS sqlstate FROM idempotent_run('deferred', 'k', '1', 'failures_pay');
 SELECT outcome, failed, response->>'sqlstate' AS sqlstate FROM idempotent_run('deferred', 'k', '1', 'failures_pay');
 SELECT count(*) FROM failures_paid;
+-- What the transaction did before the call is not the handler's failure: its error is raised, and nothing is stored.
+CREATE TABLE failures_parent (id integer PRIMARY KEY);
+CREATE TABLE failures_child (parent integer REFERENCES failures_parent DEFERRABLE INITIALLY DEFERRED);
+CREATE FUNCTION failures_nothing(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
+CREATE FUNCTION failures_immediate(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'full' USING ERRCODE = '23514'; END $$;
+CREATE FUNCTION failures_adopt(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO failures_child VALUES (request::integer) RETURNING '1'::jsonb $$;
+BEGIN;
+INSERT INTO failures_child VALUES (1);
+SELECT outcome, failed FROM idempotent_run('deferred', 'innocent', '1', 'failures_nothing');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT outcome FROM idempotent_replay('deferred', 'innocent');
+-- A failure of its own is stored, whatever the transaction did before.
+BEGIN;
+INSERT INTO failures_child VALUES (1);
+SELECT outcome, failed FROM idempotent_run('deferred', 'guilty', '1', 'failures_immediate');
+INSERT INTO failures_parent VALUES (1);
+COMMIT;
+-- Constraints stay deferred for the rest of the transaction, and are checked when it ends.
+BEGIN;
+SELECT outcome, failed FROM idempotent_run('deferred', 'before', '1', 'failures_nothing');
+INSERT INTO failures_child VALUES (2);
+INSERT INTO failures_parent VALUES (2);
+COMMIT;
+BEGIN;
+SELECT outcome, failed FROM idempotent_run('deferred', 'broken', '2', 'failures_adopt');
+DELETE FROM failures_parent WHERE id = 2;
+COMMIT;
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotent_replay('deferred', 'broken');
+DROP TABLE failures_child, failures_parent;
+DROP FUNCTION failures_nothing, failures_immediate, failures_adopt;
 SELECT idempotent_forget_all('deferred');
 DELETE FROM idempotent.operation WHERE name = 'deferred';
 DROP TABLE failures_paid;

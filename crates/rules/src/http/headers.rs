@@ -5,6 +5,8 @@ use crate::identity::printable;
 use crate::request::http::is_token;
 use crate::request::json::{Document, quote};
 use crate::request::token::Token;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// A header: its name and its value.
 pub type Header = (String, String);
@@ -41,8 +43,8 @@ const EVICTED: &str = "idempotent-evicted";
 /// Which headers an operation's owner wants kept otherwise than by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderRules {
-    /// Names in lower case, and whether such a header is kept; sorted.
-    named: Vec<(String, bool)>,
+    /// Names in lower case, and whether such a header is kept.
+    named: BTreeMap<String, bool>,
     /// Whether all others are left out.
     only_named: bool,
 }
@@ -65,19 +67,20 @@ impl HeaderRules {
             if kept && is_never_kept(&name) {
                 return Err(refuse(entry, "Such a header is of one connection or one caller."));
             }
-            if rules.named.iter().any(|(known, _)| *known == name) {
-                return Err(refuse(entry, "An entry before it is of the same header."));
-            }
-            rules.named.push((name, kept));
+            match rules.named.entry(name) {
+                Entry::Vacant(free) => free.insert(kept),
+                Entry::Occupied(_) => {
+                    return Err(refuse(entry, "An entry before it is of the same header."));
+                }
+            };
         }
-        rules.named.sort();
         Ok(rules)
     }
 
     /// Those of an answer's headers that are kept, in their order.
     #[must_use]
     pub fn kept(&self, headers: Vec<Header>) -> Vec<Header> {
-        let mut of_connection = Vec::new();
+        let mut of_connection = BTreeSet::new();
         for (name, value) in &headers {
             if name.eq_ignore_ascii_case("connection") {
                 of_connection.extend(value.split(',').map(|name| name.trim().to_ascii_lowercase()));
@@ -95,9 +98,9 @@ impl HeaderRules {
         if is_never_kept(name) {
             return false;
         }
-        match self.named.binary_search_by(|(known, _)| known.as_str().cmp(name)) {
-            Ok(at) => self.named[at].1,
-            Err(_) => !self.only_named && is_kept_by_default(name),
+        match self.named.get(name) {
+            Some(kept) => *kept,
+            None => !self.only_named && is_kept_by_default(name),
         }
     }
 }
@@ -133,13 +136,13 @@ fn refuse(entry: &[u8], problem: &str) -> Error {
 ///
 /// # Errors
 /// `22023` for other JSON and for what is none, and for a name or value that HTTP does not allow.
-pub fn read(text: &[u8]) -> Result<Vec<Header>> {
+pub fn read(text: &[u8], look_up: fn()) -> Result<Vec<Header>> {
     let refuse = |detail: String| {
         Error::new(Code::InvalidParameter, "headers must be a JSON array of pairs of strings")
             .detail(detail)
             .hint("Pass name and value of each, in their order: headers => '[[\"Content-Type\",\"application/json\"]]'.")
     };
-    let headers = Document::parse(text)
+    let headers = Document::parse(text, look_up)
         .and_then(|document| pairs(&document))
         .ok_or_else(|| refuse("The text is no such array.".to_owned()))?;
     for (number, (name, value)) in headers.iter().enumerate() {
@@ -156,7 +159,7 @@ pub fn read(text: &[u8]) -> Result<Vec<Header>> {
 /// Reads headers that were stored, by whatever function: pairs, or an object. What is neither is no header.
 #[must_use]
 pub fn stored(text: &[u8]) -> Vec<Header> {
-    Document::parse(text)
+    Document::parse(text, || ())
         .and_then(|document| pairs(&document).or_else(|| members(&document)))
         .unwrap_or_default()
 }

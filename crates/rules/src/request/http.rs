@@ -6,6 +6,9 @@ use crate::request::fingerprint::{Canonical, Fingerprint, HTTP_V1};
 use crate::request::{form, json};
 use sha2::{Digest, Sha256};
 
+/// How many bytes are digested between two looks up.
+const PIECE: usize = 1024 * 1024;
+
 /// What of a request counts. Headers do not: they differ from one attempt to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpRequest<'a> {
@@ -13,6 +16,8 @@ pub struct HttpRequest<'a> {
     target: &'a [u8],
     content_type: Option<&'a [u8]>,
     body: &'a [u8],
+    /// Called now and then while the body is worked on, to end that by a panic where it is not wanted any more.
+    look_up: fn(),
 }
 
 impl<'a> HttpRequest<'a> {
@@ -41,7 +46,13 @@ impl<'a> HttpRequest<'a> {
                 "Pass them as they were sent: target => '/pay?currency=eur'.",
             )
         })?;
-        Ok(Self { method, target, content_type, body })
+        Ok(Self { method, target, content_type, body, look_up: || () })
+    }
+
+    /// The same, with what is called now and then while the body is worked on.
+    #[must_use]
+    pub fn looking_up(self, look_up: fn()) -> Self {
+        Self { look_up, ..self }
     }
 
     /// Whether the answer to this request has no body, whatever it is.
@@ -71,14 +82,14 @@ impl<'a> HttpRequest<'a> {
         part(&mut digest, self.target);
         part(&mut digest, &media);
         match self.kind() {
-            Kind::Json => match json::Document::parse(self.body) {
+            Kind::Json => match json::Document::parse(self.body, self.look_up) {
                 Some(document) => {
                     let mut canonical = Canonical::new(exclude);
                     document.emit(|token| canonical.token(token));
                     digest.update(b"j");
                     digest.update(canonical.finish());
                 }
-                None => bytes(&mut digest, self.body),
+                None => self.bytes(&mut digest),
             },
             Kind::Form => {
                 digest.update(b"f");
@@ -89,9 +100,17 @@ impl<'a> HttpRequest<'a> {
                     }
                 }
             }
-            Kind::Bytes => bytes(&mut digest, self.body),
+            Kind::Bytes => self.bytes(&mut digest),
         }
         Fingerprint::of_http(digest.finalize().into(), set)
+    }
+
+    fn bytes(&self, digest: &mut Sha256) {
+        digest.update(b"b");
+        for piece in self.body.chunks(PIECE) {
+            digest.update(piece);
+            (self.look_up)();
+        }
     }
 
     /// The type and subtype, in lower case, without parameters.
@@ -127,11 +146,6 @@ enum Kind {
 fn part(digest: &mut Sha256, part: &[u8]) {
     digest.update((part.len() as u64).to_be_bytes());
     digest.update(part);
-}
-
-fn bytes(digest: &mut Sha256, body: &[u8]) {
-    digest.update(b"b");
-    digest.update(body);
 }
 
 /// A `token` of RFC 9110: a method, or the name of a header.

@@ -14,11 +14,16 @@ const DEEPEST: usize = 10_000;
 /// Memory for each byte of a text, at the most: the nodes, and the names of an object while they are sorted.
 const MEMORY: usize = 32;
 
+/// How many steps of the work lie between two looks up.
+const STEPS: usize = 4096;
+
 /// A document: its text, and where in it the values are.
 pub struct Document<'a> {
     text: &'a [u8],
     /// In the order of the text. What a container holds follows it.
     nodes: Vec<Node>,
+    /// Called now and then while the document is worked on, to end that by a panic where it is not wanted any more.
+    look_up: fn(),
 }
 
 #[derive(Clone, Copy)]
@@ -53,13 +58,13 @@ impl<'a> Document<'a> {
     /// Reads a text by RFC 8259. `None` for what is no JSON, and for what `jsonb` cannot hold: a NUL, half
     /// of a surrogate pair, more than [`LARGEST`] bytes, or values nested deeper than [`DEEPEST`].
     #[must_use]
-    pub fn parse(text: &'a [u8]) -> Option<Self> {
+    pub fn parse(text: &'a [u8], look_up: fn()) -> Option<Self> {
         if text.len() > LARGEST || std::str::from_utf8(text).is_err() {
             return None;
         }
-        let mut reader = Reader { text, at: 0, nodes: Vec::new(), open: Vec::new() };
+        let mut reader = Reader { text, at: 0, nodes: Vec::new(), open: Vec::new(), look_up };
         reader.document()?;
-        Some(Self { text, nodes: reader.nodes })
+        Some(Self { text, nodes: reader.nodes, look_up })
     }
 
     /// Emits the document: the members of an object by the length of their names and then by their bytes,
@@ -67,7 +72,10 @@ impl<'a> Document<'a> {
     pub fn emit(&self, mut emit: impl FnMut(Token<'_>)) {
         let mut open: Vec<Open<'_>> = Vec::new();
         let mut next = Some(0);
-        loop {
+        for step in 1_usize.. {
+            if step.is_multiple_of(STEPS) {
+                (self.look_up)();
+            }
             if let Some(at) = next.take() {
                 match self.nodes[at].kind {
                     Kind::Object => {
@@ -113,7 +121,12 @@ impl<'a> Document<'a> {
             members.push((self.string(at), at + 1));
             at = self.end(at + 1);
         }
+        let mut steps = 0_usize;
         let by_name = |(one, _): &(Cow<'_, [u8]>, usize), (other, _): &(Cow<'_, [u8]>, usize)| {
+            steps += 1;
+            if steps.is_multiple_of(STEPS) {
+                (self.look_up)();
+            }
             one.len().cmp(&other.len()).then_with(|| one.cmp(other))
         };
         // The last of one name first, which is the one that stays.
@@ -164,6 +177,7 @@ struct Reader<'a> {
     nodes: Vec<Node>,
     /// The containers that are open, outermost first.
     open: Vec<usize>,
+    look_up: fn(),
 }
 
 impl Reader<'_> {
@@ -326,6 +340,9 @@ impl Reader<'_> {
     fn push(&mut self, kind: Kind, start: usize, end: usize) -> Option<()> {
         let (start, end) = (u32::try_from(start).ok()?, u32::try_from(end).ok()?);
         self.nodes.push(Node { kind, start, end });
+        if self.nodes.len().is_multiple_of(STEPS) {
+            (self.look_up)();
+        }
         Some(())
     }
 

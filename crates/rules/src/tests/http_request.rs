@@ -182,3 +182,19 @@ proptest! {
         prop_assert_eq!(of(&one) == of(&other), json::same(&one, &other));
     }
 }
+
+thread_local! {
+    static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[test]
+fn a_long_body_is_looked_up_from() {
+    let body = vec![b'x'; 10 * 1024 * 1024];
+    for media in [None, Some(&b"application/json"[..])] {
+        LOOKS.set(0);
+        let request = HttpRequest::new(Some(b"POST"), Some(b"/"), media, &body).unwrap();
+        let request = request.looking_up(|| LOOKS.set(LOOKS.get() + 1));
+        let _ = request.fingerprint(&Exclusions::default(), 0);
+        assert_eq!(LOOKS.get(), 10);
+    }
+}

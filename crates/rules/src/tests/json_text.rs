@@ -7,7 +7,7 @@ use proptest::prelude::*;
 fn digest(text: &str) -> Option<[u8; 32]> {
     let exclude = Exclusions::default();
     let mut canonical = Canonical::new(&exclude);
-    Document::parse(text.as_bytes())?.emit(|token| canonical.token(token));
+    Document::parse(text.as_bytes(), || ())?.emit(|token| canonical.token(token));
     Some(canonical.finish())
 }
 
@@ -94,8 +94,8 @@ fn texts_that_are_refused() {
     ] {
         assert!(digest(text).is_none(), "{text}");
     }
-    assert!(Document::parse(b"\"\xff\"").is_none());
-    assert!(Document::parse(b"\"\xed\xa0\x80\"").is_none());
+    assert!(Document::parse(b"\"\xff\"", || ()).is_none());
+    assert!(Document::parse(b"\"\xed\xa0\x80\"", || ()).is_none());
 }
 
 #[test]
@@ -142,5 +142,30 @@ proptest! {
         quote(&text, &mut json);
         prop_assert!(json.is_ascii());
         prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+}
+
+thread_local! {
+    static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[test]
+fn long_work_looks_up_now_and_then() {
+    let looks = |work: &dyn Fn()| {
+        LOOKS.set(0);
+        work();
+        LOOKS.get()
+    };
+    let look = || LOOKS.set(LOOKS.get() + 1);
+    let array = format!("[{}1]", "1,".repeat(100_000));
+    // In an order that has to be sorted.
+    let member = |number: u32| format!("\"{:010}\":1,", number.wrapping_mul(2_654_435_761));
+    let object = format!("{{{}\"\":1}}", (0..100_000).map(member).collect::<String>());
+    for text in [array, object] {
+        let parsing = looks(&|| assert!(Document::parse(text.as_bytes(), look).is_some()));
+        assert!(parsing > 10, "{parsing}");
+        let document = Document::parse(text.as_bytes(), look).unwrap();
+        let emitting = looks(&|| document.emit(|_| ()));
+        assert!(emitting > 10, "{emitting}");
     }
 }
