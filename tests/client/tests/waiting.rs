@@ -1,7 +1,7 @@
 //! What a claim does while another transaction holds the key.
 
 use client::ask::{claim, complete};
-use client::watch::{terminate, wait_for_lock};
+use client::watch::{terminate, wait_for_lock, wait_for_nap};
 use client::{Scratch, Wire};
 
 const PATIENT: &str = ", wait => '10 minutes'";
@@ -309,4 +309,28 @@ fn a_waiter_that_gave_up_does_not_keep_the_key_from_the_next() {
     next.run("COMMIT");
     assert_eq!(waiter.claim("k", ", wait => '0'").outcome, "replay");
     waiter.run("COMMIT");
+}
+
+/// The record that is waited for may have been made by settings that are newer than the call: by another holder of the lease.
+#[test]
+fn exclusions_that_came_while_it_waited_count() {
+    let scratch = Scratch::new();
+    let (mut holder, mut waiter) = (scratch.wire(), scratch.wire());
+    let asking = |more: &str| {
+        format!(
+            "SELECT * FROM idempotent_claim('op', 'k', '{{\"amount\": 1, \"sent_at\": 1}}'{more})"
+        )
+    };
+    holder.send(&asking(", lease => '1 hour'")).unwrap();
+    let fence = holder.answer().fence();
+    waiter.send(&asking(PATIENT)).unwrap();
+    wait_for_nap(&mut scratch.admin(), waiter.pid());
+    holder.run("SELECT idempotent_operation('op', fingerprint_exclude => ARRAY['sent_at'])");
+    holder.run("BEGIN");
+    holder.run(&format!("SELECT idempotent_forget('op', 'k', fence => {fence})"));
+    holder.send(&asking("")).unwrap();
+    assert_eq!(holder.answer().outcome, "claimed");
+    holder.complete("k", "{}", "");
+    holder.run("COMMIT");
+    assert_eq!(waiter.answer().outcome, "replay");
 }
