@@ -86,6 +86,7 @@ pub fn idempotent_outbox_put(args: &Args) -> Returned {
 }
 
 pub fn idempotent_outbox_take(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_outbox_take()");
     let limit = limit(None);
     let policy = check(args.get(TAKE.topic), Wants::Take)?;
     limit.set(wait(None, &policy));
@@ -96,16 +97,19 @@ pub fn idempotent_outbox_take(args: &Args) -> Returned {
 }
 
 pub fn idempotent_outbox_ack(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_outbox_ack()");
     check(args.get(ACK.topic), Wants::Take)?;
     pass_on(args, SCHEMA, c"outbox_ack")
 }
 
 pub fn idempotent_outbox_release(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_outbox_release()");
     check(args.get(RELEASE.topic), Wants::Take)?;
     pass_on(args, SCHEMA, c"outbox_release")
 }
 
 pub fn idempotent_outbox_redrive(args: &Args) -> Returned {
+    snapshot::refuse_read_only(c"idempotent_outbox_redrive()");
     check(args.get(REDRIVE.topic), Wants::Put)?;
     let redriven = pass_on(args, SCHEMA, c"outbox_redrive")?;
     let number = redriven.map_or(0, |number| number.value());

@@ -216,6 +216,10 @@ BEGIN READ ONLY;
 SELECT idempotent_outbox_put('mail', '1');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
+BEGIN READ ONLY; SELECT idempotent_outbox_take('mail'); ROLLBACK;
+BEGIN READ ONLY; SELECT idempotent_outbox_ack('mail', '{00000000-0000-0000-0000-000000000001}', 1); ROLLBACK;
+BEGIN READ ONLY; SELECT idempotent_outbox_release('mail', '{00000000-0000-0000-0000-000000000001}', 1); ROLLBACK;
+BEGIN READ ONLY; SELECT idempotent_outbox_redrive('mail'); ROLLBACK;
 SELECT count(*) FROM idempotent.outbox;
 -- the right to put comes with idempotent_grant, and the relay's has to be granted
 CREATE ROLE regress_idempotent_sender;
