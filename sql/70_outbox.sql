@@ -349,6 +349,10 @@ DECLARE
     most    CONSTANT integer := (SELECT o.max_attempts FROM idempotent.operation AS o WHERE o.name = outbox_take.topic COLLATE "C");
     -- A change that is under way waits for what is taken meanwhile.
     is_all  CONSTANT boolean := NOT EXISTS (SELECT FROM idempotent.own);
+    -- From here on stand the messages with a key that this transaction has put itself, where its snapshot may be older than what came
+    -- before them: nothing of others that it sees was put so late.
+    own     CONSTANT bigint := CASE WHEN current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+                                    THEN NULLIF(current_setting('pg_idempotent.outbox_begun', true), '')::bigint END;
     missing integer := batch;
     moment  timestamptz := clock_timestamp();
     granted bigint;
@@ -369,7 +373,7 @@ BEGIN
         SELECT array_agg(c.position) INTO heads
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
                  WHERE m.topic = outbox_take.topic COLLATE "C" AND m.ready_at <= moment
-                   AND (is_all OR idempotent.owns(m.slot))
+                   AND (is_all OR idempotent.owns(m.slot)) AND (own IS NULL OR m.key IS NULL OR m.position < own)
                  ORDER BY m.ready_at LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN heads IS NULL;
         -- What is not the first of its key, as it now turns out, is not taken. It waits from now on, if one before it is not just
@@ -418,7 +422,7 @@ BEGIN
                                   WHERE e.topic = outbox_take.topic COLLATE "C" AND e.key IS NOT NULL AND (e.key, e.position) > (w.key, w.position)
                                   ORDER BY e.key, e.position LIMIT 1) AS n
              WHERE n.key = w.key AND (n.lease_until IS NULL OR n.lease_until <= moment) AND (most IS NULL OR n.attempt < most)
-               AND (is_all OR idempotent.owns(n.slot))
+               AND (is_all OR idempotent.owns(n.slot)) AND (own IS NULL OR n.position < own)
         ), wanted AS MATERIALIZED (
             SELECT w.head, w.nth, w.position FROM walk AS w LIMIT missing
         ), locked AS MATERIALIZED (
@@ -543,6 +547,7 @@ CREATE FUNCTION idempotent.outbox_redrive(topic text, message_ids uuid[]) RETURN
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     letter record;
+    place  bigint;
     number bigint := 0;
 BEGIN
     FOR letter IN SELECT d.* FROM idempotent.outbox_dead AS d
@@ -551,8 +556,13 @@ BEGIN
         IF letter.key IS NOT NULL THEN
             PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('key ', letter.key));
         END IF;
+        place := nextval('idempotent.outbox_position');
+        -- As a put does: see outbox_take.
+        IF letter.key IS NOT NULL AND NULLIF(current_setting('pg_idempotent.outbox_begun', true), '') IS NULL THEN
+            PERFORM set_config('pg_idempotent.outbox_begun', place::text, true);
+        END IF;
         INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
-        VALUES (nextval('idempotent.outbox_position'), letter.message_id, letter.put_at, clock_timestamp(), 0, letter.slot, letter.key IS NULL,
+        VALUES (place, letter.message_id, letter.put_at, clock_timestamp(), 0, letter.slot, letter.key IS NULL,
                 letter.topic, letter.scope, letter.key, letter.payload);
         DELETE FROM idempotent.outbox_dead AS d WHERE d.topic = letter.topic AND d.message_id = letter.message_id;
         number := number + 1;
