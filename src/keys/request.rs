@@ -64,11 +64,7 @@ pub fn fingerprints(request: Option<Datum>, policy: &Policy) -> impl Iterator<It
 
 /// Whether a stored fingerprint was made with a set of exclusions that these settings do not know: they have
 /// changed since they were read.
-pub fn is_newer(
-    asked: Option<Fingerprint>,
-    stored: Option<Fingerprint>,
-    policy: &Policy,
-) -> bool {
+pub fn is_newer(asked: Option<Fingerprint>, stored: Option<Fingerprint>, policy: &Policy) -> bool {
     let (Some(mine), Some(stored)) = (asked, stored) else { return false };
     let set = mine.exclusions().and(stored.exclusions());
     mine.version != stored.version && set.is_some_and(|set| policy.exclusions(set).is_none())

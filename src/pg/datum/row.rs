@@ -34,7 +34,10 @@ pub unsafe fn has(descriptor: pg_sys::TupleDesc, known: &[pg_sys::Oid]) -> bool 
     // SAFETY: the descriptor is valid, which this function demands.
     unsafe {
         fits(descriptor, known.len())
-            && attributes(descriptor).iter().zip(known).all(|(column, known)| column.atttypid == *known)
+            && attributes(descriptor)
+                .iter()
+                .zip(known)
+                .all(|(column, known)| column.atttypid == *known)
     }
 }
 
