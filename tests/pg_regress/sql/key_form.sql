@@ -17,7 +17,7 @@ SELECT outcome FROM idempotent_claim('key_form', upper(:'key'), '1');
 SELECT idempotent_complete('key_form', replace(:'key', '-', ''), '"done"');
 COMMIT;
 SELECT key, (SELECT r.outcome FROM idempotent_claim('key_form', key, '1') AS r) AS claim, (SELECT r.outcome FROM idempotent_claim('key_form', key, '2') AS r) AS other,
-       (SELECT r.response FROM idempotent_replay('key_form', key) AS r) AS replay, idempotent_explain('key_form', key) ->> 'state' AS state
+       (SELECT r.response FROM idempotent_replay('key_form', key) AS r) AS replay, idempotent_explain('key_form', key) ->> 'outcome' AS explained
   FROM key_form_spelling ORDER BY n;
 SELECT key, record_id = (idempotent_explain('key_form', :'key') ->> 'record_id')::uuid AS same_id FROM idempotent.record WHERE operation = 'key_form';
 -- text is text
@@ -30,7 +30,7 @@ SELECT outcome, response FROM idempotent_run('key_form', '0194B2C87A3E4F108C5500
 SELECT fence FROM idempotent_claim('key_form', '0194B2C87A3E4F108C55000000000002', lease => '1 hour') \gset
 SELECT outcome FROM idempotent_claim('key_form', '0194b2c8-7a3e-4f10-8c55-000000000002', lease => '1 hour', wait => '0');
 SELECT idempotent_extend('key_form', '{0194B2C87A3E4F108C55000000000002}', '2 hours', fence => :fence) > now() + interval '1 hour' AS extended;
-SELECT * FROM idempotent_extend_all('key_form', '{urn:uuid:0194B2C87A3E4F108C55000000000002}', ARRAY[:fence]);
+SELECT * FROM idempotent_extend_all('key_form', '{urn:uuid:0194B2C87A3E4F108C55000000000002}', ARRAY[:fence], '3 hours');
 SELECT idempotent_checkpoint('key_form', 'urn:uuid:0194B2C87A3E4F108C55000000000002', '"half"', fence => :fence);
 SELECT checkpoint FROM idempotent_replay('key_form', '0194B2C8-7A3E4F108C55000000000002');
 SELECT idempotent_release('key_form', '0194B2C8-7A3E4F108C55000000000002', fence => :fence);
@@ -45,7 +45,7 @@ COMMIT;
 -- HTTP: what is no UUID is the client's fault
 BEGIN;
 SELECT run, key, outcome FROM idempotent_http_claim('key_form', '"0194B2C8-7A3E-4F10-8C55-000000000004"', 'POST', '/');
-SELECT idempotent_http_complete('key_form', '0194b2c87a3e4f108c55000000000004', 201, '', 'made');
+SELECT idempotent_http_complete('key_form', '0194b2c87a3e4f108c55000000000004', 201, body => 'made');
 COMMIT;
 SELECT run, outcome, status, body FROM idempotent_http_claim('key_form', '0194b2c87a3e4f108c55000000000004', 'POST', '/');
 SELECT run, outcome, status, convert_from(body, 'UTF8') AS body FROM idempotent_http_claim('key_form', 'order-1', 'POST', '/');
@@ -108,7 +108,7 @@ SELECT idempotent_operation('key_form_none', key_form => 'uuid');
 INSERT INTO idempotent.operation (name, key_form) VALUES ('key_form_none', 'uuid');
 SELECT more FROM idempotent_saga('key_form_saga', '[{"name": "a", "handler": "public.key_form_same(jsonb)"}]'), idempotent_saga_step('key_form_saga', 'k');
 SELECT idempotent_operation('key_form_saga', key_form => 'uuid');
--- a record that is open now counts, and keys that are canonical stay what they are
+-- keys that are canonical stay what they are
 SELECT idempotent_forget_all('key_form_text');
 BEGIN;
 SELECT outcome FROM idempotent_claim('key_form_text', :'key');
