@@ -29,11 +29,13 @@ CREATE TABLE idempotent.operation (
     max_attempts        integer,
     max_lease           interval,
     max_retention       interval,
+    key_form            text NOT NULL DEFAULT 'text',
     CONSTRAINT operation_durability CHECK (durability OPERATOR(pg_catalog.=) ANY ('{unlogged,logged}'::pg_catalog.text[])),
     CONSTRAINT operation_on_lapse CHECK (on_lapse OPERATOR(pg_catalog.=) ANY ('{retry,unknown}'::pg_catalog.text[])),
     CONSTRAINT operation_after_reset CHECK (after_reset OPERATOR(pg_catalog.=) ANY ('{unknown,execute}'::pg_catalog.text[])),
     CONSTRAINT operation_mode CHECK (mode OPERATOR(pg_catalog.=) ANY ('{enforce,observe}'::pg_catalog.text[])),
     CONSTRAINT operation_key_dates CHECK (key_dates OPERATOR(pg_catalog.=) ANY ('{use,ignore}'::pg_catalog.text[])),
+    CONSTRAINT operation_key_form CHECK (key_form OPERATOR(pg_catalog.=) ANY ('{text,uuid}'::pg_catalog.text[])),
     CONSTRAINT operation_max_response_bytes CHECK (max_response_bytes OPERATOR(pg_catalog.>=) 0),
     CONSTRAINT operation_max_attempts CHECK (max_attempts OPERATOR(pg_catalog.>) 0)
 ) USING heap;
@@ -60,6 +62,7 @@ COMMENT ON COLUMN idempotent.operation.take_role IS 'the name of a role: only it
 COMMENT ON COLUMN idempotent.operation.max_attempts IS 'how often a message of the topic of this name is taken before it becomes a dead letter; null: without limit';
 COMMENT ON COLUMN idempotent.operation.max_lease IS 'the longest lease that a caller may ask for; null: any';
 COMMENT ON COLUMN idempotent.operation.max_retention IS 'the longest retention that a caller may ask for; null: any';
+COMMENT ON COLUMN idempotent.operation.key_form IS 'text: a key is any text; uuid: a key is a UUID, and all its spellings are one key, kept in lower case with hyphens';
 
 -- What an answer has comes first, the fixed widths among it before the texts: no padding, and the nulls that follow are
 -- left out of the row (src/pg/table/insert.rs).

@@ -187,11 +187,12 @@ CREATE FUNCTION idempotent_operation(
     take_role           regrole = NULL,
     max_attempts        integer = NULL,
     max_lease           interval = NULL,
-    max_retention       interval = NULL
+    max_retention       interval = NULL,
+    key_form            text = NULL
 ) RETURNS idempotent.operation
 LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'idempotent_operation';
-COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval) IS
+COMMENT ON FUNCTION idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval, text) IS
 'configure an operation; null leaves a setting as it is';
 
 -- Seal, resolve and forget are for administrators, too, but ask for the operation's role like any call.
@@ -280,7 +281,7 @@ REVOKE ALL ON FUNCTION
     idempotent_derive_key(text, text, text, text),
     idempotent_slot(text, text),
     idempotent_shard(text, integer, text),
-    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval),
+    idempotent_operation(text, interval, interval, interval, interval, interval, text, text, integer, boolean, text[], text[], text, text, text, regrole, text[], text[], regrole, integer, interval, interval, text),
     idempotent_seal(text, text, text),
     idempotent_resolve(text, text, text, jsonb, text),
     idempotent_forget(text, text, text, bigint),

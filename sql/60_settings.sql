@@ -49,6 +49,24 @@ $$;
 COMMENT ON FUNCTION idempotent.still_has(text) IS
 'what there is, if anything, that the settings of an operation judge: saga, message, offset, lock or record';
 
+CREATE FUNCTION idempotent.is_canonical(key text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT $1 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' COLLATE "C"
+$$;
+COMMENT ON FUNCTION idempotent.is_canonical(text) IS 'whether a key is a UUID in lower case, with its hyphens';
+
+CREATE FUNCTION idempotent.check_key_form(operation text, key text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT idempotent.is_canonical($2) AND EXISTS (
+        SELECT FROM idempotent.operation AS o WHERE o.name = $1 COLLATE "C" AND o.key_form = 'uuid') THEN
+        RAISE EXCEPTION 'a key of operation "%" is not kept as its key_form says', $1
+            USING ERRCODE = '55000', DETAIL = 'Here it would be found by no call, and run again.',
+                  HINT = 'Set key_form here as it is where the key comes from.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION idempotent.check_key_form(text, text) IS 'refuses a key from elsewhere that an operation here would not find';
+
 CREATE FUNCTION idempotent.operation_checked() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -58,6 +76,8 @@ DECLARE
     -- where there is no row, the defaults
     old_retention interval := COALESCE(OLD.retention, '24 hours');
     new_retention interval := COALESCE(NEW.retention, '24 hours');
+    old_form      text     := COALESCE(OLD.key_form, 'text');
+    new_form      text     := COALESCE(NEW.key_form, 'text');
     uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
     was_kept      interval;
     judged        text;
@@ -72,7 +92,7 @@ BEGIN
                   HINT = 'Configure the new name with idempotent_operation(), and remove the old one with idempotent_operation_drop().';
     END IF;
     -- What is claimed now is stored before it is looked for.
-    IF NOT by_function AND (TG_OP = 'DELETE' OR COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')) THEN
+    IF NOT by_function AND (TG_OP = 'DELETE' OR new_form <> old_form OR COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')) THEN
         IF current_setting('transaction_isolation') <> 'read committed' THEN
             RAISE EXCEPTION 'settings can only be changed by hand under READ COMMITTED'
                 USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every record that the operation has.',
@@ -95,6 +115,22 @@ BEGIN
             USING ERRCODE = '55006', DETAIL = 'Without its settings they would be judged by the defaults, be open to every caller, or run again.',
                   HINT = CASE judged WHEN 'record' THEN format('Wait until they have expired, or delete them first: SELECT idempotent_forget_all(%L), idempotent_operation_drop(%L);', changed, changed)
                                      ELSE format('SELECT idempotent_operation_drop(%L) says how they end.', changed) END;
+    END IF;
+    -- A key that is kept in its canonical spelling stays the same key. One that may have come in another spelling would be new.
+    -- The settings of a dump come before or after its keys.
+    IF new_form <> old_form AND EXISTS (
+        SELECT FROM (SELECT u.key FROM idempotent.record AS u
+                      WHERE u.operation = changed AND (u.state = 'u' OR u.expires_at > moment OR u.lease_until > moment)
+                      UNION ALL
+                     SELECT l.key FROM idempotent.record_logged AS l
+                      WHERE l.operation = changed AND (l.state = 'u' OR l.expires_at > moment OR l.lease_until > moment)
+                      UNION ALL
+                     SELECT s.key FROM idempotent.saga_run AS s
+                      WHERE s.saga = changed AND (s.expires_at IS NULL OR s.expires_at > moment)) AS k
+         WHERE new_form <> 'uuid' OR NOT idempotent.is_canonical(k.key)) THEN
+        RAISE EXCEPTION 'key_form of operation "%" cannot be changed while it keeps keys', changed
+            USING ERRCODE = '55000', DETAIL = 'A key that is sent in another spelling would run again.',
+                  HINT = format('Use another operation, wait until the keys have expired, or delete them first: SELECT idempotent_forget_all(%L), and of sagas idempotent_saga_forget(...).', changed);
     END IF;
     -- What is kept for longer from now on was kept for less until now. A date that did not count until now was none by which
     -- anything was kept, so that a record went after the retention, whichever clock had made the key.
@@ -197,6 +233,8 @@ REVOKE ALL ON FUNCTION
     idempotent.join_callers(text),
     idempotent.has_run(text),
     idempotent.still_has(text),
+    idempotent.is_canonical(text),
+    idempotent.check_key_form(text, text),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),
     idempotent.operation_truncated(),

@@ -92,7 +92,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog,
     -- Beside the primary keys, of which a table has one. (Triggers are told by their functions.)
     known (name) AS (SELECT unnest('{record_sweep_at_idx,record_held_idx,record_logged_sweep_at_idx,record_logged_held_idx,messages_expires_at_idx,locks_expires_at_idx,audit_expires_at_idx,
         asked_expires_at_idx,outbox_message_position,outbox_message_key_idx,outbox_message_ready_at_idx,outbox_id_expires_at_idx,saga_run_expires_at_idx,
-        operation_durability,operation_on_lapse,operation_after_reset,operation_mode,operation_key_dates,operation_max_response_bytes,
+        operation_durability,operation_on_lapse,operation_after_reset,operation_mode,operation_key_dates,operation_key_form,operation_max_response_bytes,
         operation_max_attempts,saga_run_state,own_single}'::name[])),
     added (kind, name, oid, relname) AS (
         SELECT 'index', i.relname, o.oid, o.relname

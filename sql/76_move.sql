@@ -146,6 +146,7 @@ BEGIN
     END IF;
     -- From here on the operation's records stay where they are.
     PERFORM idempotent.join_callers(arriving.operation);
+    PERFORM idempotent.check_key_form(arriving.operation, arriving.key);
     kept_in := CASE (SELECT o.durability FROM idempotent.operation AS o WHERE o.name = arriving.operation COLLATE "C")
                WHEN 'logged' THEN 'record_logged' ELSE 'record' END;
     insert_it := format('INSERT INTO idempotent.%I SELECT ($1).* ON CONFLICT DO NOTHING', kept_in);
@@ -252,6 +253,8 @@ BEGIN
     IF arriving.expires_at <= clock_timestamp() THEN
         RETURN 'older';
     END IF;
+    PERFORM idempotent.join_callers(arriving.saga);
+    PERFORM idempotent.check_key_form(arriving.saga, arriving.key);
     -- What this database does not answer for went on elsewhere, or was begun anew there.
     DELETE FROM idempotent.saga_run AS g
      WHERE g.saga = arriving.saga AND g.scope = arriving.scope AND g.key = arriving.key

@@ -53,6 +53,9 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
     let lease = args.duration(CLAIM.lease, 1)?;
     let mut call = match Call::new(args.get(CLAIM.operation), Some(key), args.get(CLAIM.scope)) {
         Ok(call) => call,
+        Err(_) if !has_form(args.get(CLAIM.operation), &key)? => {
+            return without_key(args, &http, BadKey::NoUuid);
+        }
         Err(error) => {
             let keyless =
                 Keyless::claim(error, args.get(CLAIM.operation), args.get(CLAIM.scope), Some(key))?;
@@ -81,6 +84,11 @@ pub fn idempotent_http_claim(args: &Args) -> Returned {
     };
     let answer = HttpAnswer::new(&decision.counted(&call)?, Some(named), http.is_head())?;
     args.return_row(&answer.columns())
+}
+
+/// Whether the key looks as those of the operation do: if not, that is the client's fault.
+fn has_form(operation: Option<Text<'_>>, key: &Text<'_>) -> Result<bool> {
+    operation.map_or(Ok(true), |name| Ok(operations::got(&name)?.policy.key_form.takes(key.utf8)))
 }
 
 /// A header that names no key: 400, and for an operation that is only observed, do the work.

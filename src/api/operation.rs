@@ -16,14 +16,14 @@ use pgrx::pg_sys::Datum;
 use rules::error::{Code, Error, Result};
 use rules::http::HttpPolicy;
 use rules::identity::check_operation;
-use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, has_records};
+use rules::policy::{AfterReset, Durability, KeyDates, KeyForm, Mode, OnLapse, has_records};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use rules::{Micros, Timestamp};
 
 arguments! {
     OPERATION: Operation = "idempotent_operation" {
-        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, http_store: Texts, http_headers: Texts, take_role: Regrole, max_attempts: Int4, max_lease: Interval, max_retention: Interval,
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, durability: Text, on_lapse: Text, max_response_bytes: Int4, scope_required: Bool, fingerprint_exclude: Texts, store_failures: Texts, after_reset: Text, mode: Text, key_dates: Text, role: Regrole, http_store: Texts, http_headers: Texts, take_role: Regrole, max_attempts: Int4, max_lease: Interval, max_retention: Interval, key_form: Text,
     }
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
@@ -36,28 +36,29 @@ arguments! {
 }
 
 /// A null argument leaves the column as it is. Of the columns that may be null, '0' (for roles '-')
-/// sets them so: $20 max_attempts by itself, $23 response_retention, $24 lease, $25 role, $26 take_role,
-/// $27 max_lease, $28 max_retention.
+/// sets them so: $20 max_attempts by itself, $24 response_retention, $25 lease, $26 role, $27 take_role,
+/// $28 max_lease, $29 max_retention.
 const UPSERT: &str = "
 INSERT INTO idempotent.operation AS o (
     name, retention, failure_retention, response_retention, lease, wait, durability, on_lapse,
     max_response_bytes, scope_required, fingerprint_exclude, store_failures, after_reset, mode,
     key_dates, role, http_store, http_headers, take_role,
-    max_attempts, max_lease, max_retention
+    max_attempts, max_lease, max_retention, key_form
 ) VALUES (
     $1, COALESCE($2, '24 hours'), COALESCE($3, '5 minutes'),
-    CASE WHEN $23 THEN NULL ELSE $4 END, CASE WHEN $24 THEN NULL ELSE $5 END, $6,
+    CASE WHEN $24 THEN NULL ELSE $4 END, CASE WHEN $25 THEN NULL ELSE $5 END, $6,
     COALESCE($7, 'unlogged'), COALESCE($8, 'retry'), COALESCE($9, 1048576), COALESCE($10, false),
     COALESCE($11, '{}'), COALESCE($12, '{}'), COALESCE($13, 'unknown'), COALESCE($14, 'enforce'),
     COALESCE($15, 'use'), (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $16),
     COALESCE($17, '{}'), COALESCE($18, '{}'),
     (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $19), NULLIF($20, 0),
-    CASE WHEN $27 THEN NULL ELSE $21 END, CASE WHEN $28 THEN NULL ELSE $22 END
+    CASE WHEN $28 THEN NULL ELSE $21 END, CASE WHEN $29 THEN NULL ELSE $22 END,
+    COALESCE($23, 'text')
 ) ON CONFLICT (name) DO UPDATE SET
     retention = COALESCE($2, o.retention),
     failure_retention = COALESCE($3, o.failure_retention),
-    response_retention = CASE WHEN $23 THEN NULL ELSE COALESCE($4, o.response_retention) END,
-    lease = CASE WHEN $24 THEN NULL ELSE COALESCE($5, o.lease) END,
+    response_retention = CASE WHEN $24 THEN NULL ELSE COALESCE($4, o.response_retention) END,
+    lease = CASE WHEN $25 THEN NULL ELSE COALESCE($5, o.lease) END,
     wait = COALESCE($6, o.wait),
     durability = COALESCE($7, o.durability),
     on_lapse = COALESCE($8, o.on_lapse),
@@ -68,13 +69,14 @@ INSERT INTO idempotent.operation AS o (
     after_reset = COALESCE($13, o.after_reset),
     mode = COALESCE($14, o.mode),
     key_dates = COALESCE($15, o.key_dates),
-    role = CASE WHEN $25 THEN NULL WHEN $16 IS NULL THEN o.role ELSE EXCLUDED.role END,
+    role = CASE WHEN $26 THEN NULL WHEN $16 IS NULL THEN o.role ELSE EXCLUDED.role END,
     http_store = COALESCE($17, o.http_store),
     http_headers = COALESCE($18, o.http_headers),
-    take_role = CASE WHEN $26 THEN NULL WHEN $19 IS NULL THEN o.take_role ELSE EXCLUDED.take_role END,
+    take_role = CASE WHEN $27 THEN NULL WHEN $19 IS NULL THEN o.take_role ELSE EXCLUDED.take_role END,
     max_attempts = NULLIF(COALESCE($20, o.max_attempts), 0),
-    max_lease = CASE WHEN $27 THEN NULL ELSE COALESCE($21, o.max_lease) END,
-    max_retention = CASE WHEN $28 THEN NULL ELSE COALESCE($22, o.max_retention) END";
+    max_lease = CASE WHEN $28 THEN NULL ELSE COALESCE($21, o.max_lease) END,
+    max_retention = CASE WHEN $29 THEN NULL ELSE COALESCE($22, o.max_retention) END,
+    key_form = COALESCE($23, o.key_form)";
 
 pub fn idempotent_operation(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_operation()");
@@ -92,6 +94,9 @@ pub fn idempotent_operation(args: &Args) -> Returned {
     };
     if let Some(durability) = durability {
         move_records(&name, durability)?;
+    }
+    if let Some(key_form) = key_form(args)? {
+        stop_callers_of_keys(&name, key_form)?;
     }
     upsert(args, cleared, durability)?;
     if on_lapse(args)? == Some(OnLapse::Unknown) {
@@ -183,6 +188,7 @@ fn check(args: &Args) -> Result<Cleared> {
     on_lapse(args)?;
     after_reset(args)?;
     key_dates(args)?;
+    key_form(args)?;
     warn_if_uncounted(mode(args)?);
     if args.get(OPERATION.max_response_bytes).is_some_and(|bytes| bytes < 0) {
         return Err(Error::new(Code::InvalidParameter, "max_response_bytes must not be negative")
@@ -241,6 +247,21 @@ fn after_reset(args: &Args) -> Result<Option<AfterReset>> {
 
 fn key_dates(args: &Args) -> Result<Option<KeyDates>> {
     args.get(OPERATION.key_dates).map(|text| KeyDates::parse(text.utf8)).transpose()
+}
+
+fn key_form(args: &Args) -> Result<Option<KeyForm>> {
+    args.get(OPERATION.key_form).map(|text| KeyForm::parse(text.utf8)).transpose()
+}
+
+/// Whether other keys are kept is looked for by the trigger, as for a change by hand: here so that each that is claimed
+/// now is stored before.
+fn stop_callers_of_keys(name: &Text<'_>, key_form: KeyForm) -> Result<()> {
+    catalog::refresh();
+    if operations::got(name)?.policy.key_form == key_form {
+        return Ok(());
+    }
+    snapshot::refuse_frozen("key_form can only be changed")?;
+    changing::stop_callers(name)
 }
 
 /// Records follow their operation into the other table, in this transaction.
@@ -312,6 +333,7 @@ fn upsert(args: &Args, cleared: Cleared, durability: Option<Durability>) -> Resu
         (OPERATION.after_reset, after_reset(args)?.map(AfterReset::as_str)),
         (OPERATION.mode, mode(args)?.map(Mode::as_str)),
         (OPERATION.key_dates, key_dates(args)?.map(KeyDates::as_str)),
+        (OPERATION.key_form, key_form(args)?.map(KeyForm::as_str)),
     ] {
         parameters[argument.at].1 = choice.map(make::text);
     }

@@ -8,7 +8,7 @@ use crate::keys::saga_settle::{abandon, forget, settle};
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make::text;
 use crate::pg::declaration::arguments;
-use crate::pg::pass_on::pass_on;
+use crate::pg::pass_on::pass_on_with;
 use crate::pg::snapshot;
 use crate::tables::audit::{self, Deed};
 use crate::tables::sagas::SagaRow;
@@ -28,8 +28,8 @@ arguments! {
 }
 
 pub fn idempotent_saga_explain(args: &Args) -> Returned {
-    call(args.get(EXPLAIN.name), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
-    pass_on(args, c"idempotent", c"saga_explain")
+    let call = call(args.get(EXPLAIN.name), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
+    pass_on_with(args, c"idempotent", c"saga_explain", (EXPLAIN.key, call.owner.key))
 }
 
 pub fn idempotent_saga_resume(args: &Args) -> Returned {

@@ -2,6 +2,7 @@
 //! right to use it.
 
 use crate::keys::request::{Document, Request, is_newer, to_compare};
+use crate::pg::datum::make;
 use crate::pg::datum::text::Text;
 use crate::pg::{rights, snapshot};
 use crate::session::claims;
@@ -10,6 +11,7 @@ use crate::tables::operations::{self, Operation};
 use crate::tables::own;
 use crate::tables::records::row::{Found, Owner};
 use crate::tables::records::table::Records;
+use crate::tables::sagas::Sagas;
 use crate::tables::{catalog, changing};
 use crate::{pg::clock, settings};
 use rules::claim::{self, Verdict, judge};
@@ -17,7 +19,7 @@ use rules::dating::{Age, Dates, Kept};
 use rules::error::{Code, Error, Result};
 use rules::identity::Identity;
 use rules::outcome::Outcome;
-use rules::policy::{AfterReset, Durability, Policy};
+use rules::policy::{AfterReset, Durability, KeyForm, Policy};
 use rules::request::fingerprint::Fingerprint;
 use rules::{Micros, Timestamp};
 use std::rc::Rc;
@@ -41,7 +43,7 @@ impl<'a> Call<'a> {
     /// Checks the identity and that the caller may use the operation, before anything is looked up.
     ///
     /// # Errors
-    /// ID006 for a bad operation, scope or key; 42501 if the caller is not a member of the operation's role.
+    /// ID006 for a bad operation, scope or key, also one that has not the operation's form; 42501 if the caller is not a member of the operation's role.
     pub fn new(
         operation: Option<Text<'a>>,
         key: Option<Text<'a>>,
@@ -53,11 +55,12 @@ impl<'a> Call<'a> {
             // Identity::new has refused every null.
             return Err(Error::new(Code::BadKey, "operation, key and scope must not be null"));
         };
-        let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
-        let owner = Owner { operation, scope, key, identity, id };
         let generation = catalog::generation();
         let Operation { policy, tally, is_changing } = operations::get(&operation)?;
         check_may(&policy, identity.operation(), identity.scope())?;
+        let (key, identity) = in_form(policy.key_form, operation, scope, key, identity)?;
+        let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
+        let owner = Owner { operation, scope, key, identity, id };
         Ok(Self { owner, policy, tally, generation, is_changing, has_joined: false, begins: true })
     }
 
@@ -139,10 +142,46 @@ impl<'a> Call<'a> {
         self.generation = generation;
         let durability = self.policy.durability;
         let Operation { policy, is_changing, .. } = operations::get(&self.owner.operation)?;
+        self.check_form(&policy)?;
         (self.policy, self.is_changing) = (policy, is_changing);
         let identity = &self.owner.identity;
         check_may(&self.policy, identity.operation(), identity.scope())?;
         Ok(self.policy.durability == durability)
+    }
+
+    /// Refuses to go on with a key in the form that the operation had when the call began.
+    fn check_form(&self, now: &Policy) -> Result<()> {
+        if now.key_form == self.policy.key_form {
+            return Ok(());
+        }
+        let (was, is) = (self.policy.key_form.as_str(), now.key_form.as_str());
+        Err(Error::new(Code::SerializationFailure, "key_form of the operation was changed")
+            .detail(format!("It was {was} when the call began, and is {is} now."))
+            .hint("Retry the transaction."))
+    }
+
+    /// Opens the table of sagas, which also holds off a change of the form of their keys until this transaction
+    /// ends. What another node answers for is left behind here, and goes on there: nobody may move it on,
+    /// whether a caller or an administrator.
+    ///
+    /// # Errors
+    /// ID010 if another node answers for the owner, unless the call is `finishing`; 40001 if the form of the
+    /// keys was changed since the call began.
+    pub fn open_sagas(&self) -> Result<Sagas> {
+        let mut has_joined = false;
+        loop {
+            let sagas = Sagas::open()?;
+            let Operation { policy, is_changing, .. } = operations::got(&self.owner.operation)?;
+            self.check_form(&policy)?;
+            if has_joined || !is_changing {
+                self.check_owner()?;
+                return Ok(sagas);
+            }
+            // Kept, the lock could deadlock with the change.
+            sagas.give_back();
+            changing::join(&self.owner.operation)?;
+            has_joined = true;
+        }
     }
 
     /// Counts an answer that is about to be given.
@@ -224,6 +263,23 @@ impl Call<'_> {
     fn judge_as(&self, found: Option<&Found>, asked: &claim::Request, now: Timestamp) -> Verdict {
         judge(found.map(|found| &found.record), asked, now)
     }
+}
+
+/// The key as it is kept, and the identity with it.
+fn in_form<'a>(
+    form: KeyForm,
+    operation: Text<'a>,
+    scope: Text<'a>,
+    key: Text<'a>,
+    identity: Identity<'a>,
+) -> Result<(Text<'a>, Identity<'a>)> {
+    let Some(canonical) = form.respell(&identity)? else {
+        return Ok((key, identity));
+    };
+    // SAFETY: a text that was just made, in the memory of the call, which its arguments do not outlive.
+    let key = unsafe { Text::from_datum(make::text(canonical.as_str())) };
+    let identity = Identity::new(Some(operation.utf8), Some(scope.utf8), Some(key.utf8))?;
+    Ok((key, identity))
 }
 
 /// How long the records of an operation are kept, and were; `lost_before` is when some were last lost.

@@ -54,20 +54,9 @@ impl Stepped {
     }
 }
 
-/// Opens the table of sagas. What another node answers for is left behind here, and goes on there: nobody may
-/// move it on, whether a caller or an administrator.
-///
-/// # Errors
-/// ID010 if another node answers for the owner, unless the call is `finishing`.
-pub fn open(call: &Call<'_>) -> Result<Sagas> {
-    let sagas = Sagas::open()?;
-    call.check_owner()?;
-    Ok(sagas)
-}
-
 /// Does the next step, or answers for a saga that has none.
 pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Stepped> {
-    let sagas = open(call)?;
+    let sagas = call.open_sagas()?;
     let asked = fingerprint(request, &call.policy);
     let verdict = |found: Option<&SagaRow>| {
         let now = clock::now();
@@ -110,7 +99,7 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
 /// # Errors
 /// 42704 if nothing is known of the key; ID010 if another node answers for its owner.
 pub fn resume(call: &Call<'_>, wait: Micros) -> Result<(Stepped, Option<SagaRow>)> {
-    let sagas = open(call)?;
+    let sagas = call.open_sagas()?;
     let mut waiting = Waiting::for_up_to(wait, &call.tally);
     if !hold(call, &waiting) {
         return Ok((Stepped::of(Outcome::InProgress), None));

@@ -2,7 +2,7 @@
 
 use crate::keys::call::Call;
 use crate::keys::request::wait;
-use crate::keys::saga::{Came, Stepped, hold, locked, open, started, write};
+use crate::keys::saga::{Came, Stepped, hold, locked, started, write};
 use crate::keys::waiting::Waiting;
 use crate::pg::datum::jsonb;
 use crate::pg::datum::text::Text;
@@ -83,7 +83,7 @@ pub fn forget(call: &Call<'_>, unfinished: bool) -> Result<Option<SagaRow>> {
 
 /// Holds the saga until the transaction ends.
 fn take<'a>(call: &'a Call<'_>) -> Result<(Sagas, Waiting<'a>)> {
-    let sagas = open(call)?;
+    let sagas = call.open_sagas()?;
     let waiting = Waiting::for_up_to(wait(None, &call.policy), &call.tally);
     if hold(call, &waiting) {
         return Ok((sagas, waiting));

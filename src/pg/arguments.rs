@@ -42,6 +42,17 @@ impl Args {
         }
     }
 
+    /// Puts another value in the place of an argument that is not null; what was there.
+    pub fn swap(&self, other: Option<(usize, Datum)>) -> Option<(usize, Datum)> {
+        let (index, value) = other?;
+        // SAFETY: `of` demands the fcinfo of a call in progress, whose `args` has `nargs` elements.
+        unsafe {
+            let count = (*self.0).nargs as usize;
+            let argument = (*self.0).args.as_mut_slice(count).get_mut(index)?;
+            Some((index, std::mem::replace(&mut argument.value, value)))
+        }
+    }
+
     /// Whether a boolean argument is true; null is not.
     pub fn is_set(&self, argument: Argument<Bool>) -> bool {
         self.get(argument).unwrap_or(false)

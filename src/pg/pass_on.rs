@@ -2,6 +2,8 @@
 //! DEFINER function cannot know, as it sees its owner's.
 
 use crate::pg::arguments::{Args, Returned};
+use crate::pg::datum::text;
+use crate::pg::declaration::{Argument, Text};
 use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -15,15 +17,37 @@ use std::ffi::CStr;
 /// 55000 without such a function; ID001 if it waited for longer than the call may; its other errors go on to the
 /// caller.
 pub fn pass_on(args: &Args, schema: &CStr, function: &CStr) -> Returned {
+    called(args, schema, function, None)
+}
+
+/// The same with another text in the place of one.
+pub fn pass_on_with<'a>(
+    args: &'a Args,
+    schema: &CStr,
+    function: &CStr,
+    (argument, text): (Argument<Text>, text::Text<'a>),
+) -> Returned {
+    called(args, schema, function, Some((argument.at, text.datum)))
+}
+
+fn called(
+    args: &Args,
+    schema: &CStr,
+    function: &CStr,
+    instead: Option<(usize, Datum)>,
+) -> Returned {
     let call = args.raw();
     // SAFETY: the call is in progress, and its flinfo was filled in by the function manager. It is the
     // door's again when the function returns or raises an error, as fmgr_security_definer does it
-    // (utils/fmgr/fmgr.c). The closure has nothing with a destructor.
+    // (utils/fmgr/fmgr.c), and so is the argument, which may be a constant of the plan. The closure has
+    // nothing with a destructor.
     unsafe {
         let door = (*call).flinfo;
         (*call).flinfo = inner(door, schema, function)?;
+        let given = args.swap(instead);
         let called = subtransaction::call_keeping_error(|| invoke(call));
         (*call).flinfo = door;
+        args.swap(given);
         let datum = called.unwrap_or_else(|error| limit::told(error).resume());
         Ok((!(*call).isnull).then_some(datum))
     }

@@ -15,7 +15,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode};
 use rules::error::{Error, Result};
 use rules::http::HttpPolicy;
-use rules::policy::{AfterReset, Durability, KeyDates, Mode, OnLapse, Policy, undeclared};
+use rules::policy::{AfterReset, Durability, KeyDates, KeyForm, Mode, OnLapse, Policy, undeclared};
 use rules::request::exclude::Exclusions;
 use rules::store_failures::StoreFailures;
 use std::cell::RefCell;
@@ -47,6 +47,7 @@ mod column {
     pub const TAKE_ROLE: usize = 18;
     pub const MAX_LEASE: usize = 20;
     pub const MAX_RETENTION: usize = 21;
+    pub const KEY_FORM: usize = 22;
     pub const TYPES: &[pg_sys::Oid] = &[
         pg_sys::TEXTOID,
         pg_sys::INTERVALOID,
@@ -70,6 +71,7 @@ mod column {
         pg_sys::INT4OID,
         pg_sys::INTERVALOID,
         pg_sys::INTERVALOID,
+        pg_sys::TEXTOID,
     ];
 }
 
@@ -259,6 +261,7 @@ unsafe fn parse(column: &dyn Fn(usize) -> Option<Datum>) -> Result<Policy> {
                 .map_or(Ok(default.after_reset), AfterReset::parse)?,
             mode: text(column::MODE).map_or(Ok(default.mode), Mode::parse)?,
             key_dates: text(column::KEY_DATES).map_or(Ok(default.key_dates), KeyDates::parse)?,
+            key_form: text(column::KEY_FORM).map_or(Ok(default.key_form), KeyForm::parse)?,
             lost_before: default.lost_before,
             max_response_bytes: column(column::MAX_RESPONSE_BYTES)
                 .map_or(default.max_response_bytes, |datum| datum.value() as i32),

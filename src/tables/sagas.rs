@@ -150,6 +150,11 @@ impl Sagas {
         open::to_write(column::TYPES, |catalog| catalog.sagas).map(Self)
     }
 
+    /// Gives its lock back, before anything was written.
+    pub fn give_back(self) {
+        self.0.give_back();
+    }
+
     /// The row as the statement's snapshot shows it.
     pub fn find(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(FIND, owner)

@@ -15,6 +15,7 @@ pub mod finish;
 pub mod handler;
 pub mod http;
 pub mod identity;
+pub mod key_form;
 pub mod lock;
 pub mod names;
 pub mod observe;

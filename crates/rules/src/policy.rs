@@ -45,6 +45,15 @@ pub enum KeyDates {
     Ignore,
 }
 
+/// What keys look like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyForm {
+    /// Any text: each spelling is a key.
+    Text,
+    /// A UUID, of which every spelling is one key.
+    Uuid,
+}
+
 /// What outcomes are good for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -133,6 +142,25 @@ impl KeyDates {
     }
 }
 
+impl KeyForm {
+    /// Reads `text` or `uuid`, in either case.
+    ///
+    /// # Errors
+    /// `22023` for anything else.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self> {
+        choose("key_form", text.as_ref(), [Self::Text, Self::Uuid], Self::as_str)
+    }
+
+    /// As [`Self::parse`] reads it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Uuid => "uuid",
+        }
+    }
+}
+
 impl Mode {
     /// Reads `enforce` or `observe`, in either case.
     ///
@@ -197,6 +225,8 @@ pub struct Policy {
     pub after_reset: AfterReset,
     /// Whether the dates that keys carry count.
     pub key_dates: KeyDates,
+    /// What keys look like.
+    pub key_form: KeyForm,
     /// Whether outcomes are binding.
     pub mode: Mode,
     /// When records of the operation were last lost from a table that it no longer keeps them in;
@@ -245,6 +275,7 @@ impl Default for Policy {
             on_lapse: OnLapse::Retry,
             after_reset: AfterReset::Unknown,
             key_dates: KeyDates::Use,
+            key_form: KeyForm::Text,
             mode: Mode::Enforce,
             lost_before: Timestamp::MIN,
             earlier: Vec::new(),

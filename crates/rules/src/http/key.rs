@@ -12,6 +12,8 @@ pub enum BadKey {
     NoString,
     /// It names a key that breaks the rules of all keys.
     NoKey,
+    /// It names a key that is no UUID, as those of the operation are.
+    NoUuid,
 }
 
 /// The key that a header names: `abc` and `"abc"` name the same one.

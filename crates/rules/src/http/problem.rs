@@ -47,6 +47,12 @@ impl Problem {
                 "Idempotency-Key is malformed",
                 format!("A key is 1 to {} bytes of text without control characters.", names::MAX_KEY),
             ),
+            BadKey::NoUuid => (
+                "malformed",
+                "key-malformed",
+                "Idempotency-Key is malformed",
+                "This operation requires a UUID: 32 hexadecimal digits, with or without hyphens.".to_owned(),
+            ),
         };
         Self { outcome, status: 400, anchor, title, detail, retry_after: None }
     }

@@ -4,7 +4,8 @@ use crate::outcome::Outcome;
 use serde_json::Value;
 
 fn all() -> Vec<Problem> {
-    let keys = [BadKey::Missing, BadKey::NoString, BadKey::NoKey].map(Problem::of_key);
+    let keys =
+        [BadKey::Missing, BadKey::NoString, BadKey::NoKey, BadKey::NoUuid].map(Problem::of_key);
     let outcomes = Outcome::all().filter_map(|outcome| Problem::of_outcome(outcome, None));
     keys.into_iter().chain(outcomes).collect()
 }
@@ -17,6 +18,7 @@ fn a_row_a_problem() {
         told,
         [
             ("missing", 400, "key-missing"),
+            ("malformed", 400, "key-malformed"),
             ("malformed", 400, "key-malformed"),
             ("malformed", 400, "key-malformed"),
             ("in_progress", 409, "in-progress"),

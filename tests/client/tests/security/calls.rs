@@ -123,6 +123,8 @@ const CALLS: &[Call] = &[
     call("record_deleted", &[]),
     call("marker_kept", &[]),
     call("still_has", &[("operation", "{op}")]),
+    call("is_canonical", &[("key", "'k'")]),
+    call("check_key_form", &[("operation", "{op}"), ("key", "'k'")]),
     call("idempotent_operation_drop", &[("name", "{op}")]),
     call("check_saga_name", &[("name", "'saga'")]),
     call("check_saga_step", &[("name", "'a'"), ("number", "1"), ("finals", "'{P0001}'")]),

@@ -5,6 +5,7 @@
 mod dates;
 mod documents;
 mod identities;
+mod key_form;
 mod numbers;
 mod settings;
 mod stream;

@@ -175,6 +175,7 @@ fn text(rng: &mut Rng, name: &str) -> String {
             "after_reset" => &["'unknown'", "'execute'"],
             "mode" => &["'enforce'", "'observe'"],
             "key_dates" => &["'use'", "'ignore'"],
+            "key_form" => &["'text'", "'text'", "'uuid'"],
             "key_header" => &["'k1'", "'\"k1\"'", "'\"k1'", "' '", "NULL"],
             "method" => &["'POST'", "'PATCH'", "'HEAD'", "''"],
             "target" => &["'/'", "'/?x=1'", "''"],
