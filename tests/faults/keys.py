@@ -57,10 +57,4 @@ FAULTS = [
     fault("message-without-a-date", "A message older than the retention is not new",
           ("mark_all", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
           "regress/consumer"),
-    fault("spelling-makes-a-key", "With key_form => 'uuid' every spelling of a UUID is one key",
-          ("KeyForm::respell", "        Ok(Some(canonical).filter(|canonical| canonical.0 != identity.key()))\n", "        Ok(Some(canonical).filter(|_| false))\n"),
-          "domain regress/key_form"),
-    fault("form-changed-over-keys", "key_form is not changed while a key that is kept would be another",
-          ("operation_checked", "    IF new_form <> old_form AND EXISTS (\n", "    IF new_form <> old_form AND false AND EXISTS (\n"),
-          "regress/key_form"),
 ]

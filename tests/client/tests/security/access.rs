@@ -144,5 +144,5 @@ fn nobody_reaches_an_operation_that_is_another_roles() {
             }
         }
     }
-    assert_eq!(tried, 34 * ROLES.len() * 2, "functions about keys");
+    assert_eq!(tried, 35 * ROLES.len() * 2, "functions about keys");
 }
