@@ -11,7 +11,7 @@ FAULTS = [
           ("take", "            lock.keep();\n", "            drop(lock);\n"),
           "regress/claim_transaction isolation/two-claimants history/everything"),
     fault("no-second-look", "Who gets the lock after the winner's COMMIT gets the answer, not the claim",
-          ("claim", "                    let verdict = call.judge(records, found.as_ref(), request);\n                    (lock, found, verdict)\n",
+          ("claim", "                    let verdict = call.judge(records, found.as_ref(), request)?;\n                    (lock, found, verdict)\n",
                     "                    (lock, found, verdict)\n"),
           "isolation/waiters client/waiting::the_waiter_gets_the_replay_when_the_holder_commits history/everything"),
     fault("wrong-snapshot", "What another transaction is writing is seen, and waited for",
