@@ -271,6 +271,20 @@ BEGIN
           LEFT JOIN idempotent.operation AS o ON o.name = n.operation COLLATE "C"
          WHERE n.undated > 0 AND COALESCE(o.after_reset = 'unknown' AND o.key_dates = 'use', true);
 
+        -- Before the next finding, whose remedy would be undone by a restart. CACHE gives each session numbers in advance, so they
+        -- do not grow from call to call.
+        RETURN QUERY
+        SELECT 'error', 'wrong_sequence',
+               format('Sequence %s was altered (INCREMENT %s MINVALUE %s MAXVALUE %s CACHE %s%s): %s.', s.seqrelid::regclass,
+                      s.seqincrement, s.seqmin, s.seqmax, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' END, n.harm),
+               format('ALTER SEQUENCE %s AS bigint START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807%s CACHE 1 NO CYCLE;',
+                      s.seqrelid::regclass, CASE WHEN n.last_value < 1 THEN ' RESTART 1' END)
+          FROM (SELECT 'idempotent.fence'::regclass AS sequence, f.last_value, 'a later holder could have a lower fence, or none' AS harm FROM idempotent.fence AS f
+                UNION ALL
+                SELECT 'idempotent.outbox_position'::regclass, p.last_value, 'messages could be taken out of their order, or not be put' FROM idempotent.outbox_position AS p) AS n
+          JOIN pg_sequence AS s ON s.seqrelid = n.sequence
+         WHERE s.seqtypid <> 'bigint'::regtype OR s.seqincrement <> 1 OR s.seqmin <> 1 OR s.seqmax <> 9223372036854775807 OR s.seqcache <> 1 OR s.seqcycle;
+
         RETURN QUERY
         SELECT 'error', 'fences_behind', format('The next fence would be %s, and %s was granted already: a stale holder could pass for the current one.', f.last_value + 1, g.granted),
                format('SELECT setval(''idempotent.fence'', %s);', g.granted)

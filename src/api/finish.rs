@@ -29,14 +29,17 @@ pub fn idempotent_fail(args: &Args) -> Returned {
 }
 
 fn finish(args: &Args, failed: bool) -> Returned {
-    let mut call =
-        match Call::new(args.get(FINISH.operation), args.get(FINISH.key), args.get(FINISH.scope)) {
-            Ok(call) => call.finishing(),
-            Err(error) => {
-                return Keyless::instead_of(error, args.get(FINISH.operation))
-                    .map(|_| args.get(FINISH.response));
-            }
-        };
+    let mut call = match Call::of_holder(
+        args.get(FINISH.operation),
+        args.get(FINISH.key),
+        args.get(FINISH.scope),
+    ) {
+        Ok(call) => call,
+        Err(error) => {
+            return Keyless::instead_of(error, args.get(FINISH.operation))
+                .map(|_| args.get(FINISH.response));
+        }
+    };
     let retention = args.duration(FINISH.retention, 1)?;
     if let Some(retention) = retention {
         call.policy.check_retention(call.owner.identity.operation(), retention)?;
@@ -55,12 +58,12 @@ fn finish(args: &Args, failed: bool) -> Returned {
 
 pub fn idempotent_release(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_release()");
-    let released = match Call::new(
+    let released = match Call::of_holder(
         args.get(RELEASE.operation),
         args.get(RELEASE.key),
         args.get(RELEASE.scope),
     ) {
-        Ok(call) => mode::release(&mut call.finishing(), args.get(RELEASE.fence))?,
+        Ok(mut call) => mode::release(&mut call, args.get(RELEASE.fence))?,
         Err(error) => Keyless::instead_of(error, args.get(RELEASE.operation)).map(|_| true)?,
     };
     Ok(Some(Datum::from(released)))

@@ -121,12 +121,12 @@ pub fn idempotent_http_complete(args: &Args) -> Returned {
     let given = args.get(COMPLETE.headers).map(|text| text.utf8);
     memory::expect(rules::request::json::memory(given.unwrap_or_default()))?;
     let given = given.map_or(Ok(Vec::new()), |given| headers::read(given, clock::look_up))?;
-    let mut call = match Call::new(
+    let mut call = match Call::of_holder(
         args.get(COMPLETE.operation),
         args.get(COMPLETE.key),
         args.get(COMPLETE.scope),
     ) {
-        Ok(call) => call.finishing(),
+        Ok(call) => call,
         Err(error) => {
             return Keyless::instead_of(error, args.get(COMPLETE.operation))
                 .map(|_| is_stored(false));

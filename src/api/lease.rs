@@ -30,11 +30,14 @@ arguments! {
 
 pub fn idempotent_extend(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_extend()");
-    let call =
-        match Call::new(args.get(EXTEND.operation), args.get(EXTEND.key), args.get(EXTEND.scope)) {
-            Ok(call) => Some(call.finishing()),
-            Err(error) => Keyless::instead_of(error, args.get(EXTEND.operation)).map(|_| None)?,
-        };
+    let call = match Call::of_holder(
+        args.get(EXTEND.operation),
+        args.get(EXTEND.key),
+        args.get(EXTEND.scope),
+    ) {
+        Ok(call) => Some(call),
+        Err(error) => Keyless::instead_of(error, args.get(EXTEND.operation)).map(|_| None)?,
+    };
     let lease = lease(args.duration(EXTEND.lease, 1)?)?;
     let Some(mut call) = call else { return Ok(Some(Datum::from(from_now(lease)))) };
     Ok(Some(Datum::from(extend(&mut call, args.get(EXTEND.fence), lease)?)))
@@ -89,8 +92,8 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
     let (operation, scope) = (args.get(EXTEND_ALL.operation), args.get(EXTEND_ALL.scope));
     let mut leases = Vec::with_capacity(keys.len());
     for (at, (key, fence)) in keys.iter().zip(fences).enumerate() {
-        match Call::new(operation, *key, scope) {
-            Ok(call) => leases.push((at, call.finishing(), fence)),
+        match Call::of_holder(operation, *key, scope) {
+            Ok(call) => leases.push((at, call, fence)),
             // Where it is only observed, it goes on as a lease that lasts.
             Err(error) => drop(Keyless::instead_of(error, operation)?),
         }
@@ -100,8 +103,10 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
     let mut lost = vec![false; keys.len()];
     for (at, call, fence) in &mut leases {
         match extend(call, *fence, lease) {
-            Err(error) if matches!(error.code, Code::Fence | Code::NoClaim | Code::Slot) => {
-                lost[*at] = true
+            Err(Error {
+                code: Code::Fence | Code::NoClaim | Code::Slot | Code::BadKey, ..
+            }) => {
+                lost[*at] = true;
             }
             extended => drop(extended?),
         }
@@ -112,12 +117,12 @@ pub fn idempotent_extend_all(args: &Args) -> Returned {
 
 pub fn idempotent_checkpoint(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_checkpoint()");
-    let mut call = match Call::new(
+    let mut call = match Call::of_holder(
         args.get(CHECKPOINT.operation),
         args.get(CHECKPOINT.key),
         args.get(CHECKPOINT.scope),
     ) {
-        Ok(call) => call.finishing(),
+        Ok(call) => call,
         Err(error) => {
             return Keyless::instead_of(error, args.get(CHECKPOINT.operation))
                 .map(|_| Some(Datum::from(0)));

@@ -1,7 +1,7 @@
 //! `idempotent_lock`, `idempotent_unlock`: locks that outlive transactions and connections.
 
 use crate::api::consumer::checked;
-use crate::keys::call::check_may;
+use crate::keys::call::check_role;
 use crate::keys::request::{limit, wait};
 use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
@@ -35,6 +35,7 @@ pub fn idempotent_lock(args: &Args) -> Returned {
             .detail("A lock ends by itself, should its holder never give it back.")
             .hint("Pass how long it may take, such as ttl => '10 minutes'.")
     })?;
+    policy.check_scope(resource.name.utf8, resource.scope.utf8)?;
     policy.check_ttl(resource.name.utf8, ttl)?;
     let wait = wait(None, &policy);
     limit.set(wait);
@@ -49,14 +50,19 @@ pub fn idempotent_lock(args: &Args) -> Returned {
 
 pub fn idempotent_unlock(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_unlock()");
-    let Asked { resource, key, .. } =
+    let Asked { resource, key, policy } =
         asked(args.get(UNLOCK.resource), args.get(UNLOCK.key), args.get(UNLOCK.scope))?;
     let fence = args.get(UNLOCK.fence).ok_or_else(|| {
         Error::new(Code::InvalidParameter, "fence must not be null")
             .detail("It tells the lock from one that was taken later with the same key.")
             .hint("Pass the fence that idempotent_lock returned: fence => ...")
     })?;
-    Ok(Some(Datum::from(release(&resource, &key, fence)?)))
+    let released = release(&resource, &key, fence)?;
+    if !released {
+        // What was locked before a scope was demanded is given back without one.
+        policy.check_scope(resource.name.utf8, resource.scope.utf8)?;
+    }
+    Ok(Some(Datum::from(released)))
 }
 
 /// What a call says, and the settings of the operation that bears the resource's name.
@@ -70,7 +76,7 @@ struct Asked<'a> {
 /// name is often made for one job, so one without settings is no misspelt operation.
 ///
 /// # Errors
-/// ID006 for a bad name, or without a scope that is demanded; 42501 if the caller is no member of the operation's role.
+/// ID006 for a bad name; 42501 if the caller is no member of the operation's role.
 fn asked<'a>(
     resource: Option<Text<'a>>,
     key: Option<Text<'a>>,
@@ -80,6 +86,6 @@ fn asked<'a>(
     let key = checked(&HOLDER, key)?;
     let scope = checked(&SCOPE, scope)?;
     let policy = operations::got(&name)?.policy;
-    check_may(&policy, name.utf8, scope.utf8)?;
+    check_role(&policy, name.utf8)?;
     Ok(Asked { resource: Resource { name, scope }, key, policy })
 }

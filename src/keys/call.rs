@@ -43,8 +43,31 @@ impl<'a> Call<'a> {
     /// Checks the identity and that the caller may use the operation, before anything is looked up.
     ///
     /// # Errors
-    /// ID006 for a bad operation, scope or key, also one that has not the operation's form; 42501 if the caller is not a member of the operation's role.
+    /// ID006 for a bad operation, scope or key, also one that has not the operation's form, or without a scope that
+    /// is demanded; 42501 if the caller is not a member of the operation's role.
     pub fn new(
+        operation: Option<Text<'a>>,
+        key: Option<Text<'a>>,
+        scope: Option<Text<'a>>,
+    ) -> Result<Self> {
+        let call = Self::known(operation, key, scope)?;
+        call.check_scope()?;
+        Ok(call)
+    }
+
+    /// The call of a holder, which finishes what it claimed: also without a scope that was not yet demanded then.
+    ///
+    /// # Errors
+    /// ID006 for a bad operation, scope or key; 42501 if the caller is not a member of the operation's role.
+    pub fn of_holder(
+        operation: Option<Text<'a>>,
+        key: Option<Text<'a>>,
+        scope: Option<Text<'a>>,
+    ) -> Result<Self> {
+        Self::known(operation, key, scope).map(Self::finishing)
+    }
+
+    fn known(
         operation: Option<Text<'a>>,
         key: Option<Text<'a>>,
         scope: Option<Text<'a>>,
@@ -57,7 +80,7 @@ impl<'a> Call<'a> {
         };
         let generation = catalog::generation();
         let Operation { policy, tally, is_changing } = operations::get(&operation)?;
-        check_may(&policy, identity.operation(), identity.scope())?;
+        check_role(&policy, identity.operation())?;
         let (key, identity) = in_form(policy.key_form, operation, scope, key, identity)?;
         let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
         let owner = Owner { operation, scope, key, identity, id };
@@ -73,6 +96,13 @@ impl<'a> Call<'a> {
     /// From here on the call holds the key.
     pub fn has_begun(&mut self) {
         self.begins = false;
+    }
+
+    /// # Errors
+    /// ID006 without a scope that is demanded.
+    pub fn check_scope(&self) -> Result<()> {
+        let identity = &self.owner.identity;
+        self.policy.check_scope(identity.operation(), identity.scope())
     }
 
     /// Refuses a call that begins something for an owner of another node, with the table open.
@@ -144,8 +174,10 @@ impl<'a> Call<'a> {
         let Operation { policy, is_changing, .. } = operations::get(&self.owner.operation)?;
         self.check_form(&policy)?;
         (self.policy, self.is_changing) = (policy, is_changing);
-        let identity = &self.owner.identity;
-        check_may(&self.policy, identity.operation(), identity.scope())?;
+        check_role(&self.policy, self.owner.identity.operation())?;
+        if self.begins {
+            self.check_scope()?;
+        }
         Ok(self.policy.durability == durability)
     }
 

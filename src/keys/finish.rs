@@ -138,6 +138,12 @@ pub fn refusal(call: &Call<'_>, verdict: &FenceVerdict, fence: Option<i64>) -> E
     if let Err(error) = own::check(identity.scope(), identity.key()) {
         return error;
     }
+    // Nor is anything known of a key whose scope was forgotten, while what was claimed without one goes on.
+    if let FenceVerdict::NoClaim | FenceVerdict::Stale { current: None } = verdict
+        && let Err(error) = call.check_scope()
+    {
+        return error;
+    }
     fence_error(verdict, &call.owner.identity, fence)
         .unwrap_or_else(|| other_answer_error(&call.owner.identity))
 }

@@ -363,7 +363,7 @@ fn finished<T>(
 }
 
 /// Whether a refusal to finish is forgiven: a call that was let through with a lease comes back with a fence that
-/// no other call was given, and may find anything.
+/// no other call was given, and may find anything; so does one that was let through without the scope that it needs.
 fn forgives(error: &Error) -> bool {
-    matches!(error.code, Code::Fence | Code::NoClaim)
+    matches!(error.code, Code::Fence | Code::NoClaim | Code::BadKey)
 }

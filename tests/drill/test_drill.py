@@ -88,6 +88,7 @@ BY_THE_DOCTOR = {
     "lease_outlives_answer": "SELECT FROM idempotent_operation('ship', lease => '2 days')",
     "unlogged_without_dates": "SELECT FROM idempotent_operation('sign_up'), idempotent_claim('sign_up', 'order-7', lease => '1 minute')",
     "fences_behind": "SELECT FROM idempotent_claim('card', 'order-7', lease => '1 hour'); SELECT setval('idempotent.fence', 1, false)",
+    "wrong_sequence": "ALTER SEQUENCE idempotent.fence INCREMENT -1",
     "positions_behind": "SELECT idempotent_outbox_put('mail', '1'); SELECT setval('idempotent.outbox_position', 1, false)",
 }
 

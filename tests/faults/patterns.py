@@ -42,7 +42,7 @@ FAULTS = [
           ("acquire", "        keep_promise();\n", "        if fence < 0 {\n            keep_promise();\n        }\n"),
           "client/named_locks::a_lock_that_was_granted_survives_a_crash history/everything"),
     fault("lock-of-another-role", "A lock that has the name of an operation is for members of its role",
-          ("asked", "    check_may(&policy, name.utf8, scope.utf8)?;\n", "    policy.check_scope(name.utf8, scope.utf8)?;\n    let _ = check_may;\n"),
+          ("asked", "    check_role(&policy, name.utf8)?;\n", "    let _ = check_role;\n"),
           "regress/locks"),
     fault("offset-removed-unseen", "Administrators set back and remove no offset that a transaction is moving",
           ("is_moving", "    Ok(matches!(state, RowState::Arriving | RowState::Leaving))\n", "    Ok(state == RowState::Nothing && false)\n"),

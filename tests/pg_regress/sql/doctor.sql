@@ -87,6 +87,24 @@ UPDATE idempotent.outbox_message SET position = 77;
 :look
 SELECT nextval('idempotent.fence'), nextval('idempotent.outbox_position');
 
+-- sequences that fall, that a session has numbers of in advance, that end or begin anew; back below all that they had
+ALTER SEQUENCE idempotent.fence INCREMENT -1;
+ALTER SEQUENCE idempotent.outbox_position CACHE 20;
+:look
+:mend
+:look
+ALTER SEQUENCE idempotent.fence AS integer;
+ALTER SEQUENCE idempotent.outbox_position MAXVALUE 1000 CYCLE;
+:look
+:mend
+:look
+ALTER SEQUENCE idempotent.fence MINVALUE -9 START -3 INCREMENT -1 RESTART;
+ALTER SEQUENCE idempotent.outbox_position MINVALUE 5 START 5;
+:look
+:mend
+:look
+SELECT nextval('idempotent.fence'), nextval('idempotent.outbox_position');
+
 -- what is due, and not swept; an unknown record and a lease that lasts are not
 UPDATE idempotent.record_logged SET sweep_at = '2020-01-01', expires_at = '2020-01-01', state = 'c', lease_until = NULL WHERE key = 'order-1';
 UPDATE idempotent.record_logged SET sweep_at = '2019-01-01', state = 'u', lease_until = NULL WHERE key = 'order-2';

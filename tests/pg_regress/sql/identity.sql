@@ -106,6 +106,33 @@ SELECT outcome, response FROM idempotent_claim('identity', 'Key ä');
 \echo :LAST_ERROR_SQLSTATE
 DELETE FROM idempotent.record WHERE operation = 'identity' AND key = 'another key';
 
+-- an operation that demands a scope, from when on claims without one were open: they are finished
+SELECT c.outcome FROM unnest('{k1,k2,k3,k4,k5}'::text[]) AS k, idempotent_claim('identity_strict', k, lease => '1 hour') AS c;
+SELECT array_agg(fence ORDER BY key) AS fences FROM idempotent.record WHERE operation = 'identity_strict' AND state <> 'e' \gset
+SELECT fence AS lock_fence FROM idempotent_lock('identity_strict', 'holder', '1 hour') \gset
+BEGIN;
+SELECT outcome FROM unnest('{t1,t2,t3}'::text[]) AS k, idempotent_claim('identity_strict', k) AS c;
+SELECT scope_required FROM idempotent_operation('identity_strict', scope_required => true);
+SELECT idempotent_complete('identity_strict', 't1', '1'), idempotent_fail('identity_strict', 't2', '2'), idempotent_release('identity_strict', 't3');
+COMMIT;
+SELECT idempotent_extend('identity_strict', 'k1', '2 hours', fence => (:'fences'::bigint[])[1]) > now() + interval '1 hour' AS extended;
+SELECT idempotent_checkpoint('identity_strict', 'k1', '"half"', fence => (:'fences'::bigint[])[1]);
+SELECT idempotent_complete('identity_strict', 'k1', '1', fence => (:'fences'::bigint[])[1]);
+SELECT idempotent_fail('identity_strict', 'k2', '2', fence => (:'fences'::bigint[])[2]);
+SELECT idempotent_release('identity_strict', 'k3', fence => (:'fences'::bigint[])[3]);
+SELECT idempotent_http_complete('identity_strict', 'k4', 200, fence => (:'fences'::bigint[])[4]);
+-- k3 is lost, as it was given back
+SELECT * FROM idempotent_extend_all('identity_strict', '{k3,k5}', (:'fences'::bigint[])[3:3] || (:'fences'::bigint[])[5:5], '1 hour');
+SELECT idempotent_unlock('identity_strict', 'holder', fence => :lock_fence);
+SELECT key, state, checkpoint FROM idempotent.record WHERE operation = 'identity_strict' AND state <> 'e' ORDER BY key;
+-- nothing new begins, also nothing of the same names
+SELECT pg_temp.state_of(format('SELECT %s(''identity_strict'', ''t3'' %s)', f, rest)) AS begins
+FROM (VALUES ('idempotent_claim', ''), ('idempotent_run', ', ''1'', ''jsonb_typeof(jsonb)'''), ('idempotent_lock', ', ttl => ''1 hour''')) AS functions (f, rest);
+SELECT idempotent_complete('identity_strict', 't3', '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_unlock('identity_strict', 'holder', fence => :lock_fence);
+\echo :LAST_ERROR_SQLSTATE
+
 -- an operation that demands a scope
 SELECT scope_required FROM idempotent_operation('identity_scoped', scope_required => true);
 SELECT f, pg_temp.state_of(format('SELECT %s(''identity_scoped'', ''k'' %s)', f, rest)) AS without_scope,

@@ -90,6 +90,8 @@ BEGIN;
 SELECT retention FROM idempotent_operation('settings_commit', retention => '5 days');
 PREPARE TRANSACTION 'settings';
 \echo :LAST_ERROR_SQLSTATE
+-- so there is nothing that the next one would wait for
+ROLLBACK PREPARED 'settings';
 BEGIN;
 SELECT retention FROM idempotent_operation('settings_commit', retention => '1 day');
 PREPARE TRANSACTION 'settings';
