@@ -68,7 +68,7 @@ fn check(topic: Option<TextValue<'_>>, wants: Wants) -> Result<Rc<Policy>> {
 }
 
 /// The name of a topic that is checked.
-fn topic<'a>(args: &'a Args, argument: Argument<Text>) -> &'a [u8] {
+fn topic(args: &Args, argument: Argument<Text>) -> &[u8] {
     args.get(argument).map_or(&[], |topic| topic.utf8)
 }
 
