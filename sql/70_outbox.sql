@@ -373,7 +373,8 @@ BEGIN
         SELECT array_agg(c.position) INTO heads
           FROM (SELECT m.position FROM idempotent.outbox_message AS m
                  WHERE m.topic = outbox_take.topic COLLATE "C" AND m.ready_at <= moment
-                   AND (is_all OR idempotent.owns(m.slot)) AND (own IS NULL OR m.key IS NULL OR m.position < own)
+                   AND (is_all OR idempotent.owns(m.slot))
+                   AND (own IS NULL OR m.key IS NULL OR m.position < own)
                  ORDER BY m.ready_at LIMIT missing FOR UPDATE OF m SKIP LOCKED) AS c;
         EXIT WHEN heads IS NULL;
         -- What is not the first of its key, as it now turns out, is not taken. It waits from now on, if one before it is not just
