@@ -37,8 +37,11 @@ pub fn idempotent_replay(args: &Args) -> Returned {
 
 pub fn idempotent_explain(args: &Args) -> Returned {
     let limit = limit(None);
-    let mut call =
-        Call::new(args.get(EXPLAIN.operation), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
+    let mut call = Call::of_what_is_there(
+        args.get(EXPLAIN.operation),
+        args.get(EXPLAIN.key),
+        args.get(EXPLAIN.scope),
+    )?;
     limit.set(wait(None, &call.policy));
     let explanation = explain::explain(&mut call)?;
     jsonb::of(&explanation)

@@ -36,14 +36,14 @@ pub fn idempotent_saga_step(args: &Args) -> Returned {
 /// A call on a saga.
 ///
 /// # Errors
-/// Those of `Call::new`, with the name called that of a saga.
+/// Those of `Call::of_what_is_there`, with the name called that of a saga.
 pub fn call<'a>(
     name: Option<TextValue<'a>>,
     key: Option<TextValue<'a>>,
     scope: Option<TextValue<'a>>,
 ) -> Result<Call<'a>> {
     names::check(&names::SAGA, name.map(|name| name.utf8))?;
-    Call::new(name, key, scope)
+    Call::of_what_is_there(name, key, scope)
 }
 
 /// The row of a call that does a step.

@@ -40,8 +40,11 @@ pub fn idempotent_seal(args: &Args) -> Returned {
 
 pub fn idempotent_resolve(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_resolve()");
-    let mut call =
-        Call::new(args.get(RESOLVE.operation), args.get(RESOLVE.key), args.get(RESOLVE.scope))?;
+    let mut call = Call::of_what_is_there(
+        args.get(RESOLVE.operation),
+        args.get(RESOLVE.key),
+        args.get(RESOLVE.scope),
+    )?;
     let settlement = match args.get(RESOLVE.verdict).map(|text| text.utf8) {
         Some(b"completed") => Settlement::Completed,
         Some(b"failed") => Settlement::Failed,
@@ -63,9 +66,9 @@ pub fn idempotent_resolve(args: &Args) -> Returned {
 
 pub fn idempotent_forget(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_forget()");
-    let call = Call::new(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     // What another node answers for is left behind here, and may be cleared away.
-    let mut call = call.finishing();
+    let mut call =
+        Call::of_holder(args.get(FORGET.operation), args.get(FORGET.key), args.get(FORGET.scope))?;
     let records = call.open_to_write()?;
     let forgotten = forget::forget(&call, &records, args.get(FORGET.fence))?;
     if forgotten {

@@ -37,6 +37,8 @@ pub struct Call<'a> {
     has_joined: bool,
     /// Whether it begins something, which only the node does that answers for the owner.
     begins: bool,
+    /// Whether it needs a scope where the operation demands one.
+    needs_scope: bool,
 }
 
 impl<'a> Call<'a> {
@@ -50,9 +52,9 @@ impl<'a> Call<'a> {
         key: Option<Text<'a>>,
         scope: Option<Text<'a>>,
     ) -> Result<Self> {
-        let call = Self::known(operation, key, scope)?;
+        let call = Self::of_what_is_there(operation, key, scope)?;
         call.check_scope()?;
-        Ok(call)
+        Ok(Self { needs_scope: true, ..call })
     }
 
     /// The call of a holder, which finishes what it claimed: also without a scope that was not yet demanded then.
@@ -64,10 +66,15 @@ impl<'a> Call<'a> {
         key: Option<Text<'a>>,
         scope: Option<Text<'a>>,
     ) -> Result<Self> {
-        Self::known(operation, key, scope).map(Self::finishing)
+        Self::of_what_is_there(operation, key, scope).map(Self::finishing)
     }
 
-    fn known(
+    /// A call that goes on with what there is, looks at it or decides about it: also without a scope that was not
+    /// yet demanded then. Where it would begin something, [`Self::check_scope`] is the caller's.
+    ///
+    /// # Errors
+    /// ID006 for a bad operation, scope or key; 42501 if the caller is not a member of the operation's role.
+    pub fn of_what_is_there(
         operation: Option<Text<'a>>,
         key: Option<Text<'a>>,
         scope: Option<Text<'a>>,
@@ -84,7 +91,16 @@ impl<'a> Call<'a> {
         let (key, identity) = in_form(policy.key_form, operation, scope, key, identity)?;
         let id = claims::id_of_latest(&identity).unwrap_or_else(|| identity.record_id());
         let owner = Owner { operation, scope, key, identity, id };
-        Ok(Self { owner, policy, tally, generation, is_changing, has_joined: false, begins: true })
+        Ok(Self {
+            owner,
+            policy,
+            tally,
+            generation,
+            is_changing,
+            has_joined: false,
+            begins: true,
+            needs_scope: false,
+        })
     }
 
     /// The call, of a holder that finishes what was begun here, also if another node answers for the owner
@@ -175,7 +191,7 @@ impl<'a> Call<'a> {
         self.check_form(&policy)?;
         (self.policy, self.is_changing) = (policy, is_changing);
         check_role(&self.policy, self.owner.identity.operation())?;
-        if self.begins {
+        if self.begins && self.needs_scope {
             self.check_scope()?;
         }
         Ok(self.policy.durability == durability)

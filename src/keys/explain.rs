@@ -54,6 +54,9 @@ struct Facts {
 pub fn explain(call: &mut Call<'_>) -> Result<Explanation> {
     let records = call.open_to_read()?;
     let found = records.find(&call.owner)?;
+    if found.is_none() {
+        call.check_scope()?;
+    }
     let now = clock::now();
     let age = call.age(&records, None, now);
     let record = found.as_ref().map(|found| found.record);

@@ -29,7 +29,10 @@ pub fn forget(call: &Call<'_>, records: &Records, fence: Option<i64>) -> Result<
         Some(found) => Some(found),
         None => records.find(&call.owner)?,
     };
-    let Some(found) = found else { return Ok(false) };
+    let Some(found) = found else {
+        call.check_scope()?;
+        return Ok(false);
+    };
     check_lease(call, &found, fence)?;
     match records.delete_within(&found, 0) {
         Some(deleted) => Ok(deleted),

@@ -81,6 +81,7 @@ pub fn step(call: &Call<'_>, request: Option<Datum>, wait: Micros) -> Result<Ste
         (Verdict::Mismatch, _) => Ok(Stepped::of(Outcome::Mismatch)),
         (Verdict::Expired, _) => Ok(Stepped::of(Outcome::Expired)),
         (Verdict::Start | Verdict::GoOn | Verdict::Replay, expired) => {
+            call.check_scope()?;
             if expired.is_some() {
                 sagas.delete(&call.owner)?;
             }

@@ -132,6 +132,9 @@ SELECT idempotent_complete('identity_strict', 't3', '1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotent_unlock('identity_strict', 'holder', fence => :lock_fence);
 \echo :LAST_ERROR_SQLSTATE
+-- an administrator sees and clears away what is there, and is told to name the scope of what is not
+SELECT idempotent_explain('identity_strict', 'k1')->>'outcome' AS explained, idempotent_forget('identity_strict', 'k1') AS forgotten;
+SELECT f, pg_temp.state_of(format('SELECT %s(''identity_strict'', ''k1'')', f)) AS absent FROM unnest('{idempotent_explain,idempotent_forget}'::text[]) AS f;
 
 -- an operation that demands a scope
 SELECT scope_required FROM idempotent_operation('identity_scoped', scope_required => true);

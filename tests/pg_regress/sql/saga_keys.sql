@@ -115,6 +115,18 @@ CREATE FUNCTION saga_locks(given jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT 
 SELECT name FROM idempotent_saga('locks', '[{"name": "a", "handler": "public.saga_locks(jsonb)"}]');
 CALL idempotent_saga_run('locks', 'k');
 
+-- begun before its operation demanded a scope: it goes on and is seen without one, and none begins
+SELECT name FROM idempotent_saga('scoped', '[{"name": "a", "handler": "public.key_act(jsonb)"}, {"name": "b", "handler": "public.key_act(jsonb)"}]');
+SELECT more, next_step FROM idempotent_saga_step('scoped', 'k');
+SELECT scope_required FROM idempotent_operation('scoped', scope_required => true);
+SELECT state, number, step, step_state FROM idempotent_saga_explain('scoped', 'k');
+CALL idempotent_saga_run('scoped', 'k');
+CALL idempotent_saga_run('scoped', 'k');
+SELECT idempotent_saga_forget('scoped', 'k');
+CALL idempotent_saga_run('scoped', 'k');
+\echo :LAST_ERROR_SQLSTATE
+CALL idempotent_saga_run('scoped', 'k', scope => 't');
+
 -- what has expired waits for the sweeper, and is swept
 DELETE FROM idempotent.saga_run WHERE saga <> 'same' OR key IN ('undated', :'key');
 SELECT idempotent_sweep() IS NOT NULL AS swept;
@@ -129,7 +141,7 @@ SET client_min_messages = warning;
 DELETE FROM idempotent.saga_run;
 DELETE FROM idempotent.saga;
 DELETE FROM idempotent.record WHERE operation = 'same';
-DELETE FROM idempotent.operation WHERE name = 'same';
+DELETE FROM idempotent.operation WHERE name IN ('same', 'scoped');
 DROP TABLE saga_effect, saga_child, saga_parent;
 DROP FUNCTION saga_act, key_act, as_key, as_saga, saga_gone, saga_elsewhere, saga_orphan, saga_itself, saga_within, saga_locks;
 DROP SEQUENCE saga_ran;
