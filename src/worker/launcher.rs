@@ -8,8 +8,11 @@ use crate::worker::{LIBRARY, signals};
 use crate::{settings, stats};
 use pgrx::bgworkers::BackgroundWorkerBuilder;
 use pgrx::prelude::*;
-use rules::Timestamp;
+use rules::{Micros, Timestamp};
 use std::collections::{HashMap, HashSet};
+
+/// How long a warning of no room stands.
+const WARNED_FOR: Micros = 60 * 60 * 1_000_000;
 
 /// A sweeper that was started, and what it reports to.
 struct Sweeper {
@@ -62,19 +65,19 @@ pub extern "C-unwind" fn pg_idempotent_launcher(_nothing: pg_sys::Datum) {
 
 fn launch_until_told_to_leave(visits: &'static Visits) {
     let mut launcher = Launcher { visits, running: Vec::new(), unknown: HashMap::new() };
-    let mut has_warned = false;
+    let mut warned = None;
     while !signals::is_told_to_leave() {
         signals::reload();
         launcher.reap();
         if settings::sweeper_enabled() {
-            match launcher.launch() {
-                // Where nothing was due there may be no room all the same.
-                Ok(started) => has_warned = has_warned && started == 0,
-                Err(NoRoom) if has_warned => {}
-                Err(NoRoom) => {
-                    has_warned = true;
-                    warn_of_no_room();
-                }
+            let now = clock::now();
+            // Once for a long shortage: while it lasts, now one database finds room and now another.
+            let is_told = warned.is_some_and(|at: Timestamp| now < at.saturating_add(WARNED_FOR));
+            if let Err(NoRoom) = launcher.launch()
+                && !is_told
+            {
+                warned = Some(now);
+                warn_of_no_room();
             }
         }
         // Until the next tick, or until a sweeper has ended or the configuration has changed.
@@ -108,8 +111,8 @@ impl Launcher {
         });
     }
 
-    /// Starts sweepers for what is due; how many.
-    fn launch(&mut self) -> Result<usize, NoRoom> {
+    /// Starts sweepers for what is due.
+    fn launch(&mut self) -> Result<(), NoRoom> {
         let databases = databases::list();
         let exists: HashSet<_> = databases.iter().map(|database| database.oid).collect();
         self.visits.keep_only(|database| exists.contains(&database));
@@ -119,16 +122,14 @@ impl Launcher {
         // The database that has waited longest comes first, or a few busy databases would take all the turns.
         due.sort_by_key(|(ended, _)| *ended);
         let room = settings::sweeper_max_workers().saturating_sub(self.running.len());
-        let mut started = 0;
         for (_, database) in due.into_iter().take(room) {
             let visit = self.visits.of(database.oid).or_else(|| self.visits.share(database.oid));
             let Some(visit) = visit else { continue };
             visit.begin();
             let worker = start(database).inspect_err(|NoRoom| self.visits.give_back(visit))?;
             self.running.push(Sweeper { worker, visit, database: database.oid });
-            started += 1;
         }
-        Ok(started)
+        Ok(())
     }
 
     /// The databases that are to be visited now, and when they were last.
