@@ -71,9 +71,11 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT outcome FROM idempotent_claim('key_form', 'order-1');
 \echo :LAST_ERROR_SQLSTATE
+\pset format unaligned
 SELECT key, left(pg_temp.refused(format('SELECT idempotent_claim(%L, %L)', 'key_form', key)), 41) FROM unnest(ARRAY[' ' || :'key', :'key' || ' ', '"' || :'key' || '"', U&'\00A0' || :'key', U&'\FEFF' || :'key',
     :'key' || U&'\200B', left(:'key', 35), :'key' || '0', :'key' || '-', '-' || :'key', replace(:'key', '-', '--'), replace(:'key', '-', '_'), '{' || :'key', :'key' || '}', '{{' || :'key' || '}}',
     'urn:uuid:{' || :'key' || '}', 'uuid:' || :'key', '019-4b2c8-7a3e-4f10-8c55-6e1d2f3a4b5c', '0194b2c8-7a3e-4f10-8c55-6e1d2f3a4b5g', '{}', 'urn:uuid:']) AS key;
+\pset format aligned
 SELECT call, left(pg_temp.refused('SELECT ' || call), 30) FROM unnest('{"idempotent_complete(''key_form'', ''k'')","idempotent_replay(''key_form'', ''k'')","idempotent_explain(''key_form'', ''k'')",
     "idempotent_seal(''key_form'', ''k'')","idempotent_forget(''key_form'', ''k'')","idempotent_run(''key_form'', ''k'', ''1'', ''public.key_form_same(jsonb)'')","idempotent_saga_step(''key_form'', ''k'')",
     "idempotent_saga_explain(''key_form'', ''k'')"}'::text[]) AS call;

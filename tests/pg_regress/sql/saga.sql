@@ -209,7 +209,7 @@ UPDATE idempotent.saga_run SET step = 2;
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 SELECT name FROM idempotent_operation('who', role => '-', scope_required => true);
-CALL idempotent_saga_run('who', 'k');
+CALL idempotent_saga_run('who', 'another');
 \echo :LAST_ERROR_SQLSTATE
 CALL idempotent_saga_run('who', 'k', scope => 'tenant-7');
 SELECT idempotent_revoke('regress_idempotent_orderer');
