@@ -202,7 +202,8 @@ fn relayed(rng: &mut Rng) -> String {
 
 /// What is unknown once its lease has lapsed, and somebody who says what became of it.
 fn resolved(rng: &mut Rng) -> String {
-    let key = format!("'unsure{}'", rng.u16(..1000));
+    // Which is one in every form that the operation may want.
+    let key = format!("'00000000-0000-4000-8000-{:012}'", rng.u16(..1000));
     let verdict = ["'completed', '{}'", "'failed'", "'absent'"][rng.usize(..3)];
     format!(
         "SELECT idempotent_claim('unsure', {key}, lease => '1 us'); COMMIT; SELECT idempotent_resolve('unsure', {key}, {verdict})"
