@@ -16,7 +16,8 @@ pub enum Attempt {
     Gone,
     /// The table is locked and open.
     IndexIsLocked(pg_sys::Relation),
-    NoPrimaryKey,
+    /// The table is locked and open.
+    NoPrimaryKey(pg_sys::Relation),
 }
 
 /// Locks and opens a table and the index of its primary key, as far as that goes without waiting. Nothing here
@@ -41,7 +42,7 @@ pub unsafe fn attempt(table: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> Attempt {
         }
         let index = (*raw).rd_pkindex;
         if index == pg_sys::InvalidOid {
-            return Attempt::NoPrimaryKey;
+            return Attempt::NoPrimaryKey(raw);
         }
         if !lock::try_relation_raw(index, lock) {
             return Attempt::IndexIsLocked(raw);

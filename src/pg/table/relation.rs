@@ -60,7 +60,11 @@ impl Relation {
                 lock::release_relation(table, lock);
                 return Ok(AtOnce::InTheWay);
             }
-            Attempt::NoPrimaryKey => return Err(index::no_primary_key(table)),
+            Attempt::NoPrimaryKey(raw) => {
+                // SAFETY: `attempt` gave this reference away; nothing uses it any more.
+                unsafe { raw::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
+                return Err(index::no_primary_key(table));
+            }
         };
         Self { raw, primary, lock }.fitting(known).map(AtOnce::Open)
     }
@@ -96,7 +100,15 @@ impl Relation {
         known: &[pg_sys::Oid],
     ) -> Result<Self> {
         // SAFETY: the relation is open and locked, which this function demands, so its primary key stays.
-        let primary = unsafe { primary_key(raw)? };
+        let Some(primary) = (unsafe { primary_key(raw) }) else {
+            // SAFETY: the caller gave this reference away; nothing uses it after this.
+            let table = unsafe {
+                let table = (*raw).rd_id;
+                pg_sys::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE);
+                table
+            };
+            return Err(index::no_primary_key(table));
+        };
         if !lock::relation(primary, lock) {
             // SAFETY: the caller gave this reference away; nothing uses it any more.
             unsafe { pg_sys::table_close(raw, pg_sys::NoLock as pg_sys::LOCKMODE) };
@@ -344,7 +356,7 @@ impl Drop for Relation {
 ///
 /// # Safety
 /// The relation must be open and locked.
-unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
+unsafe fn primary_key(relation: pg_sys::Relation) -> Option<pg_sys::Oid> {
     // SAFETY: the relation is open, which this function demands; listing the indexes fills in rd_pkindex
     // (utils/relcache.c), and the list is ours to free.
     let index = unsafe {
@@ -353,11 +365,7 @@ unsafe fn primary_key(relation: pg_sys::Relation) -> Result<pg_sys::Oid> {
         }
         (*relation).rd_pkindex
     };
-    if index == pg_sys::InvalidOid {
-        // SAFETY: the relation is open, which this function demands.
-        return Err(index::no_primary_key(unsafe { (*relation).rd_id }));
-    }
-    Ok(index)
+    (index != pg_sys::InvalidOid).then_some(index)
 }
 
 struct Scan(pg_sys::SysScanDesc);
