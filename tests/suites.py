@@ -58,10 +58,12 @@ class Stream:
 
 def run_program(command, env, cwd=ROOT, timeout=None):
     """Shows what a program says, and fails if it fails."""
+    last = ""
     with Stream(command, env, cwd, timeout) as lines:
         for line in lines:
             say(indent(line))
-    assert lines.code == 0, f"{command[0]} ended with {lines.code}"
+            last = line.strip() or last
+    assert lines.code == 0, f"{command[0]} ended with {lines.code}: {last}"
 
 
 TEST = re.compile(r"^test (.+?) \.\.\. (\w+)")
