@@ -96,6 +96,31 @@ BEGIN
                    ('saga_run', 'saga_run_expires_at_idx', '(expires_at)')) AS w (relation, name, definition)
      WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relname = w.name AND c.relnamespace = 'idempotent'::regnamespace);
 
+    -- Calls find their rows by these, and none is refused as a second one without them.
+    RETURN QUERY
+    SELECT 'error', 'missing_constraint', format('Constraint %I of idempotent.%I is missing.', w.name, w.relation),
+           format('ALTER TABLE idempotent.%I ADD CONSTRAINT %I %s;', w.relation, w.name, w.definition)
+      FROM (VALUES ('record', 'record_pkey', 'PRIMARY KEY (record_id)'),
+                   ('record_logged', 'record_logged_pkey', 'PRIMARY KEY (record_id)'),
+                   ('operation', 'operation_pkey', 'PRIMARY KEY (name)'),
+                   ('earlier_retention', 'earlier_retention_pkey', 'PRIMARY KEY (operation, until)'),
+                   ('exclusion', 'exclusion_pkey', 'PRIMARY KEY (operation, number)'),
+                   ('reset', 'reset_pkey', 'PRIMARY KEY (durability, noticed_at)'),
+                   ('own', 'own_pkey', 'PRIMARY KEY (single)'),
+                   ('usage_granted', 'usage_granted_pkey', 'PRIMARY KEY (role)'),
+                   ('messages', 'messages_pkey', 'PRIMARY KEY (message_id, consumer, scope)'),
+                   ('offsets', 'offsets_pkey', 'PRIMARY KEY (consumer, scope, partition)'),
+                   ('locks', 'locks_pkey', 'PRIMARY KEY (resource, scope)'),
+                   ('audit', 'audit_pkey', 'PRIMARY KEY (id)'),
+                   ('asked', 'asked_pkey', 'PRIMARY KEY (id)'),
+                   ('outbox_message', 'outbox_message_pkey', 'PRIMARY KEY (topic, message_id)'),
+                   ('outbox_message', 'outbox_message_position', 'UNIQUE (topic, position)'),
+                   ('outbox_id', 'outbox_id_pkey', 'PRIMARY KEY (topic, message_id)'),
+                   ('outbox_dead', 'outbox_dead_pkey', 'PRIMARY KEY (topic, message_id)'),
+                   ('saga', 'saga_pkey', 'PRIMARY KEY (name)'),
+                   ('saga_run', 'saga_run_pkey', 'PRIMARY KEY (key, saga, scope)')) AS w (relation, name, definition)
+     WHERE NOT EXISTS (SELECT FROM pg_constraint AS n WHERE n.conname = w.name AND n.conrelid = to_regclass(format('idempotent.%I', w.relation)));
+
     RETURN QUERY
     SELECT 'warning', CASE a.kind WHEN 'row security' THEN 'row_security' ELSE concat('foreign_', a.kind) END,
            CASE a.kind

@@ -119,6 +119,19 @@ def test_dropped_indexes(operator):
     assert operator.types(indexes) == before
 
 
+def test_dropped_constraints(operator):
+    """Calls find nothing without them, and go on as before with them. All are made again just as they were."""
+    constraints = "FROM pg_constraint WHERE connamespace = 'idempotent'::regnamespace AND contype IN ('p', 'u') ORDER BY conname"
+    definitions = f"SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) {constraints}"
+    before = operator.types(definitions)
+    assert stores(operator, "'order-8'") == ["claimed", "replay"]
+    operator.types(f"SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) {constraints} \\gexec")
+    assert stores(operator, "'order-8'") == "55000"
+    operator.mends("missing_constraint")
+    assert operator.types(definitions) == before
+    assert operator.types("SELECT outcome FROM idempotent_claim('card', 'order-8', '{}')").strip() == "replay"
+
+
 def expired(operator):
     """A record that is due for long."""
     assert stores(operator, "'order-6'") == ["claimed", "replay"]

@@ -171,9 +171,7 @@ pub fn no_primary_key(table: pg_sys::Oid) -> Error {
     let name = name(table);
     Error::new(Code::ObjectNotReady, format!("idempotent.{name} has no primary key"))
         .detail("Nothing is looked up without it, and nothing is unique.")
-        .hint(
-            "Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;",
-        )
+        .hint("SELECT * FROM idempotent_doctor() shows the statement that restores it.")
 }
 
 fn name(relation: pg_sys::Oid) -> String {
