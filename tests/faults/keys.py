@@ -64,4 +64,10 @@ FAULTS = [
     fault("message-without-a-date", "A message older than the retention is not new",
           ("mark_all", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
           "regress/consumer"),
+    fault("scope-demanded-of-holders", "What was claimed before a scope was demanded is finished without one",
+          ("Call::of_holder", "Self::known(operation, key, scope)", "Self::new(operation, key, scope)"),
+          "regress/identity isolation/settings"),
+    fault("spelling-makes-another-key", "Every spelling of a UUID is one key where an operation says so",
+          ("KeyForm::respell", "filter(|canonical| canonical.0 != identity.key())", "filter(|_| false)"),
+          "domain regress/key_form"),
 ]

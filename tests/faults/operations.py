@@ -104,4 +104,13 @@ FAULTS = [
     fault("sweeper-stays-in-the-way", "DROP DATABASE succeeds during a sweep",
           ("is_to_leave", "|| in_transaction(|| Ok(lock::database_is_wanted()))?)", "|| in_transaction(|| Ok(lock::database_is_wanted() && false))?)"),
           "client/sweeper_lifecycle::the_database_being_swept_and_another_can_be_dropped"),
+    fault("doctor-lets-sequences-fall", "The doctor finds a sequence that was altered",
+          ("idempotent_doctor", "s.seqincrement <> 1 OR ", ""),
+          "regress/doctor"),
+    fault("settings-end-when-prepared", "A change that ends settings is not prepared",
+          ("before_end", "LAST.take().map_or(Ok(()), |last| last(is_prepared))", "LAST.take().map_or(Ok(()), |last| last(false))"),
+          "regress/settings"),
+    fault("key-form-changes-under-keys", "The form of keys does not change where keys would run again",
+          ("operation_checked", "IF new_form <> old_form AND EXISTS (", "IF new_form <> old_form AND false AND EXISTS ("),
+          "regress/key_form"),
 ]
