@@ -95,6 +95,13 @@ pub fn until(facts: &Facts<'_>, key: &KeyFacts<'_>, grant: &Grant) -> Nanos {
             {
                 ended = ended.min(event.start);
             }
+            // In the lease's own transaction the work is done under its fence.
+            Call::Run { .. }
+                if event.txn == grant.txn
+                    && event.outcome.row().is_some_and(|row| row.fence == Some(fence)) =>
+            {
+                ended = ended.min(event.start);
+            }
             _ => {}
         }
     }

@@ -73,6 +73,25 @@ fn an_extended_lease_lasts_longer_and_one_cut_short_does_not() {
 }
 
 #[test]
+fn a_run_in_the_transaction_of_a_lease_finishes_it() {
+    let mut story = Story::new();
+    let key = story.key(SAFE);
+    let txn = story.begin();
+    story.say(txn, claim(key, 0, Some(1_000)), claimed(Some(1), 1));
+    let effect = story.number();
+    let mut row = executed(effect);
+    if let Outcome::Row(row) = &mut row {
+        row.fence = Some(1);
+    }
+    story.say(txn, run(key, effect), row);
+    story.is_there(effect, key, None);
+    story.commit(txn);
+    story.single(Call::Forget { key, fence: None }, done("t"));
+    story.work(key);
+    story.is_clean();
+}
+
+#[test]
 fn a_lease_that_is_over_is_no_hold() {
     let mut story = Story::new();
     let key = story.key(SAFE);
