@@ -12,17 +12,23 @@ WITH member AS (
 object AS (
     SELECT 'routine' AS kind, m.classid, m.objid, p.proname AS name, p.proowner AS owner,
            p.pronamespace OPERATOR(pg_catalog.=) m.extnamespace AS is_public,
-           COALESCE(p.proacl, pg_catalog.acldefault('f'::pg_catalog."char", p.proowner)) AS acl
+           COALESCE(p.proacl, pg_catalog.acldefault('f'::pg_catalog."char", p.proowner)) AS acl, '' AS part
     FROM pg_catalog.pg_proc AS p JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) p.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
     UNION ALL
     SELECT CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'S' THEN 'sequence' WHEN c.relkind OPERATOR(pg_catalog.=) 'v' THEN 'view' ELSE 'table' END,
-           m.classid, m.objid, c.relname, c.relowner, false, c.relacl
+           m.classid, m.objid, c.relname, c.relowner, false, c.relacl, ''
     FROM pg_catalog.pg_class AS c JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) c.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
     UNION ALL
+    SELECT CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'v' THEN 'view' ELSE 'table' END,
+           m.classid, m.objid, c.relname, c.relowner, false, t.attacl, pg_catalog.format(' (%I)', t.attname)
+    FROM pg_catalog.pg_attribute AS t JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.attrelid
+    JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) c.oid
+    WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND t.attacl IS NOT NULL
+    UNION ALL
     SELECT 'type', m.classid, m.objid, t.typname, t.typowner, t.typnamespace OPERATOR(pg_catalog.=) m.extnamespace,
-           COALESCE(t.typacl, pg_catalog.acldefault('T'::pg_catalog."char", t.typowner))
+           COALESCE(t.typacl, pg_catalog.acldefault('T'::pg_catalog."char", t.typowner)), ''
     FROM pg_catalog.pg_type AS t JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) t.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
       -- not those that tables and arrays bring along
@@ -30,13 +36,13 @@ object AS (
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c
                       WHERE c.oid OPERATOR(pg_catalog.=) t.typrelid AND c.relkind OPERATOR(pg_catalog.<>) 'c'::pg_catalog."char")
     UNION ALL
-    SELECT 'schema', m.classid, m.objid, n.nspname, n.nspowner, false, n.nspacl
+    SELECT 'schema', m.classid, m.objid, n.nspname, n.nspowner, false, n.nspacl, ''
     FROM pg_catalog.pg_namespace AS n JOIN member AS m ON m.objid OPERATOR(pg_catalog.=) n.oid
     WHERE m.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
 ),
 granted AS (
     SELECT o.kind, (pg_catalog.pg_identify_object(o.classid, o.objid, 0)).identity AS object, o.name, o.is_public,
-           a.grantee, a.privilege_type AS privilege, a.is_grantable
+           a.grantee, pg_catalog.concat(a.privilege_type, o.part) AS privilege, a.is_grantable
     FROM object AS o, LATERAL pg_catalog.aclexplode(o.acl) AS a
     WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
 )
@@ -60,7 +66,7 @@ COMMENT ON VIEW idempotent.rights IS 'who holds rights on the extension''s objec
 COMMENT ON COLUMN idempotent.rights.role IS 'the role; public, which no role can be called, is PUBLIC';
 COMMENT ON COLUMN idempotent.rights.kind IS 'routine, table, view, sequence, type or schema';
 COMMENT ON COLUMN idempotent.rights.object IS 'the object, as GRANT names it';
-COMMENT ON COLUMN idempotent.rights.privilege IS 'what it may do with it';
+COMMENT ON COLUMN idempotent.rights.privilege IS 'what it may do with it; with the column, if it may with that alone';
 COMMENT ON COLUMN idempotent.rights.grantable IS 'whether it may pass that on';
 COMMENT ON COLUMN idempotent.rights.granted_as IS 'the documented role that has this right: caller, relay, administrator or monitor; null: none has';
 GRANT SELECT ON idempotent.rights TO pg_monitor;

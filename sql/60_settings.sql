@@ -185,6 +185,7 @@ COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of a dump t
 CREATE TRIGGER exclusion_kept
     BEFORE INSERT ON idempotent.exclusion
     FOR EACH ROW EXECUTE FUNCTION idempotent.exclusion_kept();
+ALTER TABLE idempotent.exclusion ENABLE ALWAYS TRIGGER exclusion_kept;
 COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump count';
 
 CREATE TRIGGER exclusion_changed

@@ -356,6 +356,7 @@ DECLARE
     missing integer := batch;
     moment  timestamptz := clock_timestamp();
     granted bigint;
+    last    bigint;
     heads   bigint[];
     late    bigint[];
     mine    bigint[];
@@ -435,9 +436,16 @@ BEGIN
             SELECT w.position, l.fence, bool_and(l.position IS NOT NULL) OVER (PARTITION BY w.head ORDER BY w.nth) AS is_ours
               FROM wanted AS w LEFT JOIN locked AS l ON l.position = w.position
         )
-        SELECT array_agg(h.position), count(h.fence) INTO mine, lapsed FROM held AS h WHERE h.is_ours;
+        SELECT array_agg(h.position), count(h.fence), max(h.fence) INTO mine, lapsed, last FROM held AS h WHERE h.is_ours;
         IF mine IS NOT NULL THEN
+            -- The sequence may be behind what was granted: one does not come along by logical replication, and an administrator may
+            -- set it. A call has one fence; what had a higher one waits for the next.
+            EXIT WHEN last >= granted;
             granted := COALESCE(granted, nextval('idempotent.fence'));
+            IF granted <= last THEN
+                PERFORM idempotent.fence_above(last);
+                granted := nextval('idempotent.fence');
+            END IF;
             RETURN QUERY
             WITH taken AS (
                 UPDATE idempotent.outbox_message AS m

@@ -46,7 +46,9 @@ BEGIN
     RETURN QUERY
     SELECT 'warning', 'not_preloaded', 'The library is not preloaded: there is no sweeper, and nothing is counted.',
            format('ALTER SYSTEM SET shared_preload_libraries = %s; -- and restart the server; or call idempotent_sweep() from a schedule',
-                  concat_ws(', ', NULLIF(current_setting('shared_preload_libraries'), ''), 'pg_idempotent'))
+                  (SELECT string_agg(CASE WHEN l.name ~ '^[a-z_][a-z0-9_]*$' THEN l.name ELSE quote_literal(l.name) END, ', ' ORDER BY l.place)
+                     FROM (SELECT btrim(n.name, ' "') AS name, n.place
+                             FROM string_to_table(concat_ws(',', NULLIF(current_setting('shared_preload_libraries'), ''), 'pg_idempotent'), ',') WITH ORDINALITY AS n (name, place)) AS l))
      WHERE NOT library.preloaded;
 
     RETURN QUERY
@@ -69,57 +71,9 @@ BEGIN
     SELECT 'warning', 'workers_missing', format('idempotent.sweeper_max_workers is %s, and max_worker_processes %s, the launcher''s included.', w.wanted, w.there),
            format('ALTER SYSTEM SET idempotent.sweeper_max_workers = %s; SELECT pg_reload_conf(); -- or raise max_worker_processes', GREATEST(1, w.there - 2))
       FROM (SELECT current_setting('idempotent.sweeper_max_workers')::integer AS wanted, current_setting('max_worker_processes')::integer AS there) AS w
-     WHERE library.preloaded AND w.wanted >= w.there;
+     WHERE library.preloaded AND w.wanted > w.there - 2;
 
     -- Our tables, and what others have put on them.
-
-    RETURN QUERY
-    SELECT 'error', 'invalid_index', format('Index %s on %s is not valid.', i.indexrelid::regclass, i.indrelid::regclass),
-           format('REINDEX INDEX CONCURRENTLY %s;', i.indexrelid::regclass)
-      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-     WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT i.indisvalid;
-
-    -- The library and the views read by these: a sweep fails without its index, and a look at the leases or the outbox reads the whole table.
-    RETURN QUERY
-    SELECT 'error', 'missing_index', format('Index idempotent.%I is missing.', w.name), format('CREATE INDEX %I ON idempotent.%I %s;', w.name, w.relation, w.definition)
-      FROM (VALUES ('record', 'record_sweep_at_idx', '(sweep_at)'),
-                   ('record', 'record_held_idx', '(claimed_at) WHERE state = ''p''::"char"'),
-                   ('record_logged', 'record_logged_sweep_at_idx', '(sweep_at)'),
-                   ('record_logged', 'record_logged_held_idx', '(claimed_at) WHERE state = ''p''::"char"'),
-                   ('messages', 'messages_expires_at_idx', '(expires_at)'),
-                   ('locks', 'locks_expires_at_idx', '(expires_at)'),
-                   ('audit', 'audit_expires_at_idx', '(expires_at)'),
-                   ('asked', 'asked_expires_at_idx', '(expires_at)'),
-                   ('outbox_message', 'outbox_message_key_idx', '(topic, key, position) WHERE key IS NOT NULL'),
-                   ('outbox_message', 'outbox_message_ready_at_idx', '(topic, ready_at) WHERE ready_at IS NOT NULL'),
-                   ('outbox_id', 'outbox_id_expires_at_idx', '(expires_at)'),
-                   ('saga_run', 'saga_run_expires_at_idx', '(expires_at)')) AS w (relation, name, definition)
-     WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relname = w.name AND c.relnamespace = 'idempotent'::regnamespace);
-
-    -- Calls find their rows by these, and none is refused as a second one without them.
-    RETURN QUERY
-    SELECT 'error', 'missing_constraint', format('Constraint %I of idempotent.%I is missing.', w.name, w.relation),
-           format('ALTER TABLE idempotent.%I ADD CONSTRAINT %I %s;', w.relation, w.name, w.definition)
-      FROM (VALUES ('record', 'record_pkey', 'PRIMARY KEY (record_id)'),
-                   ('record_logged', 'record_logged_pkey', 'PRIMARY KEY (record_id)'),
-                   ('operation', 'operation_pkey', 'PRIMARY KEY (name)'),
-                   ('earlier_retention', 'earlier_retention_pkey', 'PRIMARY KEY (operation, until)'),
-                   ('exclusion', 'exclusion_pkey', 'PRIMARY KEY (operation, number)'),
-                   ('reset', 'reset_pkey', 'PRIMARY KEY (durability, noticed_at)'),
-                   ('own', 'own_pkey', 'PRIMARY KEY (single)'),
-                   ('usage_granted', 'usage_granted_pkey', 'PRIMARY KEY (role)'),
-                   ('messages', 'messages_pkey', 'PRIMARY KEY (message_id, consumer, scope)'),
-                   ('offsets', 'offsets_pkey', 'PRIMARY KEY (consumer, scope, partition)'),
-                   ('locks', 'locks_pkey', 'PRIMARY KEY (resource, scope)'),
-                   ('audit', 'audit_pkey', 'PRIMARY KEY (id)'),
-                   ('asked', 'asked_pkey', 'PRIMARY KEY (id)'),
-                   ('outbox_message', 'outbox_message_pkey', 'PRIMARY KEY (topic, message_id)'),
-                   ('outbox_message', 'outbox_message_position', 'UNIQUE (topic, position)'),
-                   ('outbox_id', 'outbox_id_pkey', 'PRIMARY KEY (topic, message_id)'),
-                   ('outbox_dead', 'outbox_dead_pkey', 'PRIMARY KEY (topic, message_id)'),
-                   ('saga', 'saga_pkey', 'PRIMARY KEY (name)'),
-                   ('saga_run', 'saga_run_pkey', 'PRIMARY KEY (key, saga, scope)')) AS w (relation, name, definition)
-     WHERE NOT EXISTS (SELECT FROM pg_constraint AS n WHERE n.conname = w.name AND n.conrelid = to_regclass(format('idempotent.%I', w.relation)));
 
     RETURN QUERY
     SELECT 'warning', CASE a.kind WHEN 'row security' THEN 'row_security' ELSE concat('foreign_', a.kind) END,
@@ -146,27 +100,8 @@ BEGIN
      ORDER BY a.kind, a.what COLLATE "C";
 
     RETURN QUERY
-    SELECT 'warning', 'trigger_off', format('Trigger %s on %s is disabled.', quote_ident(t.tgname), t.tgrelid::regclass),
-           format('ALTER TABLE %s ENABLE TRIGGER %I;', t.tgrelid::regclass, t.tgname)
-      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
-     WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT t.tgisinternal AND t.tgenabled = ANY ('{D,R}'::"char"[]);
-
-    RETURN QUERY
-    SELECT 'error', 'wrong_persistence',
-           CASE WHEN c.relpersistence = 'u'::"char" THEN format('%s is unlogged: a crash empties it.', c.oid::regclass)
-                ELSE format('%s is logged: unlogged operations cost as much as logged ones.', c.oid::regclass) END,
-           format('ALTER %s %s SET %s;', CASE WHEN c.relkind = 'S'::"char" THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass,
-                  CASE WHEN c.relname = 'record' THEN 'UNLOGGED' ELSE 'LOGGED' END)
-      FROM pg_class AS c
-     WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = ANY ('{r,S}'::"char"[])
-       AND c.relpersistence <> CASE WHEN c.relname = 'record' THEN 'u'::"char" ELSE 'p'::"char" END;
-
-    RETURN QUERY
-    SELECT 'warning', 'autovacuum_off', format('Autovacuum is off for %s: what is swept stays on disk.', c.oid::regclass),
-           format('ALTER TABLE %s RESET (autovacuum_enabled);', c.oid::regclass)
-      FROM pg_class AS c CROSS JOIN LATERAL pg_options_to_table(c.reloptions) AS o
-     WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r'::"char"
-       AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean;
+    SELECT 'warning', 'autovacuum_off', 'Autovacuum is off for the whole server: what is swept stays on disk.', 'ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();'
+     WHERE NOT current_setting('autovacuum')::boolean;
 
     RETURN QUERY
     SELECT 'warning', 'wraparound', format('%s has rows that %s transactions ago were not frozen yet: autovacuum does not get through.', c.oid::regclass, GREATEST(age(c.relfrozenxid), mxid_age(c.relminmxid))),
@@ -179,6 +114,8 @@ BEGIN
     -- What reads tables that an administrator may have locked.
 
     BEGIN
+        RETURN QUERY SELECT d.* FROM idempotent.damage() AS d;
+
         -- Rights.
 
         RETURN QUERY
@@ -240,6 +177,14 @@ BEGIN
                '-- settle what is unknown: SELECT idempotent_resolve(operation, key, ''completed'', response); or ''failed''; or ''absent'', to let it run again'
           FROM idempotent.reset AS r
          WHERE r.reset_at > clock_timestamp() - '1 day'::interval;
+
+        -- A server that is new has not come by yet, nor is there anything to sweep where nothing was ever stored.
+        RETURN QUERY
+        SELECT 'error', 'sweeper_late', format('The sweeper has never visited this database since the server was started %s ago.', date_trunc('second', clock_timestamp() - pg_postmaster_start_time())),
+               'SELECT * FROM pg_stat_activity WHERE backend_type LIKE ''pg_idempotent%''; -- without a launcher: the server log says why; by hand: SELECT idempotent_sweep(5000);'
+         WHERE library.preloaded AND NOT pg_is_in_recovery() AND current_setting('idempotent.sweeper_enabled')::boolean AND library.last_sweep IS NULL
+           AND GREATEST(pg_postmaster_start_time(), (SELECT min(r.noticed_at) FROM idempotent.reset AS r)) < clock_timestamp() - GREATEST(held, 10 * current_setting('idempotent.sweep_interval')::interval)
+           AND EXISTS (SELECT FROM idempotent.reset);
 
         -- Holders that keep callers waiting: claims of transactions, and steps of sagas.
 
@@ -317,7 +262,8 @@ BEGIN
                (SELECT max(h.fence) AS granted
                   FROM ((SELECT u.fence FROM idempotent.record AS u ORDER BY u.sweep_at DESC LIMIT sample)
                         UNION ALL (SELECT l.fence FROM idempotent.record_logged AS l ORDER BY l.sweep_at DESC LIMIT sample)
-                        UNION ALL (SELECT k.fence FROM idempotent.locks AS k ORDER BY k.expires_at DESC LIMIT sample)) AS h) AS g
+                        UNION ALL (SELECT k.fence FROM idempotent.locks AS k ORDER BY k.expires_at DESC LIMIT sample)
+                        UNION ALL (SELECT m.fence FROM idempotent.outbox_message AS m WHERE m.ready_at IS NOT NULL ORDER BY m.topic DESC, m.ready_at DESC LIMIT sample)) AS h) AS g
          WHERE g.granted > f.last_value;
 
         RETURN QUERY
@@ -328,7 +274,10 @@ BEGIN
               FROM topic AS t WHERE t.topic IS NOT NULL
         ),
         ends AS MATERIALIZED (
-            SELECT t.topic, (SELECT m.put_at FROM idempotent.outbox_message AS m WHERE m.topic = t.topic ORDER BY m.topic, m.position LIMIT 1) AS put_at,
+            -- What is here of a slot that another node answers for waits for nobody.
+            SELECT t.topic,
+                   (SELECT w.put_at FROM (SELECT m.put_at, m.slot, m.position FROM idempotent.outbox_message AS m WHERE m.topic = t.topic ORDER BY m.topic, m.position LIMIT sample) AS w
+                     WHERE idempotent.owns(w.slot) ORDER BY w.position LIMIT 1) AS put_at,
                    (SELECT m.position FROM idempotent.outbox_message AS m WHERE m.topic = t.topic ORDER BY m.topic DESC, m.position DESC LIMIT 1) AS last
               FROM topic AS t WHERE t.topic IS NOT NULL LIMIT sample
         )

@@ -44,7 +44,8 @@ extension_sql_file!("../sql/76_move.sql", name = "move", requires = ["saga_run"]
 extension_sql_file!("../sql/76_saga_settle.sql", name = "saga_settle", requires = ["move"]);
 extension_sql_file!("../sql/78_scope.sql", name = "scope", requires = ["saga_settle"]);
 extension_sql_file!("../sql/80_health.sql", name = "health", requires = ["scope"]);
-extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["health"]);
+extension_sql_file!("../sql/84_damage.sql", name = "damage", requires = ["health"]);
+extension_sql_file!("../sql/85_doctor.sql", name = "doctor", requires = ["damage"]);
 extension_sql_file!("../sql/90_rights.sql", name = "only_rights_meant", requires = ["doctor"]);
 
 /// Called by Postgres once, when the library is loaded into a backend.

@@ -7,7 +7,7 @@ use crate::pg::declaration::{Argument, Text};
 use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error, Result};
+use rules::error::{Code, DAMAGED, Error, Result};
 use std::ffi::CStr;
 
 /// Calls a function that is declared with the same arguments and result, as this call was called. The
@@ -116,7 +116,7 @@ unsafe fn look_up(door: pg_sys::Oid, schema: &CStr, function: &CStr) -> Result<p
         let name = function.to_string_lossy();
         return Err(Error::new(Code::ObjectNotReady, "a function of the extension is missing")
             .detail(format!("There is no function {}.{name}.", schema.to_string_lossy()))
-            .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;"));
+            .hint(DAMAGED));
     }
     Ok(found)
 }

@@ -4,7 +4,7 @@ use crate::pg::datum::row::Columns;
 use crate::pg::datum::varlena;
 use crate::pg::memory;
 use pgrx::pg_sys;
-use rules::error::{Code, Error, Result};
+use rules::error::{Code, DAMAGED, Error, Result};
 use rules::policy::Durability;
 use rules::version;
 use std::cell::Cell;
@@ -130,7 +130,7 @@ fn look_up() -> Result<Catalog> {
                 Code::UndefinedTable,
                 format!("relation \"idempotent.{}\" does not exist", name.to_string_lossy()),
             )
-            .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;"));
+            .hint(DAMAGED));
         }
         Ok(oid)
     };

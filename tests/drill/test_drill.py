@@ -75,7 +75,9 @@ BY_THE_DOCTOR = {
     "foreign_rule": "CREATE RULE mine AS ON DELETE TO idempotent.messages DO INSTEAD NOTHING",
     "foreign_inheritance": "CREATE TABLE heir () INHERITS (idempotent.messages)",
     "row_security": "ALTER TABLE idempotent.locks ENABLE ROW LEVEL SECURITY",
-    "trigger_off": "ALTER TABLE idempotent.outbox_message DISABLE TRIGGER go_on",
+    "trigger_off": "ALTER TABLE idempotent.outbox_message DISABLE TRIGGER go_on; ALTER TABLE idempotent.operation DISABLE TRIGGER operation_changed; "
+                   "ALTER TABLE idempotent.own ENABLE TRIGGER own_changed",
+    "published_in_part": "CREATE PUBLICATION moving FOR TABLE idempotent.record_logged WHERE (slot < 4096)",
     "autovacuum_off": "ALTER TABLE idempotent.record SET (autovacuum_enabled = off)",
     "wrong_persistence": "ALTER TABLE idempotent.messages SET UNLOGGED",
     "invalid_index": "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idempotent.record_sweep_at_idx'::regclass",
@@ -119,17 +121,44 @@ def test_dropped_indexes(operator):
     assert operator.types(indexes) == before
 
 
+def made_again(operator, problem, what, drop):
+    """Drops what a query names, and mends all of it."""
+    before = operator.types(what)
+    operator.types(f"{drop} \\gexec")
+    operator.mends(problem)
+    assert operator.types(what) == before
+
+
 def test_dropped_constraints(operator):
     """Calls find nothing without them, and go on as before with them. All are made again just as they were."""
-    constraints = "FROM pg_constraint WHERE connamespace = 'idempotent'::regnamespace AND contype IN ('p', 'u') ORDER BY conname"
-    definitions = f"SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) {constraints}"
-    before = operator.types(definitions)
+    constraints = "FROM pg_constraint WHERE connamespace = 'idempotent'::regnamespace AND contype <> 'n'"
+    what = f"SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) {constraints} ORDER BY 1, 2"
     assert stores(operator, "'order-8'") == ["claimed", "replay"]
-    operator.types(f"SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) {constraints} \\gexec")
+    operator.types("ALTER TABLE idempotent.record_logged DROP CONSTRAINT record_logged_pkey, ADD CONSTRAINT record_logged_pkey PRIMARY KEY (record_id) DEFERRABLE")
     assert stores(operator, "'order-8'") == "55000"
     operator.mends("missing_constraint")
-    assert operator.types(definitions) == before
+    made_again(operator, "missing_constraint", what, f"SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) {constraints}")
     assert operator.types("SELECT outcome FROM idempotent_claim('card', 'order-8', '{}')").strip() == "replay"
+
+
+def test_dropped_triggers(operator):
+    """All are made again just as they were, and as loud."""
+    triggers = "FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT t.tgisinternal"
+    what = f"SELECT t.tgenabled, pg_get_triggerdef(t.oid) {triggers} ORDER BY 2"
+    made_again(operator, "missing_trigger", what, f"SELECT format('DROP TRIGGER %I ON %s', t.tgname, c.oid::regclass) {triggers}")
+
+
+def test_altered_index(operator):
+    operator.types("DROP INDEX idempotent.record_sweep_at_idx; CREATE INDEX record_sweep_at_idx ON idempotent.record (sweep_at, key)")
+    operator.mends("missing_index")
+
+
+def test_column_that_is_gone(server):
+    """Nothing brings it back: what is left is said, and what that costs."""
+    operator = at_work(server, "columns")
+    operator.types("ALTER TABLE idempotent.operation DROP COLUMN max_lease")
+    assert "forgets every key" in operator.findings()["wrong_columns"]["remedy"]
+    assert stores(operator, "'order-9'") == "55000"
 
 
 def expired(operator):

@@ -76,7 +76,7 @@ CREATE VIEW smith.locked AS SELECT n.operation, l.acquired, l.fence, l.holder, l
 CREATE VIEW smith.administered AS SELECT idempotent_sweep(10) AS swept, idempotent_stats_reset()::text AS reset, (SELECT count(*) FROM idempotent_doctor()) AS findings, idempotent_new_key() AS new_key, idempotent_request_key('{"n": 1}') AS request_key;
 -- What is behind the triggers of the settings.
 CREATE VIEW smith.configured AS SELECT n.key, idempotent_operation_drop('never configured') AS dropped, idempotent.audited('configure', n.operation, n.key)::text AS audited,
-    idempotent.has_run(n.operation) AS has_run, idempotent.still_has(n.operation) AS still_has, idempotent.is_canonical(n.key) AS canonical, idempotent.check_key_form(n.operation, n.key)::text AS formed, idempotent.is_configuring() AS configuring, (SELECT count(*) FROM idempotent.additions()) AS additions FROM smith.named AS n;
+    idempotent.has_run(n.operation) AS has_run, idempotent.still_has(n.operation) AS still_has, idempotent.is_canonical(n.key) AS canonical, idempotent.check_key_form(n.operation, n.key)::text AS formed, idempotent.is_configuring() AS configuring, (SELECT count(*) FROM idempotent.additions()) AS additions, (SELECT count(*) FROM idempotent.damage()) AS damage FROM smith.named AS n;
 CREATE VIEW smith.observed AS SELECT idempotent.samples() AS samples;
 SELECT idempotent_saga('saga', '[{"name": "a", "handler": "smith.same(jsonb)"}]');
 CREATE VIEW smith.sent AS SELECT n.key, idempotent_outbox_put('mail', a.request, n.key) AS message_id FROM smith.named AS n, smith.argument AS a;

@@ -92,4 +92,28 @@ def a_new_side_that_was_used_is_refused_until_its_extension_is_made_anew(server)
         same("a dated key of an unlogged one", "unknown", claim(server, target, keys["charge"]))
 
 
-TESTS = (logical_replication_carries_what_is_logged, a_new_side_that_was_used_is_refused_until_its_extension_is_made_anew)
+def a_publication_of_slots_carries_ends_as_well(server):
+    with publisher(server, "slots") as old:
+        source, target = old.database(), server.database()
+        tables = [f"idempotent.{table}" for table in ("record_logged", "messages", "offsets", "locks", "outbox_message", "outbox_id", "saga_run")]
+        old.must("SELECT idempotent_operation('safe', durability => 'logged')", source)
+        old.must("CREATE PUBLICATION moving FOR TABLE idempotent.operation, " + ", ".join(f"{table} WHERE (slot >= 0 AND slot < 16384)" for table in tables), source)
+        findings = "SELECT count(*), min(remedy) FROM idempotent_doctor() WHERE problem = 'published_in_part'"
+        same("what the doctor says", f"{len(tables)}|ALTER TABLE idempotent.locks REPLICA IDENTITY FULL;", old.value(findings, source))
+        old.must("; ".join(f"ALTER TABLE {table} REPLICA IDENTITY FULL" for table in tables), source)
+        same("what the doctor says", "0|", old.value(findings, source))
+        subscribe(server, old, source, target)
+        wait_until("everything is copied", lambda: is_copied(server, target))
+        old.must("SELECT idempotent_claim('safe', 'k', '{}', lease => '1 hour'); SELECT idempotent_advance('billing', 'p', 5); SELECT idempotent_outbox_put('topic', '1', 'k')", source)
+        fence = old.value("SELECT fence FROM idempotent_claim('safe', 'given back', '{}', lease => '1 hour', scope => 'ten')", source)
+        old.must(f"SELECT idempotent_release('safe', 'given back', scope => 'ten', fence => {fence}); SELECT idempotent_advance('billing', 'p', 6);"
+                 "SELECT idempotent_outbox_ack('topic', array_agg(message_id), min(fence)) FROM idempotent_outbox_take('topic'); SELECT idempotent_forget_scope('ten');"
+                 "SELECT idempotent_claim('safe', 'given back', '{}', lease => '1 hour', scope => 'ten'); SELECT idempotent_claim('safe', 'last', '{}', lease => '1 hour')", source)
+        wait_until("the last has come", lambda: server.value("SELECT count(*) FROM idempotent.record_logged WHERE key = 'last'", target) == "1")
+        for what in ("SELECT string_agg(concat_ws(' ', scope, key, fence), ', ' ORDER BY fence) FROM idempotent.record_logged WHERE state <> 'e'",
+                     'SELECT "offset" FROM idempotent.offsets', "SELECT count(*) FROM idempotent.outbox_message"):
+            same(what, old.value(what, source), server.value(what, target))
+        server.must(f"DROP SUBSCRIPTION moving_{target}", target)
+
+
+TESTS = (logical_replication_carries_what_is_logged, a_publication_of_slots_carries_ends_as_well, a_new_side_that_was_used_is_refused_until_its_extension_is_made_anew)

@@ -5,6 +5,9 @@ use std::fmt;
 /// The result of everything in the domain that can refuse.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// The HINT where something of the extension is missing, or not as it was made.
+pub const DAMAGED: &str = "SELECT * FROM idempotent_doctor() says what is missing. DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent; begins anew, and forgets every key, message and saga.";
+
 /// Why something was refused. Each has one SQLSTATE; class `ID` is this extension's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {

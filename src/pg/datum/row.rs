@@ -3,7 +3,7 @@
 use crate::pg::raw;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use rules::error::{Code, Error};
+use rules::error::{Code, DAMAGED, Error};
 
 /// Room for the columns that we know, and for some that an administrator has added: they stay null.
 pub const ROOM: usize = 32;
@@ -68,7 +68,7 @@ pub fn do_not_fit() -> Error {
     .detail(format!(
         "Columns may be added behind those that CREATE EXTENSION made, up to {ROOM} in all; those keep their types."
     ))
-    .hint("Restore the extension: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;")
+    .hint(DAMAGED)
 }
 
 impl Columns {

@@ -144,6 +144,12 @@ SELECT fence AS held FROM idempotent_lock('audit_fence', 'k', '1 microsecond') \
 SELECT setval('idempotent.fence', 1) AS set_back;
 SELECT fence > :held AS above FROM idempotent_lock('audit_fence', 'k2', '1 hour');
 SELECT fence > :first AS above FROM idempotent_claim('audit_fence', 'k', lease => '1 hour');
+SELECT idempotent_outbox_put('audit_fence', '1') AS message \gset
+SELECT fence AS taken FROM idempotent_outbox_take('audit_fence', 1, '1 microsecond') \gset
+SELECT setval('idempotent.fence', 1) AS set_back;
+SELECT problem FROM idempotent_doctor() WHERE problem = 'fences_behind';
+SELECT fence > :taken AS above, fence AS taken FROM idempotent_outbox_take('audit_fence', 1, '1 hour') \gset
+SELECT :'above' AS above, idempotent_outbox_ack('audit_fence', ARRAY[:'message'::uuid], :taken) AS acknowledged;
 
 -- what a request is compared by: the members that counted when it was stored
 SELECT fingerprint_exclude FROM idempotent_operation('audit_exclude', fingerprint_exclude => '{sent_at}');

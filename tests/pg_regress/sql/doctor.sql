@@ -204,7 +204,15 @@ ANALYZE idempotent.record, idempotent.record_logged;
 SELECT pg_temp.pages('SELECT count(key) FROM idempotent.record') > 2000 AS a_look_at_all_would_show;
 SELECT name FROM look WHERE pg_temp.pages('SELECT * FROM ' || name) > before + 100;
 TRUNCATE idempotent.record, idempotent.record_logged;
--- It would miss each index that is no constraint's.
-SELECT c.relname AS not_missed FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE c.relnamespace = 'idempotent'::regnamespace AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid)
-AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.proname = 'idempotent_doctor' AND position(quote_literal(c.relname) IN p.prosrc) > 0);
+-- It would miss each index, constraint, trigger and column.
+SELECT n.name AS not_missed
+  FROM (SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE c.relnamespace = 'idempotent'::regnamespace
+        UNION SELECT k.conname FROM pg_constraint AS k WHERE k.connamespace = 'idempotent'::regnamespace AND k.contype <> 'n'
+        UNION SELECT t.tgname FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = 'idempotent'::regnamespace
+        UNION SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r') AS n (name)
+ WHERE NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = 'idempotent.damage'::regproc AND position(quote_literal(n.name) IN p.prosrc) > 0)
+UNION ALL
+SELECT format('%s.%s', a.attrelid::regclass, a.attname)
+  FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+ WHERE c.relnamespace = 'idempotent'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+   AND NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = 'idempotent.damage'::regproc AND p.prosrc ~ format($$'%s', '\{[^}]*\m%s\M$$, c.relname, a.attname));

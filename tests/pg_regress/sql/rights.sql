@@ -39,10 +39,14 @@ GRANT EXECUTE ON FUNCTION closed.idempotent_claim TO regress_idempotent_reader W
 GRANT SELECT ON idempotent.record TO regress_idempotent_watcher;
 GRANT UPDATE ON idempotent.operation TO pg_monitor;
 GRANT USAGE ON SEQUENCE idempotent.fence TO regress_idempotent_user;
+GRANT SELECT (payload, key) ON idempotent.outbox_message TO pg_monitor;
+GRANT UPDATE (response) ON idempotent.record_logged TO regress_idempotent_user WITH GRANT OPTION;
 SET ROLE regress_idempotent_watcher;
 SELECT administrators FROM idempotent.health;
-SELECT regexp_replace(surplus, '\(.*', '') AS surplus FROM idempotent.health, unnest(surplus_rights) AS surplus;
+SELECT regexp_replace(surplus, '(on [^( ]+)\(.*', '\1') AS surplus FROM idempotent.health, unnest(surplus_rights) AS surplus;
 RESET ROLE;
+SELECT remedy FROM closed.idempotent_doctor() WHERE problem = 'surplus_right' AND detail ~ ' \(\w+\) on ' ORDER BY remedy COLLATE "C" \gexec
+SELECT role, privilege FROM idempotent.rights WHERE privilege ~ '\(';
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA closed FROM PUBLIC, regress_idempotent_reader, regress_idempotent_user;
 REVOKE ALL ON idempotent.record, idempotent.operation, idempotent.fence FROM regress_idempotent_watcher, pg_monitor, regress_idempotent_user;
 SELECT administrators, surplus_rights FROM idempotent.health;

@@ -84,6 +84,7 @@ const CALLS: &[Call] = &[
     call("idempotent_outbox_release", &[("topic", "'mail'"), ("message_ids", "'{}'"), ("fence", "1")]),
     call("idempotent_outbox_redrive", &[("topic", "'mail'")]),
     call("additions", &[]),
+    call("damage", &[]),
     call("idempotent_own", &[("slots", "NULL")]),
     call("idempotent_ignorant", &[("before", "'-infinity'")]),
     call("idempotent_export", &[("slots", "'{}'")]),
