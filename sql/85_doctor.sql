@@ -308,11 +308,13 @@ BEGIN
            CASE WHEN k.pid IS NULL THEN 'SELECT gid, prepared, owner FROM pg_prepared_xacts ORDER BY prepared; -- as its coordinator has decided: COMMIT PREPARED or ROLLBACK PREPARED'
                 ELSE format('SELECT pg_terminate_backend(%s); -- its work is rolled back', k.pid) END
       FROM pg_locks AS k JOIN pg_class AS c ON c.oid = k.relation LEFT JOIN pg_stat_activity AS a ON a.pid = k.pid
+      LEFT JOIN LATERAL (SELECT p.prepared FROM pg_locks AS t JOIN pg_prepared_xacts AS p ON p.transaction = t.transactionid
+                          WHERE k.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.virtualtransaction = k.virtualtransaction LIMIT 1) AS x ON true
      WHERE c.relnamespace = 'idempotent'::regnamespace AND k.locktype = 'relation' AND k.granted AND k.pid IS DISTINCT FROM pg_backend_pid()
        AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
        AND (is_locked OR k.mode = ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::text[]))
        AND (is_locked AND k.mode = 'AccessExclusiveLock'
-            OR NOT is_locked AND a.xact_start < clock_timestamp() - held
+            OR NOT is_locked AND COALESCE(a.xact_start, x.prepared) < clock_timestamp() - held
             -- Also a mere reader, if what waits for it lets nobody past.
             OR EXISTS (SELECT FROM pg_locks AS w WHERE w.locktype = 'relation' AND w.relation = k.relation AND w.database = k.database AND NOT w.granted))
      GROUP BY k.pid, k.virtualtransaction, k.mode, a.usename, a.application_name, a.state;

@@ -158,6 +158,11 @@ SELECT idempotent_complete('misspelt', :'key', '1');
 PREPARE TRANSACTION 'regress doctor';
 SELECT severity, problem, regexp_replace(detail, 'since .*', 'since WHEN'), remedy FROM hasty() WHERE problem <> 'sweeper_off';
 COMMIT PREPARED 'regress doctor';
+BEGIN;
+SELECT idempotent_own('{[0,16384)}');
+PREPARE TRANSACTION 'regress own';
+SELECT severity, problem, detail, remedy FROM hasty() WHERE problem <> 'sweeper_off';
+ROLLBACK PREPARED 'regress own';
 DROP FUNCTION doctor_of, few_workers, hasty, copy_doctor;
 
 -- more operations than there are counters
