@@ -152,10 +152,9 @@ BEGIN
      CROSS JOIN LATERAL pg_options_to_table(s.reloptions) AS o
      WHERE c.relnamespace = 'idempotent'::regnamespace AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::boolean;
 
-    -- What is not published as a whole is told from the rest by its old row, of which there is the primary key alone. The library
-    -- deletes and updates past Postgres' check of that.
+    -- What is not published as a whole is told from the rest by its old row, of which there is the primary key alone.
     RETURN QUERY
-    SELECT 'error', 'published_in_part', format('Publication %I has some rows of %s: a change to one of the others, or the end of one of these, would not arrive, or would be refused.', p.pubname, c.oid::regclass),
+    SELECT 'error', 'published_in_part', format('Publication %I has some rows of %s: no row of that table can be changed or deleted.', p.pubname, c.oid::regclass),
            format('ALTER TABLE %s REPLICA IDENTITY FULL;', c.oid::regclass)
       FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid JOIN pg_class AS c ON c.oid = r.prrelid
      WHERE c.relnamespace = 'idempotent'::regnamespace AND r.prqual IS NOT NULL AND c.relreplident <> 'f'::"char" AND (p.pubupdate OR p.pubdelete);

@@ -11,8 +11,8 @@
 //! headers, the same for all supported majors.
 
 use pgrx::pg_sys::{
-    AclResult, Bitmapset, Buffer, CatalogIndexState, CommandId, ConstraintsSetStmt, Datum, Expr,
-    ExprState, FmgrInfo, FunctionCallInfo, HeapTuple, IndexInfo, IndexScanDesc, IndexTuple,
+    AclResult, Bitmapset, Buffer, CatalogIndexState, CmdType, CommandId, ConstraintsSetStmt, Datum,
+    Expr, ExprState, FmgrInfo, FunctionCallInfo, HeapTuple, IndexInfo, IndexScanDesc, IndexTuple,
     IndexUniqueCheck, ItemPointer, JsonbContainer, JsonbIterator, JsonbIteratorToken, JsonbValue,
     LOCKMODE, LOCKTAG, List, LockAcquireResult, LockTupleMode, LockWaitPolicy, MemoryContext, Node,
     ObjectType, Oid, PgStat_FunctionCallUsage, PlanState, RegProcedure, Relation, SPIPlanPtr,
@@ -154,6 +154,8 @@ unsafe extern "C-unwind" {
     // utils/relcache.h, nodes/pg_list.h
     pub fn RelationGetIndexList(table: Relation) -> *mut List;
     pub fn list_free(list: *mut List);
+    // executor/executor.h
+    pub fn CheckCmdReplicaIdentity(table: Relation, command: CmdType::Type);
     // access/heapam.h
     pub fn simple_heap_insert(table: Relation, tuple: HeapTuple);
     pub fn heap_delete(

@@ -45,6 +45,7 @@ pub unsafe fn replace(
     // SAFETY: table, primary key and row are as this function demands, and the old tuple is there; `tuple` is fresh
     // from `form`, and heap_update sets its flags.
     unsafe {
+        check_publications(table, pg_sys::CmdType::CMD_UPDATE);
         let tuple = form(table, row);
         let outcome = raw::heap_update(table, &mut tid, tuple, wait);
         let is_heap_only = (*(*tuple).t_data).t_infomask2 & pg_sys::HEAP_ONLY_TUPLE as u16 != 0;
@@ -54,6 +55,20 @@ pub unsafe fn replace(
         raw::heap_freetuple(tuple);
         raw::CommandCounterIncrement();
         outcome
+    }
+}
+
+/// Refuses what the executor refuses: a write that a publication could not tell of (42P10, 55000). An unlogged table is in none.
+///
+/// # Safety
+/// The table must be open. It may raise an error past Rust: call it as `pg::raw` says.
+pub unsafe fn check_publications(table: pg_sys::Relation, command: pg_sys::CmdType::Type) {
+    // SAFETY: the table is open, which this function demands.
+    unsafe {
+        if (*(*table).rd_rel).relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char
+        {
+            raw::CheckCmdReplicaIdentity(table, command);
+        }
     }
 }
 

@@ -221,6 +221,7 @@ impl Relation {
         // SAFETY: the tuple is there, which this function demands, and the table is open. All-zero is a value
         // of TM_FailureData, which heap_delete fills in.
         unsafe {
+            insert::check_publications(self.raw, pg_sys::CmdType::CMD_DELETE);
             let command = raw::GetCurrentCommandId(true);
             let mut failure: pg_sys::TM_FailureData = std::mem::zeroed();
             let outcome = raw::heap_delete(

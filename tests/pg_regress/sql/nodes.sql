@@ -62,9 +62,14 @@ SELECT idempotent_outbox_put('nodes', '1') IS NOT NULL AS put;
 SELECT slot FROM idempotent.outbox_message WHERE topic = 'nodes';
 -- and rows that are no records have no slot
 SELECT DISTINCT slot FROM idempotent.record WHERE state = 'e';
--- a column to filter by
+-- a column to filter by; without the old row its end would not arrive
 SET client_min_messages = error;
 CREATE PUBLICATION nodes_publication FOR TABLE idempotent.record_logged WHERE (slot BETWEEN 0 AND 4095);
+SELECT outcome, fence FROM idempotent_claim('nodes logged', 'published', lease => '1 hour') \gset
+SELECT idempotent_release('nodes logged', 'published', fence => :fence);
+ALTER TABLE idempotent.record_logged REPLICA IDENTITY FULL;
+SELECT idempotent_release('nodes logged', 'published', fence => :fence);
+ALTER TABLE idempotent.record_logged REPLICA IDENTITY DEFAULT;
 DROP PUBLICATION nodes_publication;
 RESET client_min_messages;
 
