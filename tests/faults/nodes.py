@@ -61,4 +61,7 @@ FAULTS = [
     fault("ignorance-is-forgotten", "A dated key that another node may know is unknown",
           ("lost_with", "name.server.is_empty() && durability == used", "name.server.is_empty() && false"),
           "regress/nodes_move"),
+    fault("publication-not-asked", "What a publication cannot tell of is refused",
+          ("check_publications", "== pg_sys::RELPERSISTENCE_PERMANENT", "!= pg_sys::RELPERSISTENCE_PERMANENT"),
+          "regress/nodes"),
 ]

@@ -113,4 +113,7 @@ FAULTS = [
     fault("key-form-changes-under-keys", "The form of keys does not change where keys would run again",
           ("operation_checked", "IF new_form <> old_form AND EXISTS (", "IF new_form <> old_form AND false AND EXISTS ("),
           "regress/key_form"),
+    fault("rights-by-column-unseen", "Rights by column show like others",
+          ("rights", " AND t.attacl IS NOT NULL", " AND t.attacl IS NULL"),
+          "regress/rights"),
 ]

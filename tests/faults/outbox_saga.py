@@ -136,4 +136,7 @@ FAULTS = [
     fault("constraints-not-deferred-any-more", "A constraint stays deferred after a handler was judged",
           ("call_then_check", "call_undone(check).map(|()| value)", "call_undoing_error(check).map(|()| value)"),
           "regress/store_failures"),
+    fault("outbox-fence-behind", "A take has a fence above those of its messages, whatever the sequence says",
+          ("outbox_take", "            IF granted <= last THEN\n", "            IF granted <= last AND false THEN\n"),
+          "regress/audit"),
 ]
