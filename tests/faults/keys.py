@@ -65,7 +65,7 @@ FAULTS = [
           ("mark_all", "    order.retain(|index| !matches!(age(index), Age::TooOld { .. }));\n", "    let _ = age;\n"),
           "regress/consumer"),
     fault("scope-demanded-of-holders", "What was claimed before a scope was demanded is finished without one",
-          ("Call::of_holder", "Self::known(operation, key, scope)", "Self::new(operation, key, scope)"),
+          ("Call::of_holder", "Self::of_what_is_there(operation, key, scope)", "Self::new(operation, key, scope)"),
           "regress/identity isolation/settings"),
     fault("spelling-makes-another-key", "Every spelling of a UUID is one key where an operation says so",
           ("KeyForm::respell", "filter(|canonical| canonical.0 != identity.key())", "filter(|_| false)"),
