@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy
 from fastapi import Depends, FastAPI, Request
@@ -168,6 +170,21 @@ async def test_a_refusal_after_a_database_error_is_sent_and_a_success_is_not(asy
     async with client(app, async_pool, tenant) as http:
         assert (await http.post("/?bad", headers=keyed("a"))).status_code == 422
         assert (await http.post("/", headers=keyed("b"))).status_code == 500
+
+
+@pytest.mark.parametrize("path", ["/keyed", "/own"])
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_handler_that_undoes_its_work_and_succeeds_is_500(async_pool, tenant, path, undone):
+    async def app(scope, receive, send):
+        async with transaction(Request(scope), async_pool) as connection:
+            with suppress(psycopg.Error):
+                await connection.execute(undone)
+        await JSONResponse({}, 201)(scope, receive, send)
+
+    async with client(app, async_pool, tenant) as http:
+        headers = keyed() if path == "/keyed" else {}
+        expected = 201 if (path, undone) == ("/own", "ROLLBACK") else 500  # which rolls back nothing but what it may
+        assert [(await http.post("/", headers=headers)).status_code for _ in range(2)] == [expected] * 2
 
 
 async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant):

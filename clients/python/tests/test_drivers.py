@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,19 @@ from servers import Door
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from pg_idempotent import AsyncIdempotent, Failure, Idempotent, InProgress, LeaseLost, Mismatch, NotCompleted, Retry, Unavailable
+from pg_idempotent import (
+    AsyncIdempotent,
+    Failure,
+    Idempotent,
+    InProgress,
+    LeaseLost,
+    Mismatch,
+    NotCompleted,
+    Retry,
+    RolledBack,
+    Unavailable,
+    sqlstate,
+)
 from pg_idempotent.drivers.sqlalchemy import async_joining, joining
 
 pytestmark = pytest.mark.anyio
@@ -63,14 +76,14 @@ async def idem(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[AsyncI
             await asyncio.gather(found.heart.task, return_exceptions=True)
 
 
+async def execute(connection: Any, statement: str) -> None:
+    done = getattr(connection, "exec_driver_sql", connection.execute)(statement)
+    if inspect.isawaitable(done):
+        await done
+
+
 async def insert(connection: Any, tenant: str) -> None:
-    statement = f"INSERT INTO payment (tenant, order_id, amount) VALUES ('{tenant}', '1', 1)"
-    if hasattr(connection, "exec_driver_sql"):
-        await connection.exec_driver_sql(statement)
-    else:
-        done = connection.execute(statement)
-        if asyncio.iscoroutine(done):
-            await done
+    await execute(connection, f"INSERT INTO payment (tenant, order_id, amount) VALUES ('{tenant}', '1', 1)")
 
 
 async def backend(connection: Any) -> int:
@@ -128,6 +141,26 @@ async def test_a_failure_is_stored_without_the_writes(idem, tenant, payments):
     assert len(payments) == 0
 
 
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_body_that_undoes_its_answer_is_told(idem, tenant, payments, undone):
+    """COMMIT raises nothing, in place of a failed transaction or of none."""
+
+    async def work(it):
+        await it.complete({"ok": 1})
+        with suppress(Exception):
+            await execute(it.connection, undone)
+        if undone == "ROLLBACK":
+            await insert(it.connection, tenant)
+
+    with pytest.raises(RolledBack):
+        await idem.run("charge", "k", None, work, scope=tenant)
+    with pytest.raises(RolledBack):
+        async with idem.once("charge", "k", scope=tenant) as it:
+            await work(it)
+    assert (await idem.replay("charge", "k", scope=tenant)).outcome == "absent"
+    assert await idem.run("charge", "k", None, lambda it: it.complete(1), scope=tenant) == 1
+
+
 async def test_a_lost_connection_runs_the_handler_again(idem, admin, tenant, payments):
     tries = []
 
@@ -151,9 +184,7 @@ async def test_40001_and_40p01_run_the_handler_again(idem, tenant, payments):
         await insert(it.connection, tenant)
         if len(tries) < 3:
             statement = f"DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '{('40001', '40P01')[len(tries) - 1]}'; END $$"
-            done = getattr(it.connection, "exec_driver_sql", it.connection.execute)(statement)
-            if asyncio.iscoroutine(done):
-                await done
+            await execute(it.connection, statement)
 
     await idem.run("charge", "k", None, work, scope=tenant)
     assert len(tries) == 3
@@ -300,3 +331,34 @@ def test_an_engine_whose_connection_breaks(dsn, admin, tenant, payments):
     assert len(tries) == 2
     assert len(payments) == 1
     engine.dispose()
+
+
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK", "SAVEPOINT"])
+def test_a_body_without_asyncio_that_undoes_its_answer_is_told(dsn, tenant, payments, undone):
+    engine = sqlalchemy.create_engine(url(dsn, "psycopg"))
+    with ConnectionPool(dsn, min_size=1, max_size=1, open=True) as pool:
+        for idem in (Idempotent(pool), Idempotent(engine)):
+
+            def work(it):
+                execute = getattr(it.connection, "exec_driver_sql", it.connection.execute)
+                if undone == "SAVEPOINT":  # within the claim, so that the server still asks for an answer
+                    execute("SAVEPOINT s")
+                it.complete({"ok": 1})
+                if undone == "SAVEPOINT":
+                    execute("ROLLBACK TO s")
+                elif undone == "ROLLBACK":
+                    it.connection.rollback()
+                    execute(f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+                else:
+                    with suppress(Exception):
+                        execute(undone)
+
+            with pytest.raises(Exception) as caught:  # noqa: PT011
+                idem.run("charge", "k", None, work, scope=tenant)
+            assert sqlstate(caught.value) == "ID009" if undone == "SAVEPOINT" else isinstance(caught.value, RolledBack)
+            with pytest.raises(Exception) as caught, idem.once("charge", "k", scope=tenant) as it:  # noqa: PT011
+                work(it)
+            assert sqlstate(caught.value) == "ID009" if undone == "SAVEPOINT" else isinstance(caught.value, RolledBack)
+            assert idem.replay("charge", "k", scope=tenant).outcome == "absent"
+    engine.dispose()
+    assert len(payments) == 0

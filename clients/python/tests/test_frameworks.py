@@ -6,13 +6,14 @@ import io
 import json
 import threading
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
 
-from pg_idempotent import Idempotent
+from pg_idempotent import Idempotent, RolledBack
 
 pytest_plugins = ["pytester"]
 INSERT = "INSERT INTO payment (tenant) VALUES (%s) RETURNING id"
@@ -149,6 +150,20 @@ def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, t
     first, again = view("k"), view("k")
     assert (first.status_code, first.content) == (again.status_code, again.content) == (201, first.content)
     assert (view.calls, len(payments)) == (1, 1)
+
+
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
+def test_a_body_on_django_that_undoes_its_answer_is_told(django, tenant, undone):
+    from django.db import DatabaseError, connection
+
+    from pg_idempotent.django import DjangoDriver
+
+    idem = Idempotent(DjangoDriver())
+    with pytest.raises(RolledBack), idem.once("django", "k", scope=tenant) as it:
+        it.complete(1)
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute(undone)
+    assert idem.replay("django", "k", scope=tenant).outcome == "absent"
 
 
 def test_a_django_view_without_a_scope_is_an_error(django):

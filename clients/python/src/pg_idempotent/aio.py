@@ -15,11 +15,21 @@ from . import telemetry
 from .aio_lease import AsyncHeart, AsyncLost
 from .attempt import Headers, State, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
-from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate
+from .errors import (
+    FINISHED_OR_GONE,
+    IN_FAILED_TRANSACTION,
+    Failure,
+    LeaseLost,
+    RolledBack,
+    Unavailable,
+    Unreachable,
+    is_transient,
+    sqlstate,
+)
 from .heart import Held
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, Statement
+from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
 from .sync import TWO_SECONDS, OptionalText, claim_parameters, raise_translated, request_of_arguments
 
 if TYPE_CHECKING:
@@ -45,7 +55,7 @@ class AsyncAttempt(State):
         self, response: Any = None, *, status: int | None = None, headers: Headers | None = None, body: bytes | None = None
     ) -> Any:
         """Stores the answer, and returns it as it is stored."""
-        return self.store((await self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl)))[0][0])
+        return self.store((await self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl)))[0])
 
     async def fail(
         self,
@@ -57,11 +67,22 @@ class AsyncAttempt(State):
         ttl: timedelta | None = None,
     ) -> Any:
         """Stores a final failure; what the body has written is committed with it."""
-        return self.store((await self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl)))[0][0])
+        return self.store((await self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl)))[0])
 
     async def derive(self, label: str) -> UUID:
         """A key for a call to another system: the same in every attempt."""
         return UUID((await self.transaction.rows(DERIVE_KEY, self.identity(label=label)))[0][0])
+
+    async def check_stands(self) -> None:
+        """Raises if COMMIT would not store the answer: the body has caught an error of a statement, or ended the transaction itself."""
+        try:
+            rows = await self.transaction.rows(STANDS, {"xid": self.xid})
+        except Exception as error:
+            if sqlstate(error) == IN_FAILED_TRANSACTION:
+                raise RolledBack(self.operation, self.key, self.scope) from error
+            raise
+        if not rows[0][0]:
+            raise RolledBack(self.operation, self.key, self.scope)
 
 
 class AsyncLeaseAttempt(State):
@@ -122,7 +143,7 @@ class AsyncLeaseAttempt(State):
                 await record(transaction.connection)
             return await transaction.rows(statement, parameters)
 
-        return self.store((await self.idempotent._in_transaction(self, work))[0][0])
+        return self.store((await self.idempotent._in_transaction(self, work))[0])
 
 
 class AsyncIdempotent:
@@ -189,7 +210,9 @@ class AsyncIdempotent:
                 return it.result()
             try:
                 answer = await work(it)
-                if not it.finished:
+                if it.finished:
+                    await it.check_stands()
+                else:
                     await it.complete(answer)
                 await it.transaction.commit()
                 return it.answer
@@ -229,7 +252,8 @@ class AsyncIdempotent:
         try:
             yield it
             it.check_finished()
-            if not it.replayed:
+            if not it.replayed and connection is None:
+                await it.check_stands()
                 await it.transaction.commit()
         except BaseException as error:
             lost = it.transaction.lost
@@ -388,7 +412,7 @@ class AsyncIdempotent:
                 if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = await self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
-                        return [(self.codec.encode(known.response),)]
+                        return [(self.codec.encode(known.response), None)]
                     if gives_back(in_doubt):
                         return in_doubt
                 in_doubt = rows if lost and rows is not None else in_doubt

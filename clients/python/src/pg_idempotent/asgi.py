@@ -35,7 +35,7 @@ from .http import (
 from .http import key_header as key_header_of
 from .outcome import HttpClaim, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
+from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -70,6 +70,7 @@ async def transaction(request: HTTPConnection, pool: Any) -> AsyncIterator[Any]:
     own = await (pool if isinstance(pool, AsyncIdempotent) else AsyncIdempotent(pool)).driver.begin()
     try:
         yield own.connection
+        await own.rows(ALIVE, {})
         await own.commit()
     finally:
         await own.rollback()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from .drivers import Row
 from .errors import Evicted, Failure, NotCompleted
 from .outcome import Codec, Outcome, dumps
 
@@ -18,6 +19,7 @@ class State:
     def __init__(self, operation: str, key: str, scope: str, ttl: timedelta | None, outcome: Outcome, codec: Codec) -> None:
         self.operation, self.key, self.scope, self.ttl, self.outcome, self.codec = operation, key, scope, ttl, outcome, codec
         self.finished = False
+        self.xid: str | None = None
         self._answer = outcome.response
 
     @property
@@ -88,9 +90,10 @@ class State:
             retention=seconds(retention),
         )
 
-    def store(self, text: str | None) -> Any:
+    def store(self, row: Row) -> Any:
+        """Notes the answer, and which transaction stored it."""
         self.finished = True
-        self._answer = self.codec.loads(text)
+        self._answer, self.xid = self.codec.loads(row[0]), row[1]
         return self._answer
 
 

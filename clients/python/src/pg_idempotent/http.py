@@ -9,13 +9,12 @@ from typing import Any, Callable
 from uuid import uuid4
 
 from .drivers import Row
-from .errors import IdempotencyError, sqlstate
+from .errors import IN_FAILED_TRANSACTION, IdempotencyError, sqlstate
 from .outcome import Codec, HttpClaim, Outcome, dumps
 
 HEADER = "idempotency-key"
 METHODS = ("POST", "PATCH")
 MEGABYTE = 1 << 20
-IN_FAILED_TRANSACTION = "25P02"
 # A value that names no key in any reading: the extension words the problem.
 MALFORMED = '"'
 

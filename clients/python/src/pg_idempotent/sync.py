@@ -14,12 +14,23 @@ from uuid import UUID, uuid4
 from . import telemetry
 from .attempt import Headers, State, scope_of
 from .drivers import Row, Transaction, driver_of
-from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate, translated
+from .errors import (
+    FINISHED_OR_GONE,
+    IN_FAILED_TRANSACTION,
+    Failure,
+    LeaseLost,
+    RolledBack,
+    Unavailable,
+    Unreachable,
+    is_transient,
+    sqlstate,
+    translated,
+)
 from .heart import Held
 from .lease import Heart, Lost
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, Statement
+from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -49,7 +60,7 @@ class Attempt(State):
         self, response: Any = None, *, status: int | None = None, headers: Headers | None = None, body: bytes | None = None
     ) -> Any:
         """Stores the answer, and returns it as it is stored."""
-        return self.store(self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl))[0][0])
+        return self.store(self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl))[0])
 
     def fail(
         self,
@@ -61,11 +72,22 @@ class Attempt(State):
         ttl: timedelta | None = None,
     ) -> Any:
         """Stores a final failure; what the body has written is committed with it."""
-        return self.store(self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl))[0][0])
+        return self.store(self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl))[0])
 
     def derive(self, label: str) -> UUID:
         """A key for a call to another system: the same in every attempt."""
         return UUID(self.transaction.rows(DERIVE_KEY, self.identity(label=label))[0][0])
+
+    def check_stands(self) -> None:
+        """Raises if COMMIT would not store the answer: the body has caught an error of a statement, or ended the transaction itself."""
+        try:
+            rows = self.transaction.rows(STANDS, {"xid": self.xid})
+        except Exception as error:
+            if sqlstate(error) == IN_FAILED_TRANSACTION:
+                raise RolledBack(self.operation, self.key, self.scope) from error
+            raise
+        if not rows[0][0]:
+            raise RolledBack(self.operation, self.key, self.scope)
 
 
 class LeaseAttempt(State):
@@ -127,7 +149,7 @@ class LeaseAttempt(State):
                 record(transaction.connection)
             return transaction.rows(statement, parameters)
 
-        return self.store(self.idempotent._in_transaction(self, work)[0][0])
+        return self.store(self.idempotent._in_transaction(self, work)[0])
 
 
 class Idempotent:
@@ -203,7 +225,9 @@ class Idempotent:
                 return it.result()
             try:
                 answer = work(it)
-                if not it.finished:
+                if it.finished:
+                    it.check_stands()
+                else:
                     it.complete(answer)
                 it.transaction.commit()
                 return it.answer
@@ -243,7 +267,8 @@ class Idempotent:
         try:
             yield it
             it.check_finished()
-            if not it.replayed:
+            if not it.replayed and connection is None:
+                it.check_stands()
                 it.transaction.commit()
         except BaseException as error:
             lost = it.transaction.lost
@@ -390,7 +415,7 @@ class Idempotent:
                 if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
-                        return [(self.codec.encode(known.response),)]
+                        return [(self.codec.encode(known.response), None)]
                     if gives_back(in_doubt):
                         return in_doubt
                 in_doubt = rows if lost and rows is not None else in_doubt
