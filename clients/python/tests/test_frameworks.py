@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
+from servers import Door
 
 from pg_idempotent import Idempotent, RolledBack
 
@@ -51,6 +55,7 @@ class Calls:
         from pg_idempotent.django import idempotent
 
         self.calls = 0
+        self.during: Callable[[], None] = lambda: None
         self.status, self.error, self.requests = 201, None, RequestFactory()
 
         @idempotent(operation="django", scope=lambda request: tenant, **settings)
@@ -61,6 +66,7 @@ class Calls:
                 number = cursor.fetchone()[0]
             if self.error is not None and self.calls == 1:
                 raise self.error
+            self.during()
             return JsonResponse({"payment": number}, status=self.status)
 
         self.view = view
@@ -121,6 +127,50 @@ def test_a_django_view_under_a_lease(django, tenant, payments):
     view = Calls(tenant, mode="lease")
     assert view("k").content == view("k").content
     assert (view.calls, len(payments)) == (1, 1)
+
+
+def extended(idem: Idempotent, tenant: str, operation: str, times: int) -> None:
+    """Returns when a lease has been extended so often."""
+    until = time.monotonic() + 20
+    for _ in range(times):
+        at = idem.replay(operation, "k", scope=tenant).expires_at
+        while idem.replay(operation, "k", scope=tenant).expires_at == at:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_work_on_django_that_lasts_longer_than_its_lease(django, pool, tenant, payments):
+    from pg_idempotent.django import DjangoDriver
+
+    view = Calls(tenant, mode="lease", lease=timedelta(seconds=0.9))
+    view.during = lambda: extended(Idempotent(pool), tenant, "django", 4)
+    assert [view("k").status_code for _ in range(2)] == [201, 201]
+    assert (view.calls, len(payments)) == (1, 1)
+    with Idempotent(DjangoDriver()).lease("code", "k", scope=tenant, seconds=0.9) as it:
+        extended(Idempotent(pool), tenant, "code", 4)
+        it.complete(1)
+
+
+def test_a_beat_of_django_that_gets_no_answer_is_repeated_on_another_connection(django, pool, dsn, tenant):
+    from django.db import connections
+
+    from pg_idempotent.django import DjangoDriver
+
+    with Door(dsn) as door:
+        settings = connections.settings["default"]
+        connections.settings["door"] = {**settings, "HOST": "127.0.0.1", "PORT": str(door.port)}
+        try:
+            with Idempotent(DjangoDriver("door")).lease("code", "k", scope=tenant, seconds=3) as it:
+                pooled = door.connections
+                for _ in range(2):
+                    extended(Idempotent(pool), tenant, "code", 1)
+                    assert not it.lost.is_set()
+                    door.swallow(from_number=pooled)
+                assert door.connections == pooled + 2
+                it.complete(1)
+        finally:
+            connections["door"].close()
+            del connections.settings["door"]
 
 
 @pytest.mark.parametrize("statement", ["idempotent_http_claim", "idempotent_http_complete"])

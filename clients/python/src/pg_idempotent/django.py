@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from datetime import timedelta
 from typing import Any, Callable
@@ -12,7 +13,8 @@ from django.http import HttpResponse
 
 from . import telemetry
 from .attempt import scope_of
-from .drivers import Row, Transaction
+from .drivers import Driver, Row, Transaction
+from .drivers.line import Line
 from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
 from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
@@ -79,17 +81,26 @@ class DjangoTransaction:
 
 
 class DjangoPrivate:
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, timeout: float) -> None:
         self.connection = connections.create_connection(using)
+        settings = self.connection.settings_dict
+        options = {**settings.get("OPTIONS", {}), "connect_timeout": math.ceil(timeout)}
+        options.pop("pool", None)  # which would give one of its own
+        self.connection.settings_dict = {**settings, "OPTIONS": options}
         try:
             self.connection.ensure_connection()
         except (OperationalError, InterfaceError) as error:
             raise Unreachable from error
+        self._line = Line(self.connection.connection)
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return _rows(self.connection, statement, parameters)
 
+    def cut(self) -> None:
+        self._line.cut()
+
     def close(self) -> None:
+        self._line.close()
         self.connection.close()
 
 
@@ -106,8 +117,8 @@ class DjangoDriver:
     def join(self, connection: Any) -> Transaction:
         raise TypeError("Django's connection is the thread's: use once() outside of atomic()")
 
-    def private(self) -> DjangoPrivate:
-        return DjangoPrivate(self.using)
+    def private(self, timeout: float) -> DjangoPrivate:
+        return DjangoPrivate(self.using, timeout)
 
     def mend(self) -> None:
         connections[self.using].close()
@@ -122,7 +133,8 @@ def idempotent(
     is committed before the answer is sent, or without one and under a lease (mode `lease`). `request.idempotency` is the attempt."""
     if mode not in ("transaction", "lease"):
         raise ValueError(f"mode must be 'transaction' or 'lease', not {mode!r}")
-    client = Idempotent(DjangoDriver(using), wait=wait, retry=retry)
+    driver: Driver = DjangoDriver(using)
+    client = Idempotent(driver, wait=wait, retry=retry)
     seconds = lease.total_seconds() if mode == "lease" else None
 
     def decorate(view: View) -> View:
