@@ -26,7 +26,7 @@ INSERT = "INSERT INTO payment (tenant) VALUES (%s)"
 
 
 def client(app: Any, pool: Any, tenant: str | None, **settings: Any) -> httpx.AsyncClient:
-    served = IdempotencyMiddleware(app, pool=pool, operation="asgi", scope=lambda request: tenant, **settings)
+    served = IdempotencyMiddleware(app, pool=pool, scope=lambda request: tenant, **{"operation": "asgi", **settings})
     return httpx.AsyncClient(transport=httpx.ASGITransport(served, raise_app_exceptions=False), base_url="http://test")
 
 
@@ -185,6 +185,56 @@ async def test_a_handler_that_undoes_its_work_and_succeeds_is_500(async_pool, te
         headers = keyed() if path == "/keyed" else {}
         expected = 201 if (path, undone) == ("/own", "ROLLBACK") else 500  # which rolls back nothing but what it may
         assert [(await http.post("/", headers=headers)).status_code for _ in range(2)] == [expected] * 2
+
+
+@pytest.mark.parametrize("mode", ["transaction", "lease"])
+@pytest.mark.parametrize("key", [None, '"broken', "x" * 300])
+async def test_where_an_operation_is_observed_every_request_goes_through(async_pool, admin, tenant, payments, mode, key):
+    operation, status = f"observed {tenant}", 201
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (operation,))
+
+    async def app(scope, receive, send):
+        async with transaction(Request(scope), async_pool) as connection:
+            await connection.execute(INSERT, (tenant,))
+        if scope["path"] == "/stream":
+            return await StreamingResponse(iter(["data: 1\n\n"]), status, media_type="text/event-stream")(scope, receive, send)
+        await JSONResponse({}, status)(scope, receive, send)
+
+    async with client(app, async_pool, tenant, operation=operation, required=True, mode=mode) as http:
+        headers = {} if key is None else keyed(key)
+        assert [(await http.post("/", headers=headers)).status_code for _ in range(2)] == [201, 201]
+        assert (await http.post("/stream", headers=headers)).text == "data: 1\n\n"
+        assert len(payments) == 3
+        status = 503
+        assert (await http.post("/", headers=headers)).status_code == 503
+    assert len(payments) == (3 if mode == "transaction" else 4)
+
+
+@pytest.mark.parametrize("wrong", ["the holder works", "another request"])
+async def test_an_observed_lease_that_would_be_refused_goes_through(async_pool, admin, tenant, wrong):
+    operation, entered, leave = f"observed {tenant}", asyncio.Event(), asyncio.Event()
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (operation,))
+    idem = AsyncIdempotent(async_pool)
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/held":
+            entered.set()
+            await leave.wait()
+        elif scope["path"] == "/long":
+            await asyncio.sleep(1.5)
+        await JSONResponse({}, 201)(scope, receive, send)
+
+    async with client(app, idem, tenant, operation=operation, mode="lease", lease=timedelta(seconds=0.9)) as http:
+        if wrong == "another request":
+            assert (await http.post("/short", headers=keyed())).status_code == 201
+            assert (await http.post("/long", headers=keyed())).status_code == 201
+        else:
+            holder = asyncio.ensure_future(http.post("/held", headers=keyed()))
+            await entered.wait()
+            assert (await http.post("/long", headers=keyed())).status_code == 201
+            leave.set()
+            assert (await holder).status_code == 201
+    idem.heart.task.cancel()
 
 
 async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant):

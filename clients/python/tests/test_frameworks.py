@@ -58,7 +58,7 @@ class Calls:
         self.during: Callable[[], None] = lambda: None
         self.status, self.error, self.requests = 201, None, RequestFactory()
 
-        @idempotent(operation="django", scope=lambda request: tenant, **settings)
+        @idempotent(scope=lambda request: tenant, **{"operation": "django", **settings})
         def view(request: Any) -> Any:
             self.calls += 1
             with connection.cursor() as cursor:
@@ -200,6 +200,18 @@ def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, t
     first, again = view("k"), view("k")
     assert (first.status_code, first.content) == (again.status_code, again.content) == (201, first.content)
     assert (view.calls, len(payments)) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["transaction", "lease"])
+@pytest.mark.parametrize("key", [None, '"broken', "x" * 300])
+def test_where_an_operation_is_observed_every_request_of_django_goes_through(django, admin, tenant, payments, mode, key):
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (f"observed {tenant}",))
+    view = Calls(tenant, operation=f"observed {tenant}", required=True, mode=mode)
+    assert [view(key).status_code for _ in range(2)] == [201, 201]
+    assert (view.calls, len(payments)) == (2, 2)
+    view.status = 503
+    assert view(key).status_code == 503
+    assert len(payments) == (2 if mode == "transaction" else 3)
 
 
 @pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])

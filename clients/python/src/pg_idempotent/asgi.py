@@ -30,6 +30,7 @@ from .http import (
     answer_of_failed_transaction,
     completion,
     decode,
+    is_committed_without_key,
     outcome_of,
 )
 from .http import key_header as key_header_of
@@ -211,7 +212,7 @@ class _Exchange:
         self.asked = time.monotonic()
         try:
             claim = HttpClaim(*(await self.transaction.rows(HTTP_CLAIM, request.parameters(lease)))[0])
-            if claim.run and claim.fence is not None:
+            if claim.has_record:
                 rows = await self.transaction.rows(REPLAY, request.record(claim))
                 self.outcome = outcome_of(claim, rows[0], self.middleware.idempotent.codec)
             if not claim.run or lease is not None:
@@ -239,9 +240,15 @@ class _Exchange:
 
     async def _work(self) -> Response | None:
         assert self.claim is not None
-        assert self.claim.key is not None
         assert self.transaction is not None
-        state = self.request.operation, self.claim.key, self.request.scope, None, outcome_of(self.claim), self.middleware.idempotent.codec
+        state = (
+            self.request.operation,
+            self.claim.key or "",
+            self.request.scope,
+            None,
+            outcome_of(self.claim),
+            self.middleware.idempotent.codec,
+        )
         self.attempt = AsyncAttempt(self.transaction, *state)
         await self._call()
         return None if self.is_sent else await self._settle()
@@ -249,7 +256,9 @@ class _Exchange:
     async def _work_with_lease(self) -> Response | None:
         claim, middleware, request = self.claim, self.middleware, self.request
         assert claim is not None
-        assert claim.key is not None
+        if claim.key is None:  # the operation is only observed
+            await self._call()
+            return None if self.is_sent else self._response()
         assert claim.fence is not None
         assert self.outcome is not None
         assert middleware.lease is not None
@@ -305,11 +314,16 @@ class _Exchange:
         """Stores the answer and commits. An answer that is not stored takes with it what the transaction wrote."""
         assert self.claim is not None
         response, middleware = self._response(), self.middleware
+        if self.attempt is None:  # nothing is known to the server, and nothing is open
+            return response
         unkept = None if is_kept else middleware.max_response_bytes + 1
         parameters = completion(self.request, self.claim, response, unkept)
         wanted = middleware.store is None or middleware.store(response.status, response.headers)
 
         async def store(transaction: AsyncTransaction) -> list[Row]:
+            if self.claim and self.claim.key is None:
+                await transaction.rows(ALIVE, {})
+                return [(is_committed_without_key(response),)]
             if not wanted:
                 return [(False,)] if self.claim and self.claim.fence is None else await transaction.rows(RELEASE, parameters)
             rows = await transaction.rows(HTTP_COMPLETE if is_kept else HTTP_COMPLETE_UNKEPT, parameters)

@@ -17,10 +17,10 @@ from .drivers import Driver, Row, Transaction
 from .drivers.line import Line
 from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
-from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
+from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, is_committed_without_key, outcome_of
 from .outcome import HttpClaim, Outcome
 from .retry import Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
+from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
 from .sync import Attempt, Idempotent, LeaseAttempt
 
 View = Callable[..., Any]
@@ -168,7 +168,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
             began = time.monotonic()
             claim = HttpClaim(*open_transaction.rows(HTTP_CLAIM, asked.parameters(lease))[0])
             outcome = outcome_of(claim)
-            if claim.run and claim.fence is not None:
+            if claim.has_record:
                 outcome = outcome_of(claim, open_transaction.rows(REPLAY, asked.record(claim))[0], client.codec)
             if not claim.run or lease is not None:
                 open_transaction.commit()
@@ -220,7 +220,8 @@ def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | N
 
 def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outcome: Outcome, store: Store | None, release_on_error: bool,
                      request: Any, call: Callable[[], Any], lease: float, began: float) -> Any:  # fmt: skip
-    assert claim.key is not None
+    if claim.key is None:  # the operation is only observed
+        return _rendered(call())
     assert claim.fence is not None
     it = request.idempotency = LeaseAttempt(client, asked.operation, claim.key, asked.scope, None, outcome, client.codec)
     it.lost.held = held = Held(asked.operation, asked.scope, claim.key, claim.fence, lease, began, it.lost.set)
@@ -242,6 +243,9 @@ def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outco
 
 
 def _stored(opened: Transaction, asked: Request, claim: HttpClaim, store: Store | None, answer: Any, response: Response) -> bool:
+    if claim.key is None:  # the operation is only observed
+        opened.rows(ALIVE, {})
+        return is_committed_without_key(response)
     parameters = completion(asked, claim, response, UNKEPT_BYTES)
     if store is not None and not store(response.status, response.headers):
         if claim.fence is not None:

@@ -95,6 +95,11 @@ def completion(request: Request, claim: HttpClaim, response: Response, unkept_by
     }  # fmt: skip
 
 
+def is_committed_without_key(response: Response) -> bool:
+    """Of a request that names no key, and runs because the operation is only observed: an error takes along what the handler wrote."""
+    return response.status < 500
+
+
 def outcome_of(claim: HttpClaim, record: Row | None = None, codec: Codec | None = None) -> Outcome:
     """The claim of a request that is to be worked on, as that of any other call. The record tells of the attempts before."""
     if record is None or codec is None:
