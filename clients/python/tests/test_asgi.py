@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from starlette.responses import JSONResponse, StreamingResponse
-from test_drivers import url
+from test_drivers import KINDS, execute, opened, url
 
 from pg_idempotent import AsyncIdempotent, Retry
 from pg_idempotent.asgi import IdempotencyMiddleware, attempt_of, current, transaction
@@ -158,6 +158,65 @@ async def test_a_large_stream_is_sent_after_commit(async_pool, tenant, payments)
     assert len(first.content) == 3_000_000
     assert seen == [0, 0, 1]
     assert (again.content, again.headers["etag"], again.headers["idempotent-evicted"]) == (b"", '"1"', "true")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_stream_cannot_write_into_the_transaction_of_another_request(dsn, tenant, payments, kind, status):
+    found, entered, leave = [], asyncio.Event(), asyncio.Event()
+
+    async def chunks(connection, http):
+        yield "data: 1\n\n"
+        other = asyncio.ensure_future(http.post("/other", headers=keyed("other")))
+        await entered.wait()
+        try:
+            await execute(connection, f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+        except Exception as error:
+            found.append(error)
+        leave.set()
+        yield f"data: {(await other).status_code}\n\n"
+
+    async def app(scope, receive, send):
+        connection = scope["pg_idempotent"].connection
+        await execute(connection, f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+        if scope["path"] == "/other":
+            entered.set()
+            await leave.wait()
+            return await JSONResponse({}, 201)(scope, receive, send)
+        await StreamingResponse(chunks(connection, http), status, media_type="text/event-stream")(scope, receive, send)
+
+    async with opened(kind, dsn, size=1) as pool, client(app, pool, tenant) as http:
+        answer = await http.post("/stream", headers=keyed())
+    assert (answer.status_code, answer.text) == (status, "data: 1\n\ndata: 201\n\n")
+    assert len(found) == 1
+    assert len(payments) == (2 if status == 200 else 1)
+
+
+async def test_a_stream_hears_that_the_client_has_left(async_pool, tenant):
+    """An application that listens from the beginning, as Starlette's streams do."""
+    gone, sent = asyncio.Event(), []
+
+    async def chunks():
+        while True:
+            yield "data: 1\n\n"
+            await asyncio.sleep(0.01)
+
+    async def receive():
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) == 4:
+            gone.set()
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"idempotency-key", b"k")]}
+    app = StreamingResponse(chunks(), media_type="text/event-stream")
+    served = IdempotencyMiddleware(app, pool=async_pool, operation="asgi", scope=tenant)
+    await asyncio.wait_for(served(scope, receive, send), 20)
+    assert gone.is_set()
 
 
 async def test_a_refusal_after_a_database_error_is_sent_and_a_success_is_not(async_pool, tenant):

@@ -44,22 +44,22 @@ def url(dsn: str, driver: str) -> sqlalchemy.URL:
 
 
 @asynccontextmanager
-async def opened(kind: str, dsn: str) -> AsyncIterator[Any]:
+async def opened(kind: str, dsn: str, size: int = 4) -> AsyncIterator[Any]:
     if kind == "psycopg":
-        async with AsyncConnectionPool(dsn, min_size=1, max_size=4, open=False) as pool:
+        async with AsyncConnectionPool(dsn, min_size=1, max_size=size, open=False) as pool:
             yield pool
     elif kind == "asyncpg":
         parts = dict(part.split("=") for part in dsn.split())
         pool = await asyncpg.create_pool(host=parts["host"], port=int(parts["port"]), user="postgres", database=parts["dbname"],
-                                         min_size=1, max_size=4)  # fmt: skip
+                                         min_size=1, max_size=size)  # fmt: skip
         yield pool
         await pool.close()
     elif kind.startswith("sqlalchemy"):
-        engine = create_async_engine(url(dsn, kind.partition("+")[2]))
+        engine = create_async_engine(url(dsn, kind.partition("+")[2]), pool_size=size, max_overflow=0)
         yield engine
         await engine.dispose()
     else:
-        with ConnectionPool(dsn, min_size=1, max_size=4, open=True) as threads:
+        with ConnectionPool(dsn, min_size=1, max_size=size, open=True) as threads:
             yield threads
 
 

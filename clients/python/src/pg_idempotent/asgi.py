@@ -187,7 +187,7 @@ class _Exchange:
         self._head: Message | None = None
         self._body = bytearray()
         self._is_read = False
-        self._over = asyncio.Event()
+        self._is_turn_of_client = asyncio.Event()  # the answer is on its way, or there is none to come
 
     async def run(self, budget: Budget) -> Response | None:
         """What is to be sent; None if that was done already. A transaction that is left open by an error is rolled back."""
@@ -202,7 +202,7 @@ class _Exchange:
             self.lost = self.transaction is not None and self.transaction.lost
             raise
         finally:
-            self._over.set()
+            self._is_turn_of_client.set()
             if self.transaction is not None:
                 await self.transaction.rollback()
 
@@ -282,9 +282,9 @@ class _Exchange:
         if not self._is_read:
             self._is_read = True
             return {"type": "http.request", "body": self.request.body, "more_body": False}
+        await self._is_turn_of_client.wait()
         if self.is_sent:
             return await self._receive()
-        await self._over.wait()
         return {"type": "http.disconnect"}
 
     async def _put(self, message: Message) -> None:
@@ -300,8 +300,11 @@ class _Exchange:
 
     async def _stream(self, more_body: bool) -> None:
         assert self._head is not None
+        if self.transaction is not None:
+            self.transaction.retire()
         response = await self._settle(is_kept=False)
         self.is_sent = True
+        self._is_turn_of_client.set()
         await self._send({"type": "http.response.start", "status": response.status, "headers": self._head.get("headers", [])})
         await self._send({"type": "http.response.body", "body": response.body, "more_body": more_body})
 
@@ -341,10 +344,8 @@ class _Exchange:
             if (await store(self.transaction))[0][0]:
                 await self.transaction.commit()
         except Exception as error:
-            refused = answer_of_failed_transaction(error, response)
-            if refused is None:
+            if answer_of_failed_transaction(error, response) is None:
                 raise
-            return refused
         await self.transaction.rollback()
         return response
 

@@ -70,6 +70,9 @@ class DjangoTransaction:
         except DatabaseError:
             self.connection.close()
 
+    def retire(self) -> None:
+        """Nothing: the connection is the thread's own."""
+
     def _find_lost(self) -> None:
         self._lost = bool(self._raw.closed)
 

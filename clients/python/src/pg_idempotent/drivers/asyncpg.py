@@ -57,6 +57,9 @@ class AsyncpgTransaction:
         finally:
             await self._give_back()
 
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
+
     async def _give_back(self) -> None:
         self._over, self._lost = True, _is_closed(self.connection)
         if self._pool is not None:

@@ -20,8 +20,7 @@ class PsycopgTransaction:
     def __init__(self, connection: psycopg.Connection[Any], pool: ConnectionPool[Any] | None) -> None:
         self.connection = connection
         self._pool = pool
-        self._over = False
-        self._lost = False
+        self._over = self._lost = self._is_retired = False
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         with self.connection.cursor(row_factory=tuple_row) as cursor:
@@ -45,9 +44,14 @@ class PsycopgTransaction:
         finally:
             self._give_back()
 
+    def retire(self) -> None:
+        self._is_retired = True
+
     def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
+            if self._is_retired:  # the pool connects anew
+                self.connection.close()
             self._pool.putconn(self.connection)
 
     @property
@@ -125,8 +129,7 @@ class AsyncPsycopgTransaction:
     def __init__(self, connection: psycopg.AsyncConnection[Any], pool: AsyncConnectionPool[Any] | None) -> None:
         self.connection = connection
         self._pool = pool
-        self._over = False
-        self._lost = False
+        self._over = self._lost = self._is_retired = False
 
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         async with self.connection.cursor(row_factory=tuple_row) as cursor:
@@ -150,9 +153,14 @@ class AsyncPsycopgTransaction:
         finally:
             await self._give_back()
 
+    def retire(self) -> None:
+        self._is_retired = True
+
     async def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
+            if self._is_retired:  # the pool connects anew
+                await self.connection.close()
             await self._pool.putconn(self.connection)
 
     @property

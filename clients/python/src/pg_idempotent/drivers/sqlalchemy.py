@@ -68,6 +68,9 @@ class EngineTransaction:
         finally:
             self._give_back()
 
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
+
     def _give_back(self) -> None:
         self._over = True
         if self._is_ours:
@@ -153,6 +156,9 @@ class AsyncEngineTransaction:
             await self.connection.invalidate()
         finally:
             await self._give_back()
+
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
 
     async def _give_back(self) -> None:
         self._over = True

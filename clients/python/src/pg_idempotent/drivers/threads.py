@@ -27,6 +27,9 @@ class ThreadedTransaction:
     async def rollback(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction.rollback)
 
+    def retire(self) -> None:
+        self._transaction.retire()
+
     @property
     def lost(self) -> bool:
         return self._transaction.lost
