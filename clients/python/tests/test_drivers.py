@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import asyncpg
+import psycopg
 import pytest
 import sqlalchemy
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -257,6 +260,70 @@ async def test_a_cancelled_caller_leaves_nothing(idem, tenant, payments):
         await task
     assert len(payments) == 0
     assert (await idem.replay("charge", "k", scope=tenant)).outcome == "absent"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_scope_of_anyio_that_ends_gives_the_connection_back(kind, dsn, tenant, payments):
+    """Such a scope cancels at every await, that of ROLLBACK too, which here waits for a thread."""
+    async with opened(kind, dsn, size=1) as pool:
+        idem, quiet = AsyncIdempotent(pool), threading.Event()
+
+        async def work(it):
+            await insert(it.connection, tenant)
+            for _ in range(16 if kind == "threads" else 0):
+                idem.driver._threads.submit(quiet.wait, 20)
+            scope.cancel()
+            await asyncio.sleep(30)
+
+        with anyio.CancelScope() as scope:
+            await idem.run("charge", "k", None, work, scope=tenant)
+        assert scope.cancelled_caught
+        quiet.set()
+        await asyncio.wait_for(idem.run("charge", "k", None, lambda it: insert(it.connection, tenant), scope=tenant), 20)
+    assert len(payments) == 1
+
+
+@pytest.fixture
+def slow(admin: psycopg.Connection[Any], tenant: str) -> Iterator[str]:
+    """A table whose rows COMMIT waits for, until the connection `admin` gives way."""
+    admin.execute(f"""
+        CREATE TABLE "{tenant}" (id int);
+        CREATE FUNCTION "{tenant}"() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN PERFORM pg_advisory_xact_lock(5, 5); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON "{tenant}" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION "{tenant}"();
+        SELECT pg_advisory_lock(5, 5);
+    """)
+    yield f'"{tenant}"'
+    admin.execute(f'SELECT pg_advisory_unlock_all(); DROP TABLE "{tenant}"; DROP FUNCTION "{tenant}"')
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("by", ["task", "scope"])
+async def test_whoever_is_cancelled_in_commit_gives_the_connection_back_once(kind, by, dsn, admin, slow, tenant):
+    async def cancel():
+        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND (classid, objid) = (5, 5) AND NOT granted"
+        while admin.execute(waiting).fetchone() is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        (scope if by == "scope" else task).cancel()
+        await asyncio.sleep(0.1)  # in which a ROLLBACK could overtake
+        admin.execute("SELECT pg_advisory_unlock_all()")
+
+    async def work(it):
+        await execute(it.connection, f"INSERT INTO {slow} VALUES (1)")
+
+    async def run():
+        with scope:
+            await idem.run("charge", "k", None, work, scope=tenant)
+
+    async with opened(kind, dsn, size=1) as pool:
+        idem, scope = AsyncIdempotent(pool), anyio.CancelScope()
+        task = asyncio.ensure_future(run())
+        await cancel()
+        found = await asyncio.gather(task, return_exceptions=True)
+        assert found == [None] if by == "scope" else isinstance(found[0], asyncio.CancelledError)
+        outcome = (await asyncio.wait_for(idem.replay("charge", "k", scope=tenant), 20)).outcome
+        rows = admin.execute(f"SELECT count(*) FROM {slow}").fetchone()
+        assert (outcome, rows) in [("replay", (1,)), ("absent", (0,))]
 
 
 @pytest.mark.parametrize("kind", ["psycopg", "asyncpg", "sqlalchemy+asyncpg"])
