@@ -429,3 +429,94 @@ def test_a_body_without_asyncio_that_undoes_its_answer_is_told(dsn, tenant, paym
             assert idem.replay("charge", "k", scope=tenant).outcome == "absent"
     engine.dispose()
     assert len(payments) == 0
+
+
+@pytest.fixture
+def elsewhere(dsn: str, admin: psycopg.Connection[Any], tenant: str) -> Iterator[str]:
+    """A database with the extension in a schema that is in no search_path unless the application says so."""
+    name = f"elsewhere_{tenant[:8]}"
+    admin.execute(f"CREATE DATABASE {name}")
+    found = f"{dsn.rpartition('dbname=')[0]}dbname={name}"
+    with psycopg.connect(found, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA idem; CREATE EXTENSION pg_idempotent SCHEMA idem")
+    yield found
+    admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+SEARCH = "SET search_path = idem"
+
+
+@asynccontextmanager
+async def prepared(kind: str, dsn: str) -> AsyncIterator[Any]:
+    """A pool that prepares its connections."""
+
+    def configure(connection):
+        connection.execute(SEARCH)
+        connection.commit()
+
+    async def configure_async(connection):
+        await connection.execute(SEARCH)
+        await connection.commit()
+
+    def on_connect(connection, record):
+        with connection.cursor() as cursor:
+            cursor.execute(SEARCH)
+        connection.commit()
+
+    if kind == "psycopg":
+        async with AsyncConnectionPool(dsn, min_size=1, open=False, configure=configure_async) as pool:
+            yield pool
+    elif kind == "threads":
+        with ConnectionPool(dsn, min_size=1, open=True, configure=configure) as pool:
+            yield pool
+    elif kind == "asyncpg":
+        parts = dict(part.split("=") for part in dsn.split())
+        where = {"host": parts["host"], "port": int(parts["port"]), "user": "postgres", "database": parts["dbname"]}
+        calls = {
+            "init": lambda it: it.execute("CREATE TEMP TABLE found AS SELECT 'idem' AS schema"),
+            "setup": lambda it: it.execute("SELECT set_config('search_path', schema, false) FROM found"),
+        }
+        async with asyncpg.create_pool(**where, min_size=1, **calls) as pool:
+            yield pool
+    else:
+        engine = create_async_engine(url(dsn, kind.partition("+")[2].partition(" ")[0]))
+        if kind.endswith("engine_connect"):
+            sqlalchemy.event.listen(engine.sync_engine, "engine_connect", lambda it: it.exec_driver_sql(SEARCH) and it.commit())
+        else:
+            sqlalchemy.event.listen(engine.sync_engine, "connect", on_connect)
+        yield engine
+        await engine.dispose()
+
+
+PREPARED = [
+    "psycopg",
+    "threads",
+    "asyncpg",
+    "sqlalchemy+psycopg",
+    "sqlalchemy+asyncpg",
+    "sqlalchemy+psycopg engine_connect",
+]
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+async def test_the_heartbeat_has_what_the_pool_gives_its_connections(kind, elsewhere, tenant):
+    async with prepared(kind, elsewhere) as pool:
+        idem = AsyncIdempotent(pool)
+        async with idem.lease("card", "k", scope=tenant, seconds=0.9) as it:
+            for _ in range(3):
+                at = (await idem.replay("card", "k", scope=tenant)).expires_at
+                while (await idem.replay("card", "k", scope=tenant)).expires_at == at:
+                    assert not it.lost.is_set()
+                    await asyncio.sleep(0.02)
+            await it.complete(1)
+        idem.heart.task.cancel()
+        await asyncio.gather(idem.heart.task, return_exceptions=True)
+
+
+def test_the_heartbeat_without_asyncio_has_what_the_engine_gives_its_connections(elsewhere, tenant):
+    engine = sqlalchemy.create_engine(url(elsewhere, "psycopg"))
+    sqlalchemy.event.listen(engine, "engine_connect", lambda it: it.exec_driver_sql(SEARCH) and it.commit())
+    with Idempotent(engine).lease("card", "k", scope=tenant, seconds=0.9) as it:
+        assert not it.lost.wait(2)
+        it.complete(1)
+    engine.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 from typing import Any, cast
@@ -13,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 from ..errors import Unreachable
 from ..sql import Statement
 from . import Row
-from .line import Line
+from .line import Line, within
 
 
 class PsycopgTransaction:
@@ -116,8 +117,18 @@ class PsycopgDriver:
         return PsycopgTransaction(connection, None)
 
     def private(self, timeout: float) -> PsycopgPrivate:
+        connect, configure = self.pool.connection_class.connect, self.pool._configure
         try:
-            return PsycopgPrivate(psycopg.connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs), timeout)))
+            private = PsycopgPrivate(connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs), timeout)))
+            if configure is not None:
+                try:
+                    with within(timeout, private.cut):
+                        configure(private.connection)
+                        private.connection.set_autocommit(True)
+                except BaseException:
+                    private.close()
+                    raise
+            return private
         except psycopg.OperationalError as error:
             raise Unreachable from error
 
@@ -209,10 +220,19 @@ class AsyncPsycopgDriver:
         return AsyncPsycopgTransaction(connection, None)
 
     async def private(self, timeout: float) -> AsyncPsycopgPrivate:
+        connect, configure = self.pool.connection_class.connect, self.pool._configure
         try:
             conninfo, kwargs = await _given(self.pool.conninfo), await _given(self.pool.kwargs)
-            return AsyncPsycopgPrivate(await psycopg.AsyncConnection.connect(conninfo, **_beside(kwargs, timeout)))
-        except psycopg.OperationalError as error:
+            private = AsyncPsycopgPrivate(await connect(conninfo, **_beside(kwargs, timeout)))
+            if configure is not None:
+                try:
+                    await asyncio.wait_for(configure(private.connection), timeout)
+                    await private.connection.set_autocommit(True)
+                except BaseException:
+                    await private.close()
+                    raise
+            return private
+        except (psycopg.OperationalError, asyncio.TimeoutError) as error:
             raise Unreachable from error
 
     async def mend(self) -> None:
