@@ -214,6 +214,39 @@ def test_where_an_operation_is_observed_every_request_of_django_goes_through(dja
     assert len(payments) == (2 if mode == "transaction" else 3)
 
 
+@pytest.mark.parametrize("status", [400, 201])
+def test_a_django_view_that_marks_its_transaction_to_be_undone(django, tenant, payments, status):
+    """As Django REST framework does for each of its errors, where requests are atomic."""
+    from django.db import transaction
+
+    view = Calls(tenant)
+    view.status, view.during = status, lambda: transaction.set_rollback(True)
+    if status == 400:
+        assert [view("k").status_code for _ in range(2)] == [400, 400]
+        assert view.calls == 2
+    else:
+        with pytest.raises(transaction.TransactionManagementError):
+            view("k")
+    assert len(payments) == 0
+
+
+def test_a_django_view_with_async_is_refused(django):
+    from django.views import View
+
+    from pg_idempotent.django import idempotent
+
+    async def view(request):
+        raise AssertionError
+
+    class Pay(View):
+        async def post(self, request):
+            raise AssertionError
+
+    for each in (view, Pay.as_view()):
+        with pytest.raises(TypeError, match="async"):
+            idempotent(operation="django", scope=None)(each)
+
+
 @pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
 def test_a_body_on_django_that_undoes_its_answer_is_told(django, tenant, undone):
     from django.db import DatabaseError, connection

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from typing import Any, Callable
 
+from asgiref.sync import iscoroutinefunction
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.http import HttpResponse
 
@@ -141,6 +142,9 @@ def idempotent(
     seconds = lease.total_seconds() if mode == "lease" else None
 
     def decorate(view: View) -> View:
+        if iscoroutinefunction(view):
+            raise TypeError("a view with async cannot run in Django's transactions: make it a view without, which Django runs in a thread")
+
         @functools.wraps(view)
         def once(request: Any, *args: Any, **kwargs: Any) -> Any:
             header = request.headers.get("Idempotency-Key")
@@ -212,6 +216,9 @@ def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | N
     request.idempotency = Attempt(held, asked.operation, claim.key, asked.scope, None, outcome_of(claim), client.codec)
     answer = _rendered(call())
     response = _response(answer)
+    if held.connection.needs_rollback and response.status >= 400:
+        # A refusal that the view, or its framework, has marked to be undone: as of a transaction that failed, nothing of it can be stored.
+        return answer
     try:
         if _stored(held, asked, claim, store, answer, response):
             held.commit()
