@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -223,6 +224,36 @@ async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, t
     with pytest.raises(LeaseLost):
         async with idem.lease("card", "l", scope=tenant, seconds=0.3, cancel=True):
             await asyncio.sleep(30)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks count their cancellations since Python 3.11")
+async def test_a_lost_lease_cancels_on_its_own_account(async_pool, tenant):
+    idem = AsyncIdempotent(async_pool)
+
+    async def deaf(timeout):
+        raise ConnectionError
+
+    async def work(key):
+        async with idem.lease("card", key, scope=tenant, seconds=0.2, cancel=True):
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                if key == "cancelled":
+                    asyncio.current_task().cancel()
+                await asyncio.sleep(0)
+                raise
+
+    idem.driver.private = deaf
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as around:
+            with pytest.raises(LeaseLost):
+                await work("lost")
+            assert asyncio.current_task().cancelling() == 0
+            around.reschedule(0)
+            await asyncio.sleep(30)
+    found = await asyncio.gather(asyncio.ensure_future(work("cancelled")), return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    idem.heart.task.cancel()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from uuid import UUID
 
 from . import telemetry
-from .aio_lease import AsyncHeart, AsyncLost
+from .aio_lease import AsyncHeart, AsyncLost, Watch
 from .attempt import Headers, State, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
 from .errors import (
@@ -285,19 +285,18 @@ class AsyncIdempotent:
         held = Held(operation, it.scope, key, it.fence, seconds, asked, it.lost.set)
         it.lost.held = held
         self.heart.hold(held)
-        body = asyncio.current_task() if cancel else None
-        watch = asyncio.ensure_future(_cancel_when_lost(it.lost, body)) if body is not None else None
+        watch, is_lost = Watch(it.lost) if cancel else None, False
         try:
-            yield it
-            it.check_finished()
+            try:
+                yield it
+                it.check_finished()
+            finally:
+                self.heart.let_go(held)
+                is_lost = watch is not None and watch.end()
         except asyncio.CancelledError:
-            if watch is not None and watch.done():
+            if is_lost:
                 raise LeaseLost(operation, key, it.scope) from None
             raise
-        finally:
-            self.heart.let_go(held)
-            if watch is not None:
-                watch.cancel()
 
     async def replay(self, operation: str, key: str, *, scope: str | None) -> Outcome:
         """What is known of a key; it claims nothing."""
@@ -420,8 +419,3 @@ class AsyncIdempotent:
             except BaseException:
                 await transaction.rollback()
                 raise
-
-
-async def _cancel_when_lost(lost: AsyncLost, body: asyncio.Task[Any]) -> None:
-    await lost.wait()
-    body.cancel()
