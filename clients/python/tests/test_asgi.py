@@ -118,6 +118,7 @@ async def test_requests_that_are_refused(async_pool, tenant):
         assert (await http.post("/", headers=keyed(), content=b"x" * 11)).status_code == 413
         two = await http.post("/", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
         assert two.status_code == 400
+        assert (await http.post("/", headers=keyed("a\0b"))).status_code == 400
         assert two.json()["type"].endswith("key-malformed")
     nowhere = AsyncConnectionPool("host=/nonexistent", min_size=0, max_size=1, open=False)
     await nowhere.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from pg_idempotent import (
+    AsyncIdempotent,
     Evicted,
     Failure,
     Idempotent,
@@ -152,6 +154,22 @@ def test_a_bad_key_is_no_database_error(idem, tenant, key):
     with pytest.raises(InvalidKey) as caught:
         idem.run("charge", key, None, lambda it: 1, scope=tenant)
     assert caught.value.http_status == 400
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud83d"])
+@pytest.mark.parametrize("at", range(3))
+def test_a_text_that_postgres_has_not_is_no_drivers_error(idem, pool, bad, at):
+    operation, key, scope = (bad if number == at else "k" for number in range(3))
+    later = AsyncIdempotent(pool)
+    for call in (
+        lambda: idem.run(operation, key, None, lambda it: 1, scope=scope),
+        lambda: idem.lease(operation, key, scope=scope).__enter__(),
+        lambda: idem.replay(operation, key, scope=scope),
+        lambda: asyncio.run(later.run(operation, key, None, None, scope=scope)),
+        lambda: asyncio.run(later.replay(operation, key, scope=scope)),
+    ):
+        with pytest.raises(InvalidKey):
+            call()
 
 
 def test_an_evicted_answer_is_no_answer_of_none(idem, tenant):

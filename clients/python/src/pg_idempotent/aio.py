@@ -13,7 +13,7 @@ from uuid import UUID
 
 from . import telemetry
 from .aio_lease import AsyncHeart, AsyncLost, Watch
-from .attempt import Headers, State, scope_of
+from .attempt import Headers, State, checked_identity, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
 from .errors import (
     FINISHED_OR_GONE,
@@ -300,9 +300,10 @@ class AsyncIdempotent:
 
     async def replay(self, operation: str, key: str, *, scope: str | None) -> Outcome:
         """What is known of a key; it claims nothing."""
+        parameters = checked_identity(operation, key, scope)
         transaction = await self._begin(self.retry.start(), operation)
         try:
-            return Outcome.of((await transaction.rows(REPLAY, {"operation": operation, "key": key, "scope": scope or ""}))[0], self.codec)
+            return Outcome.of((await transaction.rows(REPLAY, parameters))[0], self.codec)
         finally:
             await transaction.rollback()
 

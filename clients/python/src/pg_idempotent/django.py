@@ -18,7 +18,7 @@ from .drivers import Driver, Row, Transaction
 from .drivers.line import Line
 from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
-from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, is_committed_without_key, outcome_of
+from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, is_committed_without_key, key_of, outcome_of
 from .outcome import HttpClaim, Outcome
 from .retry import Polls, Retry
 from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
@@ -147,8 +147,7 @@ def idempotent(
 
         @functools.wraps(view)
         def once(request: Any, *args: Any, **kwargs: Any) -> Any:
-            header = request.headers.get("Idempotency-Key")
-            header = header if header and header.strip(" \t") else None
+            header = key_of(request.headers.get("Idempotency-Key") or "")
             if request.method not in methods or (header is None and not required):
                 return view(request, *args, **kwargs)
             if len(request.body) < int(request.META.get("CONTENT_LENGTH") or 0):

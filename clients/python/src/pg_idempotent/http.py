@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Callable
 from uuid import uuid4
 
+from .attempt import is_storable
 from .drivers import Row
 from .errors import IN_FAILED_TRANSACTION, IdempotencyError, sqlstate
 from .outcome import Codec, HttpClaim, Outcome, dumps
@@ -73,11 +74,18 @@ class Request:
 
 
 def key_header(values: Iterable[bytes]) -> str | None:
-    """The value of the one header; none for blanks. Two headers name no key."""
+    """The value of the one header. Two headers name no key."""
     found = [decode(value) for value in values]
     if len(found) > 1:
         return MALFORMED
-    return found[0] if found and found[0].strip(" \t") else None
+    return key_of(found[0]) if found else None
+
+
+def key_of(header: str) -> str | None:
+    """The value of a header; none for blanks."""
+    if not header.strip(" \t"):
+        return None
+    return header if is_storable(header) else MALFORMED
 
 
 def decode(value: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, Union
 from uuid import UUID, uuid4
 
 from . import telemetry
-from .attempt import Headers, State, scope_of
+from .attempt import Headers, State, checked_identity, scope_of
 from .drivers import Row, Transaction, driver_of
 from .errors import (
     FINISHED_OR_GONE,
@@ -307,9 +307,10 @@ class Idempotent:
 
     def replay(self, operation: str, key: str, *, scope: str | None) -> Outcome:
         """What is known of a key; it claims nothing."""
+        parameters = checked_identity(operation, key, scope)
         transaction = self._begin(self.retry.start(), operation)
         try:
-            return Outcome.of(transaction.rows(REPLAY, {"operation": operation, "key": key, "scope": scope or ""})[0], self.codec)
+            return Outcome.of(transaction.rows(REPLAY, parameters)[0], self.codec)
         finally:
             transaction.rollback()
 
@@ -435,14 +436,8 @@ def raise_translated(error: BaseException, operation: str, key: str | None, scop
 
 def claim_parameters(operation: str, key: str, scope: str | None, request: str | None, lease: float | None) -> dict[str, Any]:
     """With a lease an attempt is known by its id: one that lost the answer to COMMIT asks again, and gets its own lease."""
-    for name, text in {"operation": operation, "key": key, "scope": scope or ""}.items():
-        # Drivers differ in what they make of other types, and two of them may become one key.
-        if not isinstance(text, str):
-            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
     return {
-        "operation": operation,
-        "key": key,
-        "scope": scope or "",
+        **checked_identity(operation, key, scope),
         "request": request,
         "lease": lease,
         "wait": 0.0,
