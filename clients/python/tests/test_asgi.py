@@ -313,6 +313,27 @@ async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant)
     idem.heart.task.cancel()
 
 
+@pytest.mark.parametrize(("mode", "status"), [("transaction", 500), ("lease", 200)])
+async def test_a_call_within_a_handler_is_refused_where_that_keeps_a_connection(async_pool, tenant, mode, status):
+    async def app(scope, receive, send):
+        await AsyncIdempotent(async_pool).run("inner", "k", None, lambda it: it.complete(1), scope=tenant)
+        await JSONResponse({})(scope, receive, send)
+
+    async with client(app, async_pool, tenant, mode=mode) as http:
+        assert (await http.post("/", headers=keyed())).status_code == status
+
+    async def stream(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        answer = await AsyncIdempotent(async_pool).run("inner", "later", None, lambda it: it.complete(2), scope=tenant)
+        await send({"type": "http.response.body", "body": b"data: %d\n\n" % answer})
+
+    async with client(stream, async_pool, tenant, mode=mode) as http:
+        assert (await http.post("/", headers=keyed("stream"))).text == "data: 1\n\ndata: 2\n\n"
+    async with client(IdempotencyMiddleware(app, pool=async_pool, operation="inner", scope=tenant), async_pool, tenant) as http:
+        assert (await http.post("/", headers=keyed("other"))).status_code == 500
+
+
 async def test_an_exception_leaves_the_lease(async_pool, tenant):
     async def app(scope, receive, send):
         raise ZeroDivisionError

@@ -119,7 +119,7 @@ async def test_once_lease_and_what_goes_wrong(idem, tenant, payments):
     async with idem.once("charge", "k", {"a": [1]}, scope=tenant) as it:
         key = await it.derive("network")
         with pytest.raises(InProgress):
-            await idem.run("charge", "k", {"a": [1]}, None, scope=tenant, wait=QUICK)
+            await asyncio.ensure_future(idem.run("charge", "k", {"a": [1]}, None, scope=tenant, wait=QUICK))
         await it.fail({"error": "é"}, status=402, headers=[("A", "b")], body=b"\0\xff")
     async with idem.once("charge", "k", {"a": [1]}, scope=tenant) as it:
         assert it.replayed
@@ -193,6 +193,28 @@ async def test_40001_and_40p01_run_the_handler_again(idem, tenant, payments):
     await idem.run("charge", "k", None, work, scope=tenant)
     assert len(tries) == 3
     assert len(payments) == 1
+
+
+async def test_a_call_within_the_body_of_another_one_is_refused(idem, tenant, payments):
+    @idem(operation="inner", key_func=lambda order: order, scope=tenant)
+    async def inner(tx, order):
+        await insert(tx, tenant)
+
+    async def outer(it):
+        await inner("k")
+
+    with pytest.raises(RuntimeError, match="second connection"):
+        await idem.run("outer", "k", None, outer, scope=tenant)
+    with pytest.raises(RuntimeError, match="second connection"):
+        async with idem.once("outer", "k", scope=tenant):
+            await inner("k")
+    assert len(payments) == 0
+    async with idem.once("outer", "k", scope=tenant) as it:
+        later = asyncio.ensure_future(inner("k"))  # what another task does, the body need not wait for
+        await it.complete(1)
+    await later
+    await inner("another")
+    assert len(payments) == 2
 
 
 async def test_duplicates_at_once_have_one_effect(idem, tenant, payments):

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from uuid import UUID
@@ -27,6 +27,7 @@ from .errors import (
     sqlstate,
 )
 from .heart import Held
+from .nested import refuse_nested, within
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
 from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
@@ -150,7 +151,7 @@ class AsyncIdempotent:
     """Operations that happen once. One for each pool of a process."""
 
     def __init__(self, pool: Any, *, wait: timedelta = TWO_SECONDS, retry: Retry | None = None, codec: Codec | None = None) -> None:
-        self.driver = async_driver_of(pool)
+        self.pool, self.driver = pool, async_driver_of(pool)
         self.wait, self.retry, self.codec = wait, retry or Retry(), codec or Codec()
         self.heart = AsyncHeart(self.driver)
 
@@ -209,7 +210,8 @@ class AsyncIdempotent:
             if it.replayed:
                 return it.result()
             try:
-                answer = await work(it)
+                with within(self.pool):
+                    answer = await work(it)
                 if it.finished:
                     await it.check_stands()
                 else:
@@ -250,7 +252,8 @@ class AsyncIdempotent:
         """Claims the key for the body. With a `connection` the claim joins its open transaction, and does not wait."""
         it = await self._claim(self.retry.start(), operation, key, request, scope, ttl, wait, connection)
         try:
-            yield it
+            with nullcontext() if it.replayed or connection is not None else within(self.pool):
+                yield it
             it.check_finished()
             if not it.replayed and connection is None:
                 await it.check_stands()
@@ -341,6 +344,8 @@ class AsyncIdempotent:
     ) -> AsyncAttempt:
         """The open transaction of a claim, or a replay without one."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), None)
+        if connection is None:
+            refuse_nested(self.pool)
         transaction, outcome, _ = await self._ask(budget, parameters, wait, connection)
         return AsyncAttempt(transaction, operation, key, scope or "", ttl, outcome, self.codec)
 
@@ -349,6 +354,7 @@ class AsyncIdempotent:
     ) -> tuple[AsyncLeaseAttempt, float]:
         """A claim that is committed, and when the server was asked for it."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), length)
+        refuse_nested(self.pool)
         _, outcome, asked = await self._ask(self.retry.start(), parameters, wait)
         return AsyncLeaseAttempt(self, operation, key, scope or "", ttl, outcome, self.codec), asked
 

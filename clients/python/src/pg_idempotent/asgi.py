@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable
@@ -34,6 +34,7 @@ from .http import (
     outcome_of,
 )
 from .http import key_header as key_header_of
+from .nested import Frame, refuse_nested, within
 from .outcome import HttpClaim, Outcome
 from .retry import Budget, Polls, Retry
 from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
@@ -121,6 +122,7 @@ class IdempotencyMiddleware:
         header = key_header_of(value for name, value in scope["headers"] if name == HEADER.encode())
         if header is None and not await _of(self.required, scope):
             return await self.app(scope, receive, send)
+        refuse_nested(self.idempotent.pool)
         try:
             body = await _read(receive, self.max_request_bytes)
         except _Disconnected:
@@ -187,6 +189,7 @@ class _Exchange:
         self._head: Message | None = None
         self._body = bytearray()
         self._is_read = False
+        self._frame: Frame | None = None
         self._is_turn_of_client = asyncio.Event()  # the answer is on its way, or there is none to come
 
     async def run(self, budget: Budget) -> Response | None:
@@ -232,7 +235,8 @@ class _Exchange:
         scope = {**self._scope, NAME: self.attempt, "extensions": {}}
         token = _current.set(self.attempt)
         try:
-            await self.middleware.app(scope, self._take, self._put)
+            with within(self.middleware.idempotent.pool) if isinstance(self.attempt, AsyncAttempt) else nullcontext() as self._frame:
+                await self.middleware.app(scope, self._take, self._put)
         finally:
             _current.reset(token)
         if self._head is None:
@@ -305,6 +309,8 @@ class _Exchange:
         response = await self._settle(is_kept=False)
         self.is_sent = True
         self._is_turn_of_client.set()
+        if self._frame is not None:
+            self._frame.close()
         await self._send({"type": "http.response.start", "status": response.status, "headers": self._head.get("headers", [])})
         await self._send({"type": "http.response.body", "body": response.body, "more_body": more_body})
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, Union
 from uuid import UUID, uuid4
@@ -28,6 +28,7 @@ from .errors import (
 )
 from .heart import Held
 from .lease import Heart, Lost
+from .nested import refuse_nested, within
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
 from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
@@ -156,7 +157,7 @@ class Idempotent:
     """Operations that happen once. One for each pool of a process."""
 
     def __init__(self, pool: Any, *, wait: timedelta = TWO_SECONDS, retry: Retry | None = None, codec: Codec | None = None) -> None:
-        self.driver = driver_of(pool)
+        self.pool, self.driver = pool, driver_of(pool)
         self.wait, self.retry, self.codec = wait, retry or Retry(), codec or Codec()
         self.heart = Heart(self.driver)
 
@@ -224,7 +225,8 @@ class Idempotent:
             if it.replayed:
                 return it.result()
             try:
-                answer = work(it)
+                with within(self.pool):
+                    answer = work(it)
                 if it.finished:
                     it.check_stands()
                 else:
@@ -265,7 +267,8 @@ class Idempotent:
         """Claims the key for the body. With a `connection` the claim joins its open transaction, and does not wait."""
         it = self._claim(self.retry.start(), operation, key, request, scope, ttl, wait, connection)
         try:
-            yield it
+            with nullcontext() if it.replayed or connection is not None else within(self.pool):
+                yield it
             it.check_finished()
             if not it.replayed and connection is None:
                 it.check_stands()
@@ -348,6 +351,8 @@ class Idempotent:
     ) -> Attempt:
         """The open transaction of a claim, or a replay without one."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), None)
+        if connection is None:
+            refuse_nested(self.pool)
         transaction, outcome, _ = self._ask(budget, parameters, wait, connection)
         return Attempt(transaction, operation, key, scope or "", ttl, outcome, self.codec)
 
@@ -356,6 +361,7 @@ class Idempotent:
     ) -> tuple[LeaseAttempt, float]:
         """A claim that is committed, and when the server was asked for it."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), length)
+        refuse_nested(self.pool)
         _, outcome, asked = self._ask(self.retry.start(), parameters, wait)
         return LeaseAttempt(self, operation, key, scope or "", ttl, outcome, self.codec), asked
 
