@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import sqlalchemy
 from fastapi import Depends, FastAPI, Request
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from starlette.responses import JSONResponse, StreamingResponse
-from test_drivers import url
+from test_drivers import KINDS, execute, opened, url
 
 from pg_idempotent import AsyncIdempotent, Retry
 from pg_idempotent.asgi import IdempotencyMiddleware, attempt_of, current, transaction
@@ -24,7 +26,7 @@ INSERT = "INSERT INTO payment (tenant) VALUES (%s)"
 
 
 def client(app: Any, pool: Any, tenant: str | None, **settings: Any) -> httpx.AsyncClient:
-    served = IdempotencyMiddleware(app, pool=pool, operation="asgi", scope=lambda request: tenant, **settings)
+    served = IdempotencyMiddleware(app, pool=pool, scope=lambda request: tenant, **{"operation": "asgi", **settings})
     return httpx.AsyncClient(transport=httpx.ASGITransport(served, raise_app_exceptions=False), base_url="http://test")
 
 
@@ -116,6 +118,7 @@ async def test_requests_that_are_refused(async_pool, tenant):
         assert (await http.post("/", headers=keyed(), content=b"x" * 11)).status_code == 413
         two = await http.post("/", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
         assert two.status_code == 400
+        assert (await http.post("/", headers=keyed("a\0b"))).status_code == 400
         assert two.json()["type"].endswith("key-malformed")
     nowhere = AsyncConnectionPool("host=/nonexistent", min_size=0, max_size=1, open=False)
     await nowhere.open()
@@ -158,6 +161,65 @@ async def test_a_large_stream_is_sent_after_commit(async_pool, tenant, payments)
     assert (again.content, again.headers["etag"], again.headers["idempotent-evicted"]) == (b"", '"1"', "true")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_stream_cannot_write_into_the_transaction_of_another_request(dsn, tenant, payments, kind, status):
+    found, entered, leave = [], asyncio.Event(), asyncio.Event()
+
+    async def chunks(connection, http):
+        yield "data: 1\n\n"
+        other = asyncio.ensure_future(http.post("/other", headers=keyed("other")))
+        await entered.wait()
+        try:
+            await execute(connection, f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+        except Exception as error:
+            found.append(error)
+        leave.set()
+        yield f"data: {(await other).status_code}\n\n"
+
+    async def app(scope, receive, send):
+        connection = scope["pg_idempotent"].connection
+        await execute(connection, f"INSERT INTO payment (tenant) VALUES ('{tenant}')")
+        if scope["path"] == "/other":
+            entered.set()
+            await leave.wait()
+            return await JSONResponse({}, 201)(scope, receive, send)
+        await StreamingResponse(chunks(connection, http), status, media_type="text/event-stream")(scope, receive, send)
+
+    async with opened(kind, dsn, size=1) as pool, client(app, pool, tenant) as http:
+        answer = await http.post("/stream", headers=keyed())
+    assert (answer.status_code, answer.text) == (status, "data: 1\n\ndata: 201\n\n")
+    assert len(found) == 1
+    assert len(payments) == (2 if status == 200 else 1)
+
+
+async def test_a_stream_hears_that_the_client_has_left(async_pool, tenant):
+    """An application that listens from the beginning, as Starlette's streams do."""
+    gone, sent = asyncio.Event(), []
+
+    async def chunks():
+        while True:
+            yield "data: 1\n\n"
+            await asyncio.sleep(0.01)
+
+    async def receive():
+        if not sent:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) == 4:
+            gone.set()
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"idempotency-key", b"k")]}
+    app = StreamingResponse(chunks(), media_type="text/event-stream")
+    served = IdempotencyMiddleware(app, pool=async_pool, operation="asgi", scope=tenant)
+    await asyncio.wait_for(served(scope, receive, send), 20)
+    assert gone.is_set()
+
+
 async def test_a_refusal_after_a_database_error_is_sent_and_a_success_is_not(async_pool, tenant):
     async def app(scope, receive, send):
         try:
@@ -168,6 +230,71 @@ async def test_a_refusal_after_a_database_error_is_sent_and_a_success_is_not(asy
     async with client(app, async_pool, tenant) as http:
         assert (await http.post("/?bad", headers=keyed("a"))).status_code == 422
         assert (await http.post("/", headers=keyed("b"))).status_code == 500
+
+
+@pytest.mark.parametrize("path", ["/keyed", "/own"])
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
+async def test_a_handler_that_undoes_its_work_and_succeeds_is_500(async_pool, tenant, path, undone):
+    async def app(scope, receive, send):
+        async with transaction(Request(scope), async_pool) as connection:
+            with suppress(psycopg.Error):
+                await connection.execute(undone)
+        await JSONResponse({}, 201)(scope, receive, send)
+
+    async with client(app, async_pool, tenant) as http:
+        headers = keyed() if path == "/keyed" else {}
+        expected = 201 if (path, undone) == ("/own", "ROLLBACK") else 500  # which rolls back nothing but what it may
+        assert [(await http.post("/", headers=headers)).status_code for _ in range(2)] == [expected] * 2
+
+
+@pytest.mark.parametrize("mode", ["transaction", "lease"])
+@pytest.mark.parametrize("key", [None, '"broken', "x" * 300])
+async def test_where_an_operation_is_observed_every_request_goes_through(async_pool, admin, tenant, payments, mode, key):
+    operation, status = f"observed {tenant}", 201
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (operation,))
+
+    async def app(scope, receive, send):
+        async with transaction(Request(scope), async_pool) as connection:
+            await connection.execute(INSERT, (tenant,))
+        if scope["path"] == "/stream":
+            return await StreamingResponse(iter(["data: 1\n\n"]), status, media_type="text/event-stream")(scope, receive, send)
+        await JSONResponse({}, status)(scope, receive, send)
+
+    async with client(app, async_pool, tenant, operation=operation, required=True, mode=mode) as http:
+        headers = {} if key is None else keyed(key)
+        assert [(await http.post("/", headers=headers)).status_code for _ in range(2)] == [201, 201]
+        assert (await http.post("/stream", headers=headers)).text == "data: 1\n\n"
+        assert len(payments) == 3
+        status = 503
+        assert (await http.post("/", headers=headers)).status_code == 503
+    assert len(payments) == (3 if mode == "transaction" else 4)
+
+
+@pytest.mark.parametrize("wrong", ["the holder works", "another request"])
+async def test_an_observed_lease_that_would_be_refused_goes_through(async_pool, admin, tenant, wrong):
+    operation, entered, leave = f"observed {tenant}", asyncio.Event(), asyncio.Event()
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (operation,))
+    idem = AsyncIdempotent(async_pool)
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/held":
+            entered.set()
+            await leave.wait()
+        elif scope["path"] == "/long":
+            await asyncio.sleep(1.5)
+        await JSONResponse({}, 201)(scope, receive, send)
+
+    async with client(app, idem, tenant, operation=operation, mode="lease", lease=timedelta(seconds=0.9)) as http:
+        if wrong == "another request":
+            assert (await http.post("/short", headers=keyed())).status_code == 201
+            assert (await http.post("/long", headers=keyed())).status_code == 201
+        else:
+            holder = asyncio.ensure_future(http.post("/held", headers=keyed()))
+            await entered.wait()
+            assert (await http.post("/long", headers=keyed())).status_code == 201
+            leave.set()
+            assert (await holder).status_code == 201
+    idem.heart.task.cancel()
 
 
 async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant):
@@ -184,6 +311,27 @@ async def test_a_lease_that_is_lost_is_503_and_not_completed(async_pool, tenant)
     async with client(app, idem, tenant, mode="lease", lease=timedelta(seconds=0.3)) as http:
         assert (await http.post("/", headers=keyed())).status_code == 503
     idem.heart.task.cancel()
+
+
+@pytest.mark.parametrize(("mode", "status"), [("transaction", 500), ("lease", 200)])
+async def test_a_call_within_a_handler_is_refused_where_that_keeps_a_connection(async_pool, tenant, mode, status):
+    async def app(scope, receive, send):
+        await AsyncIdempotent(async_pool).run("inner", "k", None, lambda it: it.complete(1), scope=tenant)
+        await JSONResponse({})(scope, receive, send)
+
+    async with client(app, async_pool, tenant, mode=mode) as http:
+        assert (await http.post("/", headers=keyed())).status_code == status
+
+    async def stream(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        answer = await AsyncIdempotent(async_pool).run("inner", "later", None, lambda it: it.complete(2), scope=tenant)
+        await send({"type": "http.response.body", "body": b"data: %d\n\n" % answer})
+
+    async with client(stream, async_pool, tenant, mode=mode) as http:
+        assert (await http.post("/", headers=keyed("stream"))).text == "data: 1\n\ndata: 2\n\n"
+    async with client(IdempotencyMiddleware(app, pool=async_pool, operation="inner", scope=tenant), async_pool, tenant) as http:
+        assert (await http.post("/", headers=keyed("other"))).status_code == 500
 
 
 async def test_an_exception_leaves_the_lease(async_pool, tenant):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg_pool import ConnectionPool
+from servers import Door
 
-from pg_idempotent import Idempotent
+from pg_idempotent import Idempotent, RolledBack
 
 pytest_plugins = ["pytester"]
 INSERT = "INSERT INTO payment (tenant) VALUES (%s) RETURNING id"
@@ -50,9 +55,10 @@ class Calls:
         from pg_idempotent.django import idempotent
 
         self.calls = 0
+        self.during: Callable[[], None] = lambda: None
         self.status, self.error, self.requests = 201, None, RequestFactory()
 
-        @idempotent(operation="django", scope=lambda request: tenant, **settings)
+        @idempotent(scope=lambda request: tenant, **{"operation": "django", **settings})
         def view(request: Any) -> Any:
             self.calls += 1
             with connection.cursor() as cursor:
@@ -60,6 +66,7 @@ class Calls:
                 number = cursor.fetchone()[0]
             if self.error is not None and self.calls == 1:
                 raise self.error
+            self.during()
             return JsonResponse({"payment": number}, status=self.status)
 
         self.view = view
@@ -77,7 +84,7 @@ def test_a_django_view_happens_once(django, tenant, payments):
     assert again["Idempotent-Replayed"] == "true"
     assert len(payments) == 1
     assert view("k", amount=2).status_code == 422
-    assert view(None).status_code == 400
+    assert [view(key).status_code for key in (None, " ", "a\0b")] == [400] * 3
 
 
 @pytest.mark.parametrize("status", [503, 409])
@@ -122,6 +129,50 @@ def test_a_django_view_under_a_lease(django, tenant, payments):
     assert (view.calls, len(payments)) == (1, 1)
 
 
+def extended(idem: Idempotent, tenant: str, operation: str, times: int) -> None:
+    """Returns when a lease has been extended so often."""
+    until = time.monotonic() + 20
+    for _ in range(times):
+        at = idem.replay(operation, "k", scope=tenant).expires_at
+        while idem.replay(operation, "k", scope=tenant).expires_at == at:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_work_on_django_that_lasts_longer_than_its_lease(django, pool, tenant, payments):
+    from pg_idempotent.django import DjangoDriver
+
+    view = Calls(tenant, mode="lease", lease=timedelta(seconds=0.9))
+    view.during = lambda: extended(Idempotent(pool), tenant, "django", 4)
+    assert [view("k").status_code for _ in range(2)] == [201, 201]
+    assert (view.calls, len(payments)) == (1, 1)
+    with Idempotent(DjangoDriver()).lease("code", "k", scope=tenant, seconds=0.9) as it:
+        extended(Idempotent(pool), tenant, "code", 4)
+        it.complete(1)
+
+
+def test_a_beat_of_django_that_gets_no_answer_is_repeated_on_another_connection(django, pool, dsn, tenant):
+    from django.db import connections
+
+    from pg_idempotent.django import DjangoDriver
+
+    with Door(dsn) as door:
+        settings = connections.settings["default"]
+        connections.settings["door"] = {**settings, "HOST": "127.0.0.1", "PORT": str(door.port)}
+        try:
+            with Idempotent(DjangoDriver("door")).lease("code", "k", scope=tenant, seconds=3) as it:
+                pooled = door.connections
+                for _ in range(2):
+                    extended(Idempotent(pool), tenant, "code", 1)
+                    assert not it.lost.is_set()
+                    door.swallow(from_number=pooled)
+                assert door.connections == pooled + 2
+                it.complete(1)
+        finally:
+            connections["door"].close()
+            del connections.settings["door"]
+
+
 @pytest.mark.parametrize("statement", ["idempotent_http_claim", "idempotent_http_complete"])
 def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, tenant, payments, monkeypatch, statement):
     from django.db import connection
@@ -149,6 +200,65 @@ def test_a_django_lease_whose_commit_loses_its_answer_is_served(django, admin, t
     first, again = view("k"), view("k")
     assert (first.status_code, first.content) == (again.status_code, again.content) == (201, first.content)
     assert (view.calls, len(payments)) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["transaction", "lease"])
+@pytest.mark.parametrize("key", [None, '"broken', "x" * 300])
+def test_where_an_operation_is_observed_every_request_of_django_goes_through(django, admin, tenant, payments, mode, key):
+    admin.execute("SELECT name FROM idempotent_operation(%s, mode => 'observe')", (f"observed {tenant}",))
+    view = Calls(tenant, operation=f"observed {tenant}", required=True, mode=mode)
+    assert [view(key).status_code for _ in range(2)] == [201, 201]
+    assert (view.calls, len(payments)) == (2, 2)
+    view.status = 503
+    assert view(key).status_code == 503
+    assert len(payments) == (2 if mode == "transaction" else 3)
+
+
+@pytest.mark.parametrize("status", [400, 201])
+def test_a_django_view_that_marks_its_transaction_to_be_undone(django, tenant, payments, status):
+    """As Django REST framework does for each of its errors, where requests are atomic."""
+    from django.db import transaction
+
+    view = Calls(tenant)
+    view.status, view.during = status, lambda: transaction.set_rollback(True)
+    if status == 400:
+        assert [view("k").status_code for _ in range(2)] == [400, 400]
+        assert view.calls == 2
+    else:
+        with pytest.raises(transaction.TransactionManagementError):
+            view("k")
+    assert len(payments) == 0
+
+
+def test_a_django_view_with_async_is_refused(django):
+    from django.views import View
+
+    from pg_idempotent.django import idempotent
+
+    async def view(request):
+        raise AssertionError
+
+    class Pay(View):
+        async def post(self, request):
+            raise AssertionError
+
+    for each in (view, Pay.as_view()):
+        with pytest.raises(TypeError, match="async"):
+            idempotent(operation="django", scope=None)(each)
+
+
+@pytest.mark.parametrize("undone", ["SELECT 1 / 0", "ROLLBACK"])
+def test_a_body_on_django_that_undoes_its_answer_is_told(django, tenant, undone):
+    from django.db import DatabaseError, connection
+
+    from pg_idempotent.django import DjangoDriver
+
+    idem = Idempotent(DjangoDriver())
+    with pytest.raises(RolledBack), idem.once("django", "k", scope=tenant) as it:
+        it.complete(1)
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute(undone)
+    assert idem.replay("django", "k", scope=tenant).outcome == "absent"
 
 
 def test_a_django_view_without_a_scope_is_an_error(django):

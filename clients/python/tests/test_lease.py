@@ -81,6 +81,18 @@ def test_a_stale_fence_is_refused_by_the_server(idem, dsn, tenant):
     assert other.number == 2
 
 
+def test_of_two_leases_of_one_key_the_older_is_lost(idem, admin, tenant):
+    """The key was taken from its holder, and given to another thread of the process before a beat told."""
+    with pytest.raises(LeaseLost), idem.lease("card", "k", scope=tenant, seconds=3) as old:
+        admin.execute("SELECT idempotent_forget('card', 'k', scope => %s, fence => %s)", (tenant, old.fence))
+        with idem.lease("card", "k", scope=tenant, seconds=3) as new:
+            assert old.lost.wait(20)
+            assert not new.lost.is_set()
+            new.complete("of the new one")
+        old.complete("of the old one")
+    assert idem.replay("card", "k", scope=tenant).response == "of the new one"
+
+
 def test_a_lease_is_lost_in_time_where_the_server_cannot_be_asked(idem, tenant, monkeypatch):
     def unreachable(timeout):
         raise ConnectionError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 
 from pg_idempotent import (
+    AsyncIdempotent,
     Evicted,
     Failure,
     Idempotent,
@@ -154,6 +157,22 @@ def test_a_bad_key_is_no_database_error(idem, tenant, key):
     assert caught.value.http_status == 400
 
 
+@pytest.mark.parametrize("bad", ["a\0b", "\ud83d"])
+@pytest.mark.parametrize("at", range(3))
+def test_a_text_that_postgres_has_not_is_no_drivers_error(idem, pool, bad, at):
+    operation, key, scope = (bad if number == at else "k" for number in range(3))
+    later = AsyncIdempotent(pool)
+    for call in (
+        lambda: idem.run(operation, key, None, lambda it: 1, scope=scope),
+        lambda: idem.lease(operation, key, scope=scope).__enter__(),
+        lambda: idem.replay(operation, key, scope=scope),
+        lambda: asyncio.run(later.run(operation, key, None, None, scope=scope)),
+        lambda: asyncio.run(later.replay(operation, key, scope=scope)),
+    ):
+        with pytest.raises(InvalidKey):
+            call()
+
+
 def test_an_evicted_answer_is_no_answer_of_none(idem, tenant):
     assert len(idem.run("charge", "k", None, lambda it: "x" * 2_000_000, scope=tenant)) == 2_000_000
     with pytest.raises(Evicted):
@@ -162,8 +181,8 @@ def test_an_evicted_answer_is_no_answer_of_none(idem, tenant):
 
 def test_a_held_key_is_in_progress_after_the_wait(idem, tenant):
     with idem.once("charge", "k", scope=tenant) as it:
-        with pytest.raises(InProgress) as caught:
-            idem.run("charge", "k", None, lambda it: 1, scope=tenant, wait=timedelta(milliseconds=100))
+        with pytest.raises(InProgress) as caught, ThreadPoolExecutor(1) as threads:
+            threads.submit(idem.run, "charge", "k", None, None, scope=tenant, wait=timedelta(milliseconds=100)).result()
         assert caught.value.retry_after > 0
         it.complete(1)
 
@@ -186,6 +205,41 @@ def test_sixty_duplicates_over_a_pool_of_two_do_not_stand_still(dsn, tenant, pay
         assert other == "quick"
         assert len({one.result(60) for one in found}) == 1
     assert len(payments) == 1
+
+
+def test_a_call_within_the_body_of_another_one_is_refused(idem, pool, tenant, payments):
+    """It would wait for a second connection while its caller keeps the first."""
+
+    @idem(operation="inner", key_func=lambda order: order, scope=tenant)
+    def inner(tx, order):
+        return pay(tx, tenant)
+
+    @idem(operation="outer", key_func=lambda order: order, scope=tenant)
+    def outer(tx, order):
+        return inner(order)
+
+    def leased():
+        with Idempotent(pool).lease("inner", "k", scope=tenant):
+            raise AssertionError
+
+    with pytest.raises(RuntimeError, match="second connection"):
+        outer("k")
+    with pytest.raises(RuntimeError, match="second connection"), idem.once("outer", "k", scope=tenant):
+        leased()
+    assert len(payments) == 0
+    with idem.once("outer", "k", scope=tenant) as it:
+        with idem.once("inner", "k", scope=tenant, connection=it.connection) as joined:
+            joined.complete(pay(joined.connection, tenant))
+        with ThreadPoolExecutor(1) as threads:  # what others do, the body need not wait for
+            threads.submit(contextvars.copy_context().run, inner, "other").result()
+        it.complete(1)
+    with idem.once("outer", "k", scope=tenant) as again:  # a replay keeps no connection
+        assert again.replayed
+        inner("third")
+    with idem.lease("outer", "l", scope=tenant) as it:  # nor does a lease
+        inner("fourth")
+        it.complete(1)
+    assert len(payments) == 4
 
 
 def test_40001_runs_the_handler_again(dsn, tenant, payments):

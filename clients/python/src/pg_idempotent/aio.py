@@ -6,20 +6,31 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from uuid import UUID
 
 from . import telemetry
-from .aio_lease import AsyncHeart, AsyncLost
-from .attempt import Headers, State, scope_of
+from .aio_lease import AsyncHeart, AsyncLost, Watch
+from .attempt import Headers, State, checked_identity, scope_of
 from .drivers import AsyncTransaction, Row, async_driver_of
-from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate
+from .errors import (
+    FINISHED_OR_GONE,
+    IN_FAILED_TRANSACTION,
+    Failure,
+    LeaseLost,
+    RolledBack,
+    Unavailable,
+    Unreachable,
+    is_transient,
+    sqlstate,
+)
 from .heart import Held
+from .nested import refuse_nested, within
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, Statement
+from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
 from .sync import TWO_SECONDS, OptionalText, claim_parameters, raise_translated, request_of_arguments
 
 if TYPE_CHECKING:
@@ -45,7 +56,7 @@ class AsyncAttempt(State):
         self, response: Any = None, *, status: int | None = None, headers: Headers | None = None, body: bytes | None = None
     ) -> Any:
         """Stores the answer, and returns it as it is stored."""
-        return self.store((await self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl)))[0][0])
+        return self.store((await self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl)))[0])
 
     async def fail(
         self,
@@ -57,11 +68,22 @@ class AsyncAttempt(State):
         ttl: timedelta | None = None,
     ) -> Any:
         """Stores a final failure; what the body has written is committed with it."""
-        return self.store((await self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl)))[0][0])
+        return self.store((await self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl)))[0])
 
     async def derive(self, label: str) -> UUID:
         """A key for a call to another system: the same in every attempt."""
         return UUID((await self.transaction.rows(DERIVE_KEY, self.identity(label=label)))[0][0])
+
+    async def check_stands(self) -> None:
+        """Raises if COMMIT would not store the answer: the body has caught an error of a statement, or ended the transaction itself."""
+        try:
+            rows = await self.transaction.rows(STANDS, {"xid": self.xid})
+        except Exception as error:
+            if sqlstate(error) == IN_FAILED_TRANSACTION:
+                raise RolledBack(self.operation, self.key, self.scope) from error
+            raise
+        if not rows[0][0]:
+            raise RolledBack(self.operation, self.key, self.scope)
 
 
 class AsyncLeaseAttempt(State):
@@ -122,14 +144,14 @@ class AsyncLeaseAttempt(State):
                 await record(transaction.connection)
             return await transaction.rows(statement, parameters)
 
-        return self.store((await self.idempotent._in_transaction(self, work))[0][0])
+        return self.store((await self.idempotent._in_transaction(self, work))[0])
 
 
 class AsyncIdempotent:
     """Operations that happen once. One for each pool of a process."""
 
     def __init__(self, pool: Any, *, wait: timedelta = TWO_SECONDS, retry: Retry | None = None, codec: Codec | None = None) -> None:
-        self.driver = async_driver_of(pool)
+        self.pool, self.driver = pool, async_driver_of(pool)
         self.wait, self.retry, self.codec = wait, retry or Retry(), codec or Codec()
         self.heart = AsyncHeart(self.driver)
 
@@ -188,8 +210,11 @@ class AsyncIdempotent:
             if it.replayed:
                 return it.result()
             try:
-                answer = await work(it)
-                if not it.finished:
+                with within(self.pool):
+                    answer = await work(it)
+                if it.finished:
+                    await it.check_stands()
+                else:
                     await it.complete(answer)
                 await it.transaction.commit()
                 return it.answer
@@ -227,9 +252,11 @@ class AsyncIdempotent:
         """Claims the key for the body. With a `connection` the claim joins its open transaction, and does not wait."""
         it = await self._claim(self.retry.start(), operation, key, request, scope, ttl, wait, connection)
         try:
-            yield it
+            with nullcontext() if it.replayed or connection is not None else within(self.pool):
+                yield it
             it.check_finished()
-            if not it.replayed:
+            if not it.replayed and connection is None:
+                await it.check_stands()
                 await it.transaction.commit()
         except BaseException as error:
             lost = it.transaction.lost
@@ -261,25 +288,25 @@ class AsyncIdempotent:
         held = Held(operation, it.scope, key, it.fence, seconds, asked, it.lost.set)
         it.lost.held = held
         self.heart.hold(held)
-        body = asyncio.current_task() if cancel else None
-        watch = asyncio.ensure_future(_cancel_when_lost(it.lost, body)) if body is not None else None
+        watch, is_lost = Watch(it.lost) if cancel else None, False
         try:
-            yield it
-            it.check_finished()
+            try:
+                yield it
+                it.check_finished()
+            finally:
+                self.heart.let_go(held)
+                is_lost = watch is not None and watch.end()
         except asyncio.CancelledError:
-            if watch is not None and watch.done():
+            if is_lost:
                 raise LeaseLost(operation, key, it.scope) from None
             raise
-        finally:
-            self.heart.let_go(held)
-            if watch is not None:
-                watch.cancel()
 
     async def replay(self, operation: str, key: str, *, scope: str | None) -> Outcome:
         """What is known of a key; it claims nothing."""
+        parameters = checked_identity(operation, key, scope)
         transaction = await self._begin(self.retry.start(), operation)
         try:
-            return Outcome.of((await transaction.rows(REPLAY, {"operation": operation, "key": key, "scope": scope or ""}))[0], self.codec)
+            return Outcome.of((await transaction.rows(REPLAY, parameters))[0], self.codec)
         finally:
             await transaction.rollback()
 
@@ -317,6 +344,8 @@ class AsyncIdempotent:
     ) -> AsyncAttempt:
         """The open transaction of a claim, or a replay without one."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), None)
+        if connection is None:
+            refuse_nested(self.pool)
         transaction, outcome, _ = await self._ask(budget, parameters, wait, connection)
         return AsyncAttempt(transaction, operation, key, scope or "", ttl, outcome, self.codec)
 
@@ -325,6 +354,7 @@ class AsyncIdempotent:
     ) -> tuple[AsyncLeaseAttempt, float]:
         """A claim that is committed, and when the server was asked for it."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), length)
+        refuse_nested(self.pool)
         _, outcome, asked = await self._ask(self.retry.start(), parameters, wait)
         return AsyncLeaseAttempt(self, operation, key, scope or "", ttl, outcome, self.codec), asked
 
@@ -388,7 +418,7 @@ class AsyncIdempotent:
                 if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = await self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
-                        return [(self.codec.encode(known.response),)]
+                        return [(self.codec.encode(known.response), None)]
                     if gives_back(in_doubt):
                         return in_doubt
                 in_doubt = rows if lost and rows is not None else in_doubt
@@ -396,8 +426,3 @@ class AsyncIdempotent:
             except BaseException:
                 await transaction.rollback()
                 raise
-
-
-async def _cancel_when_lost(lost: AsyncLost, body: asyncio.Task[Any]) -> None:
-    await lost.wait()
-    body.cancel()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from .drivers import AsyncDriver, AsyncPrivate
 from .heart import Held, after_beat, after_error, due_groups, left, log, patience
@@ -31,6 +33,34 @@ class AsyncLost:
         while not self.is_set():
             await _happens(self._event, None if self.held is None else max(left(self.held), 0.001))
         return True
+
+
+class Watch:
+    """Cancels the task that began it when a lease is lost."""
+
+    def __init__(self, lost: AsyncLost) -> None:
+        body = asyncio.current_task()
+        assert body is not None
+        self.body, self.of_others = body, _cancellations(body)
+        self.task = asyncio.ensure_future(self._cancel(lost))
+
+    async def _cancel(self, lost: AsyncLost) -> None:
+        await lost.wait()
+        self.body.cancel()
+
+    def end(self) -> bool:
+        """Takes the cancellation back, for a timeout around it counts those of its own; tells whether it was the only one."""
+        if not self.task.done():
+            self.task.cancel()
+            return False
+        if sys.version_info >= (3, 11):
+            self.body.uncancel()
+        return _cancellations(self.body) <= self.of_others
+
+
+def _cancellations(task: asyncio.Task[Any]) -> int:
+    """Before Python 3.11 nobody can tell."""
+    return task.cancelling() if sys.version_info >= (3, 11) else 0
 
 
 class AsyncHeart:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable
@@ -30,12 +30,14 @@ from .http import (
     answer_of_failed_transaction,
     completion,
     decode,
+    is_committed_without_key,
     outcome_of,
 )
 from .http import key_header as key_header_of
+from .nested import Frame, refuse_nested, within
 from .outcome import HttpClaim, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
+from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -70,6 +72,7 @@ async def transaction(request: HTTPConnection, pool: Any) -> AsyncIterator[Any]:
     own = await (pool if isinstance(pool, AsyncIdempotent) else AsyncIdempotent(pool)).driver.begin()
     try:
         yield own.connection
+        await own.rows(ALIVE, {})
         await own.commit()
     finally:
         await own.rollback()
@@ -119,6 +122,7 @@ class IdempotencyMiddleware:
         header = key_header_of(value for name, value in scope["headers"] if name == HEADER.encode())
         if header is None and not await _of(self.required, scope):
             return await self.app(scope, receive, send)
+        refuse_nested(self.idempotent.pool)
         try:
             body = await _read(receive, self.max_request_bytes)
         except _Disconnected:
@@ -185,7 +189,8 @@ class _Exchange:
         self._head: Message | None = None
         self._body = bytearray()
         self._is_read = False
-        self._over = asyncio.Event()
+        self._frame: Frame | None = None
+        self._is_turn_of_client = asyncio.Event()  # the answer is on its way, or there is none to come
 
     async def run(self, budget: Budget) -> Response | None:
         """What is to be sent; None if that was done already. A transaction that is left open by an error is rolled back."""
@@ -200,7 +205,7 @@ class _Exchange:
             self.lost = self.transaction is not None and self.transaction.lost
             raise
         finally:
-            self._over.set()
+            self._is_turn_of_client.set()
             if self.transaction is not None:
                 await self.transaction.rollback()
 
@@ -210,7 +215,7 @@ class _Exchange:
         self.asked = time.monotonic()
         try:
             claim = HttpClaim(*(await self.transaction.rows(HTTP_CLAIM, request.parameters(lease)))[0])
-            if claim.run and claim.fence is not None:
+            if claim.has_record:
                 rows = await self.transaction.rows(REPLAY, request.record(claim))
                 self.outcome = outcome_of(claim, rows[0], self.middleware.idempotent.codec)
             if not claim.run or lease is not None:
@@ -230,7 +235,8 @@ class _Exchange:
         scope = {**self._scope, NAME: self.attempt, "extensions": {}}
         token = _current.set(self.attempt)
         try:
-            await self.middleware.app(scope, self._take, self._put)
+            with within(self.middleware.idempotent.pool) if isinstance(self.attempt, AsyncAttempt) else nullcontext() as self._frame:
+                await self.middleware.app(scope, self._take, self._put)
         finally:
             _current.reset(token)
         if self._head is None:
@@ -238,9 +244,15 @@ class _Exchange:
 
     async def _work(self) -> Response | None:
         assert self.claim is not None
-        assert self.claim.key is not None
         assert self.transaction is not None
-        state = self.request.operation, self.claim.key, self.request.scope, None, outcome_of(self.claim), self.middleware.idempotent.codec
+        state = (
+            self.request.operation,
+            self.claim.key or "",
+            self.request.scope,
+            None,
+            outcome_of(self.claim),
+            self.middleware.idempotent.codec,
+        )
         self.attempt = AsyncAttempt(self.transaction, *state)
         await self._call()
         return None if self.is_sent else await self._settle()
@@ -248,7 +260,9 @@ class _Exchange:
     async def _work_with_lease(self) -> Response | None:
         claim, middleware, request = self.claim, self.middleware, self.request
         assert claim is not None
-        assert claim.key is not None
+        if claim.key is None:  # the operation is only observed
+            await self._call()
+            return None if self.is_sent else self._response()
         assert claim.fence is not None
         assert self.outcome is not None
         assert middleware.lease is not None
@@ -272,9 +286,9 @@ class _Exchange:
         if not self._is_read:
             self._is_read = True
             return {"type": "http.request", "body": self.request.body, "more_body": False}
+        await self._is_turn_of_client.wait()
         if self.is_sent:
             return await self._receive()
-        await self._over.wait()
         return {"type": "http.disconnect"}
 
     async def _put(self, message: Message) -> None:
@@ -290,8 +304,13 @@ class _Exchange:
 
     async def _stream(self, more_body: bool) -> None:
         assert self._head is not None
+        if self.transaction is not None:
+            self.transaction.retire()
         response = await self._settle(is_kept=False)
         self.is_sent = True
+        self._is_turn_of_client.set()
+        if self._frame is not None:
+            self._frame.close()
         await self._send({"type": "http.response.start", "status": response.status, "headers": self._head.get("headers", [])})
         await self._send({"type": "http.response.body", "body": response.body, "more_body": more_body})
 
@@ -304,11 +323,16 @@ class _Exchange:
         """Stores the answer and commits. An answer that is not stored takes with it what the transaction wrote."""
         assert self.claim is not None
         response, middleware = self._response(), self.middleware
+        if self.attempt is None:  # nothing is known to the server, and nothing is open
+            return response
         unkept = None if is_kept else middleware.max_response_bytes + 1
         parameters = completion(self.request, self.claim, response, unkept)
         wanted = middleware.store is None or middleware.store(response.status, response.headers)
 
         async def store(transaction: AsyncTransaction) -> list[Row]:
+            if self.claim and self.claim.key is None:
+                await transaction.rows(ALIVE, {})
+                return [(is_committed_without_key(response),)]
             if not wanted:
                 return [(False,)] if self.claim and self.claim.fence is None else await transaction.rows(RELEASE, parameters)
             rows = await transaction.rows(HTTP_COMPLETE if is_kept else HTTP_COMPLETE_UNKEPT, parameters)
@@ -326,10 +350,8 @@ class _Exchange:
             if (await store(self.transaction))[0][0]:
                 await self.transaction.commit()
         except Exception as error:
-            refused = answer_of_failed_transaction(error, response)
-            if refused is None:
+            if answer_of_failed_transaction(error, response) is None:
                 raise
-            return refused
         await self.transaction.rollback()
         return response
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from .errors import Evicted, Failure, NotCompleted
+from .drivers import Row
+from .errors import Evicted, Failure, InvalidKey, NotCompleted
 from .outcome import Codec, Outcome, dumps
 
 Headers = Sequence[tuple[str, str]]
@@ -18,6 +19,7 @@ class State:
     def __init__(self, operation: str, key: str, scope: str, ttl: timedelta | None, outcome: Outcome, codec: Codec) -> None:
         self.operation, self.key, self.scope, self.ttl, self.outcome, self.codec = operation, key, scope, ttl, outcome, codec
         self.finished = False
+        self.xid: str | None = None
         self._answer = outcome.response
 
     @property
@@ -88,9 +90,10 @@ class State:
             retention=seconds(retention),
         )
 
-    def store(self, text: str | None) -> Any:
+    def store(self, row: Row) -> Any:
+        """Notes the answer, and which transaction stored it."""
         self.finished = True
-        self._answer = self.codec.loads(text)
+        self._answer, self.xid = self.codec.loads(row[0]), row[1]
         return self._answer
 
 
@@ -104,6 +107,26 @@ def known_scope(setting: Any, found: Any) -> str:
     if found is None and setting is not None:
         raise TypeError("scope() returned None: whose key is it? Pass scope=None if there is one tenant only")
     return "" if found is None else str(found)
+
+
+def is_storable(text: str) -> bool:
+    """Whether Postgres has such a text: of no NUL, and of whole characters."""
+    try:
+        return "\0" not in text and text.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def checked_identity(operation: str, key: str, scope: str | None) -> dict[str, Any]:
+    """The parameters of what a call is about. No driver is asked about a text that it cannot send."""
+    found = {"operation": operation, "key": key, "scope": scope or ""}
+    for name, text in found.items():
+        # Drivers differ in what they make of other types, and two of them may become one key.
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
+        if not is_storable(text):
+            raise InvalidKey(operation, key, scope, detail=f"a character of the {name} is none of Postgres")
+    return found
 
 
 def seconds(length: timedelta | None) -> float | None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from datetime import timedelta
 from typing import Any, Callable
 
+from asgiref.sync import iscoroutinefunction
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.http import HttpResponse
 
 from . import telemetry
 from .attempt import scope_of
-from .drivers import Row, Transaction
+from .drivers import Driver, Row, Transaction
+from .drivers.line import Line
 from .errors import Failure, IdempotencyError, LeaseLost, Unreachable
 from .heart import Held
-from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, outcome_of
+from .http import METHODS, Request, Response, Store, answer_of_failed_transaction, completion, is_committed_without_key, key_of, outcome_of
 from .outcome import HttpClaim, Outcome
 from .retry import Polls, Retry
-from .sql import EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
+from .sql import ALIVE, EVICTED, HTTP_CLAIM, HTTP_COMPLETE, HTTP_COMPLETE_UNKEPT, RELEASE, REPLAY, Statement
 from .sync import Attempt, Idempotent, LeaseAttempt
 
 View = Callable[..., Any]
@@ -68,6 +71,9 @@ class DjangoTransaction:
         except DatabaseError:
             self.connection.close()
 
+    def retire(self) -> None:
+        """Nothing: the connection is the thread's own."""
+
     def _find_lost(self) -> None:
         self._lost = bool(self._raw.closed)
 
@@ -79,17 +85,26 @@ class DjangoTransaction:
 
 
 class DjangoPrivate:
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, timeout: float) -> None:
         self.connection = connections.create_connection(using)
+        settings = self.connection.settings_dict
+        options = {**settings.get("OPTIONS", {}), "connect_timeout": math.ceil(timeout)}
+        options.pop("pool", None)  # which would give one of its own
+        self.connection.settings_dict = {**settings, "OPTIONS": options}
         try:
             self.connection.ensure_connection()
         except (OperationalError, InterfaceError) as error:
             raise Unreachable from error
+        self._line = Line(self.connection.connection)
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         return _rows(self.connection, statement, parameters)
 
+    def cut(self) -> None:
+        self._line.cut()
+
     def close(self) -> None:
+        self._line.close()
         self.connection.close()
 
 
@@ -106,8 +121,8 @@ class DjangoDriver:
     def join(self, connection: Any) -> Transaction:
         raise TypeError("Django's connection is the thread's: use once() outside of atomic()")
 
-    def private(self) -> DjangoPrivate:
-        return DjangoPrivate(self.using)
+    def private(self, timeout: float) -> DjangoPrivate:
+        return DjangoPrivate(self.using, timeout)
 
     def mend(self) -> None:
         connections[self.using].close()
@@ -122,14 +137,17 @@ def idempotent(
     is committed before the answer is sent, or without one and under a lease (mode `lease`). `request.idempotency` is the attempt."""
     if mode not in ("transaction", "lease"):
         raise ValueError(f"mode must be 'transaction' or 'lease', not {mode!r}")
-    client = Idempotent(DjangoDriver(using), wait=wait, retry=retry)
+    driver: Driver = DjangoDriver(using)
+    client = Idempotent(driver, wait=wait, retry=retry)
     seconds = lease.total_seconds() if mode == "lease" else None
 
     def decorate(view: View) -> View:
+        if iscoroutinefunction(view):
+            raise TypeError("a view with async cannot run in Django's transactions: make it a view without, which Django runs in a thread")
+
         @functools.wraps(view)
         def once(request: Any, *args: Any, **kwargs: Any) -> Any:
-            header = request.headers.get("Idempotency-Key")
-            header = header if header and header.strip(" \t") else None
+            header = key_of(request.headers.get("Idempotency-Key") or "")
             if request.method not in methods or (header is None and not required):
                 return view(request, *args, **kwargs)
             if len(request.body) < int(request.META.get("CONTENT_LENGTH") or 0):
@@ -156,7 +174,7 @@ def _serve(client: Idempotent, asked: Request, lease: float | None, store: Store
             began = time.monotonic()
             claim = HttpClaim(*open_transaction.rows(HTTP_CLAIM, asked.parameters(lease))[0])
             outcome = outcome_of(claim)
-            if claim.run and claim.fence is not None:
+            if claim.has_record:
                 outcome = outcome_of(claim, open_transaction.rows(REPLAY, asked.record(claim))[0], client.codec)
             if not claim.run or lease is not None:
                 open_transaction.commit()
@@ -197,6 +215,9 @@ def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | N
     request.idempotency = Attempt(held, asked.operation, claim.key, asked.scope, None, outcome_of(claim), client.codec)
     answer = _rendered(call())
     response = _response(answer)
+    if held.connection.needs_rollback and response.status >= 400:
+        # A refusal that the view, or its framework, has marked to be undone: as of a transaction that failed, nothing of it can be stored.
+        return answer
     try:
         if _stored(held, asked, claim, store, answer, response):
             held.commit()
@@ -208,7 +229,8 @@ def _work(client: Idempotent, asked: Request, claim: HttpClaim, store: Store | N
 
 def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outcome: Outcome, store: Store | None, release_on_error: bool,
                      request: Any, call: Callable[[], Any], lease: float, began: float) -> Any:  # fmt: skip
-    assert claim.key is not None
+    if claim.key is None:  # the operation is only observed
+        return _rendered(call())
     assert claim.fence is not None
     it = request.idempotency = LeaseAttempt(client, asked.operation, claim.key, asked.scope, None, outcome, client.codec)
     it.lost.held = held = Held(asked.operation, asked.scope, claim.key, claim.fence, lease, began, it.lost.set)
@@ -230,6 +252,9 @@ def _work_with_lease(client: Idempotent, asked: Request, claim: HttpClaim, outco
 
 
 def _stored(opened: Transaction, asked: Request, claim: HttpClaim, store: Store | None, answer: Any, response: Response) -> bool:
+    if claim.key is None:  # the operation is only observed
+        opened.rows(ALIVE, {})
+        return is_committed_without_key(response)
     parameters = completion(asked, claim, response, UNKEPT_BYTES)
     if store is not None and not store(response.status, response.headers):
         if claim.fence is not None:

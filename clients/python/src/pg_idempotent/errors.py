@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SERIALIZATION_FAILURE, DEADLOCK, UNDEFINED_FUNCTION = "40001", "40P01", "42883"
+SERIALIZATION_FAILURE, DEADLOCK, UNDEFINED_FUNCTION, IN_FAILED_TRANSACTION = "40001", "40P01", "42883", "25P02"
 
 
 class IdempotencyError(Exception):
@@ -68,6 +68,10 @@ class LeaseLost(IdempotencyError):
 
 class NotCompleted(IdempotencyError):
     """The claim was left without complete() or fail()."""
+
+
+class RolledBack(IdempotencyError):
+    """The body has undone its transaction: the answer is not stored, and nothing it wrote is there."""
 
 
 class Unavailable(IdempotencyError):

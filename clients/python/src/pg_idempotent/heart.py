@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,9 +43,13 @@ Group = tuple[dict[str, Any], list[Held]]
 
 def due_groups(held: Iterable[Held], now: float) -> list[Group]:
     """The parameters of a statement, and the leases that it extends: those that go together and of which one is due."""
-    together: dict[tuple[str, str, float], list[Held]] = {}
+    together: dict[tuple[str, str, float, int], list[Held]] = {}
+    holders: Counter[tuple[str, str, str]] = Counter()
     for one in held:
-        together.setdefault((one.operation, one.scope, one.seconds), []).append(one)
+        # A lease may be lost, and its key held anew, before this process has heard of the loss. What is answered are keys.
+        of_key = one.operation, one.scope, one.key
+        together.setdefault((one.operation, one.scope, one.seconds, holders[of_key]), []).append(one)
+        holders[of_key] += 1
     return [
         (
             {
@@ -56,7 +61,7 @@ def due_groups(held: Iterable[Held], now: float) -> list[Group]:
             },
             group,
         )
-        for (operation, scope, seconds), group in together.items()
+        for (operation, scope, seconds, _), group in together.items()
         if any(one.due <= now for one in group)
     ]
 

@@ -8,14 +8,14 @@ from http import HTTPStatus
 from typing import Any, Callable
 from uuid import uuid4
 
+from .attempt import is_storable
 from .drivers import Row
-from .errors import IdempotencyError, sqlstate
+from .errors import IN_FAILED_TRANSACTION, IdempotencyError, sqlstate
 from .outcome import Codec, HttpClaim, Outcome, dumps
 
 HEADER = "idempotency-key"
 METHODS = ("POST", "PATCH")
 MEGABYTE = 1 << 20
-IN_FAILED_TRANSACTION = "25P02"
 # A value that names no key in any reading: the extension words the problem.
 MALFORMED = '"'
 
@@ -74,11 +74,18 @@ class Request:
 
 
 def key_header(values: Iterable[bytes]) -> str | None:
-    """The value of the one header; none for blanks. Two headers name no key."""
+    """The value of the one header. Two headers name no key."""
     found = [decode(value) for value in values]
     if len(found) > 1:
         return MALFORMED
-    return found[0] if found and found[0].strip(" \t") else None
+    return key_of(found[0]) if found else None
+
+
+def key_of(header: str) -> str | None:
+    """The value of a header; none for blanks."""
+    if not header.strip(" \t"):
+        return None
+    return header if is_storable(header) else MALFORMED
 
 
 def decode(value: bytes) -> str:
@@ -94,6 +101,11 @@ def completion(request: Request, claim: HttpClaim, response: Response, unkept_by
         "operation": request.operation, "key": claim.key, "scope": request.scope, "fence": claim.fence, "status": response.status,
         "headers": dumps([list(pair) for pair in response.headers]), "body": response.body, "unkept_bytes": unkept_bytes,
     }  # fmt: skip
+
+
+def is_committed_without_key(response: Response) -> bool:
+    """Of a request that names no key, and runs because the operation is only observed: an error takes along what the handler wrote."""
+    return response.status < 500
 
 
 def outcome_of(claim: HttpClaim, record: Row | None = None, codec: Codec | None = None) -> Outcome:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .drivers import Driver, Private
+from .drivers.line import within
 from .heart import Held, after_beat, after_error, due_groups, left, log, patience
 from .sql import EXTEND_ALL
 
@@ -94,7 +93,7 @@ class Heart:
                     seconds = patience(group, self.held, asked)
                 try:
                     connection = connection or self.driver.private(seconds)
-                    with _within(asked + seconds, connection):
+                    with within(asked + seconds - time.monotonic(), connection.cut):
                         lost = after_beat(group, connection.rows(EXTEND_ALL, parameters), asked)
                 except Exception as error:
                     log.warning("a heartbeat failed: %s", type(error).__name__)
@@ -105,18 +104,6 @@ class Heart:
                     self.let_go(one)
                     one.on_lost()
         _close(connection)
-
-
-@contextmanager
-def _within(until: float, connection: Private) -> Iterator[None]:
-    """Cuts a connection that has not answered by then."""
-    alarm = threading.Timer(max(until - time.monotonic(), 0), connection.cut)
-    alarm.daemon = True
-    alarm.start()
-    try:
-        yield
-    finally:
-        alarm.cancel()
 
 
 def _close(connection: Private | None) -> None:

@@ -86,5 +86,10 @@ class HttpClaim(NamedTuple):
     retry_after: int | None
 
     @property
+    def has_record(self) -> bool:
+        """Whether the server can be asked about the attempt. Where the operation is only observed, a request may run that names no key."""
+        return self.run and self.key is not None and self.fence is not None
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in loads(self.headers) or []]

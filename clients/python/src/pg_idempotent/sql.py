@@ -46,8 +46,12 @@ CLAIM = Statement(
     "attempt_id => CAST(CAST({attempt_id} AS text) AS uuid))"
 )
 REPLAY = Statement(f"SELECT {RESULT} FROM idempotent_replay({OPERATION})")
-COMPLETE = Statement(f"SELECT CAST(idempotent_complete({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response")
-FAIL = Statement(f"SELECT CAST(idempotent_fail({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response")
+XID = "CAST(pg_current_xact_id_if_assigned() AS text)"
+COMPLETE = Statement(f"SELECT CAST(idempotent_complete({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response, {XID} AS xid")
+FAIL = Statement(f"SELECT CAST(idempotent_fail({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response, {XID} AS xid")
+# COMMIT raises nothing where the transaction has failed, or where another one is open in its place.
+STANDS = Statement(f"SELECT coalesce({XID} = CAST({{xid}} AS text), false) AS stands")
+ALIVE = Statement("SELECT true AS alive")
 RELEASE = Statement(f"SELECT idempotent_release({OPERATION}, {FENCE}) AS released")
 CHECKPOINT = Statement(
     f"SELECT CAST(idempotent_checkpoint({OPERATION}, {FENCE}, checkpoint => CAST(CAST({{checkpoint}} AS text) AS jsonb)) AS text) AS done"

@@ -6,20 +6,32 @@ import functools
 import inspect
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar, Union
 from uuid import UUID, uuid4
 
 from . import telemetry
-from .attempt import Headers, State, scope_of
+from .attempt import Headers, State, checked_identity, scope_of
 from .drivers import Row, Transaction, driver_of
-from .errors import FINISHED_OR_GONE, Failure, LeaseLost, Unavailable, Unreachable, is_transient, sqlstate, translated
+from .errors import (
+    FINISHED_OR_GONE,
+    IN_FAILED_TRANSACTION,
+    Failure,
+    LeaseLost,
+    RolledBack,
+    Unavailable,
+    Unreachable,
+    is_transient,
+    sqlstate,
+    translated,
+)
 from .heart import Held
 from .lease import Heart, Lost
+from .nested import refuse_nested, within
 from .outcome import Codec, Outcome
 from .retry import Budget, Polls, Retry
-from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, Statement
+from .sql import CHECKPOINT, CLAIM, COMPLETE, DERIVE_KEY, FAIL, RELEASE, REPLAY, STANDS, Statement
 
 if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
@@ -49,7 +61,7 @@ class Attempt(State):
         self, response: Any = None, *, status: int | None = None, headers: Headers | None = None, body: bytes | None = None
     ) -> Any:
         """Stores the answer, and returns it as it is stored."""
-        return self.store(self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl))[0][0])
+        return self.store(self.transaction.rows(COMPLETE, self.parameters(response, status, headers, body, self.ttl))[0])
 
     def fail(
         self,
@@ -61,11 +73,22 @@ class Attempt(State):
         ttl: timedelta | None = None,
     ) -> Any:
         """Stores a final failure; what the body has written is committed with it."""
-        return self.store(self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl))[0][0])
+        return self.store(self.transaction.rows(FAIL, self.parameters(response, status, headers, body, ttl))[0])
 
     def derive(self, label: str) -> UUID:
         """A key for a call to another system: the same in every attempt."""
         return UUID(self.transaction.rows(DERIVE_KEY, self.identity(label=label))[0][0])
+
+    def check_stands(self) -> None:
+        """Raises if COMMIT would not store the answer: the body has caught an error of a statement, or ended the transaction itself."""
+        try:
+            rows = self.transaction.rows(STANDS, {"xid": self.xid})
+        except Exception as error:
+            if sqlstate(error) == IN_FAILED_TRANSACTION:
+                raise RolledBack(self.operation, self.key, self.scope) from error
+            raise
+        if not rows[0][0]:
+            raise RolledBack(self.operation, self.key, self.scope)
 
 
 class LeaseAttempt(State):
@@ -127,14 +150,14 @@ class LeaseAttempt(State):
                 record(transaction.connection)
             return transaction.rows(statement, parameters)
 
-        return self.store(self.idempotent._in_transaction(self, work)[0][0])
+        return self.store(self.idempotent._in_transaction(self, work)[0])
 
 
 class Idempotent:
     """Operations that happen once. One for each pool of a process."""
 
     def __init__(self, pool: Any, *, wait: timedelta = TWO_SECONDS, retry: Retry | None = None, codec: Codec | None = None) -> None:
-        self.driver = driver_of(pool)
+        self.pool, self.driver = pool, driver_of(pool)
         self.wait, self.retry, self.codec = wait, retry or Retry(), codec or Codec()
         self.heart = Heart(self.driver)
 
@@ -202,8 +225,11 @@ class Idempotent:
             if it.replayed:
                 return it.result()
             try:
-                answer = work(it)
-                if not it.finished:
+                with within(self.pool):
+                    answer = work(it)
+                if it.finished:
+                    it.check_stands()
+                else:
                     it.complete(answer)
                 it.transaction.commit()
                 return it.answer
@@ -241,9 +267,11 @@ class Idempotent:
         """Claims the key for the body. With a `connection` the claim joins its open transaction, and does not wait."""
         it = self._claim(self.retry.start(), operation, key, request, scope, ttl, wait, connection)
         try:
-            yield it
+            with nullcontext() if it.replayed or connection is not None else within(self.pool):
+                yield it
             it.check_finished()
-            if not it.replayed:
+            if not it.replayed and connection is None:
+                it.check_stands()
                 it.transaction.commit()
         except BaseException as error:
             lost = it.transaction.lost
@@ -282,9 +310,10 @@ class Idempotent:
 
     def replay(self, operation: str, key: str, *, scope: str | None) -> Outcome:
         """What is known of a key; it claims nothing."""
+        parameters = checked_identity(operation, key, scope)
         transaction = self._begin(self.retry.start(), operation)
         try:
-            return Outcome.of(transaction.rows(REPLAY, {"operation": operation, "key": key, "scope": scope or ""})[0], self.codec)
+            return Outcome.of(transaction.rows(REPLAY, parameters)[0], self.codec)
         finally:
             transaction.rollback()
 
@@ -322,6 +351,8 @@ class Idempotent:
     ) -> Attempt:
         """The open transaction of a claim, or a replay without one."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), None)
+        if connection is None:
+            refuse_nested(self.pool)
         transaction, outcome, _ = self._ask(budget, parameters, wait, connection)
         return Attempt(transaction, operation, key, scope or "", ttl, outcome, self.codec)
 
@@ -330,6 +361,7 @@ class Idempotent:
     ) -> tuple[LeaseAttempt, float]:
         """A claim that is committed, and when the server was asked for it."""
         parameters = claim_parameters(operation, key, scope, self.codec.encode(request), length)
+        refuse_nested(self.pool)
         _, outcome, asked = self._ask(self.retry.start(), parameters, wait)
         return LeaseAttempt(self, operation, key, scope or "", ttl, outcome, self.codec), asked
 
@@ -390,7 +422,7 @@ class Idempotent:
                 if in_doubt is not None and sqlstate(error) in FINISHED_OR_GONE:
                     known = self.replay(it.operation, it.key, scope=it.scope)
                     if known.outcome == "replay" and known.fence == it.fence:
-                        return [(self.codec.encode(known.response),)]
+                        return [(self.codec.encode(known.response), None)]
                     if gives_back(in_doubt):
                         return in_doubt
                 in_doubt = rows if lost and rows is not None else in_doubt
@@ -410,14 +442,8 @@ def raise_translated(error: BaseException, operation: str, key: str | None, scop
 
 def claim_parameters(operation: str, key: str, scope: str | None, request: str | None, lease: float | None) -> dict[str, Any]:
     """With a lease an attempt is known by its id: one that lost the answer to COMMIT asks again, and gets its own lease."""
-    for name, text in {"operation": operation, "key": key, "scope": scope or ""}.items():
-        # Drivers differ in what they make of other types, and two of them may become one key.
-        if not isinstance(text, str):
-            raise TypeError(f"{name} must be a str, not {type(text).__name__}")
     return {
-        "operation": operation,
-        "key": key,
-        "scope": scope or "",
+        **checked_identity(operation, key, scope),
         "request": request,
         "lease": lease,
         "wait": 0.0,

@@ -20,6 +20,10 @@ class Transaction(Protocol):
     def rollback(self) -> None:
         """Never raises, and does nothing once the transaction is over."""
 
+    def retire(self) -> None:
+        """The connection will be kept by code that runs on when the transaction is over: a statement of that must fail, and not meet the
+        transaction of the next one who is given the connection."""
+
     @property
     def lost(self) -> bool:
         """Whether the connection broke."""
@@ -55,6 +59,7 @@ class AsyncTransaction(Protocol):
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]: ...
     async def commit(self) -> None: ...
     async def rollback(self) -> None: ...
+    def retire(self) -> None: ...
     @property
     def lost(self) -> bool: ...
 

@@ -57,6 +57,9 @@ class AsyncpgTransaction:
         finally:
             await self._give_back()
 
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
+
     async def _give_back(self) -> None:
         self._over, self._lost = True, _is_closed(self.connection)
         if self._pool is not None:
@@ -105,8 +108,23 @@ class AsyncpgDriver:
 
     async def private(self, timeout: float) -> AsyncpgPrivate:
         # Beside the pool, and as the pool connects: it offers no other way to know how.
+        pool, connect = self.pool, getattr(self.pool, "_connect", asyncpg.connect)  # without it before 0.30
         try:
-            return AsyncpgPrivate(await asyncpg.connect(*self.pool._connect_args, **{**self.pool._connect_kwargs, "timeout": timeout}))
+            connection = await connect(
+                *pool._connect_args,
+                loop=pool._loop,
+                connection_class=pool._connection_class,
+                record_class=pool._record_class,
+                **{**pool._connect_kwargs, "timeout": timeout},
+            )
+            try:
+                for prepare in (pool._init, pool._setup):
+                    if prepare is not None:
+                        await asyncio.wait_for(prepare(connection), timeout)
+            except BaseException:
+                connection.terminate()
+                raise
+            return AsyncpgPrivate(connection)
         except (*UNREACHABLE, asyncio.TimeoutError) as error:
             raise Unreachable from error
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Callable
 
 
 class Line:
@@ -28,3 +30,15 @@ class Line:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+
+@contextmanager
+def within(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+    """Cuts a connection that has not answered by then, without asyncio."""
+    alarm = threading.Timer(max(seconds, 0), cut)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 from typing import Any, cast
@@ -13,15 +14,14 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolClosed
 from ..errors import Unreachable
 from ..sql import Statement
 from . import Row
-from .line import Line
+from .line import Line, within
 
 
 class PsycopgTransaction:
     def __init__(self, connection: psycopg.Connection[Any], pool: ConnectionPool[Any] | None) -> None:
         self.connection = connection
         self._pool = pool
-        self._over = False
-        self._lost = False
+        self._over = self._lost = self._is_retired = False
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         with self.connection.cursor(row_factory=tuple_row) as cursor:
@@ -45,9 +45,14 @@ class PsycopgTransaction:
         finally:
             self._give_back()
 
+    def retire(self) -> None:
+        self._is_retired = True
+
     def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
+            if self._is_retired:  # the pool connects anew
+                self.connection.close()
             self._pool.putconn(self.connection)
 
     @property
@@ -112,8 +117,18 @@ class PsycopgDriver:
         return PsycopgTransaction(connection, None)
 
     def private(self, timeout: float) -> PsycopgPrivate:
+        connect, configure = self.pool.connection_class.connect, self.pool._configure
         try:
-            return PsycopgPrivate(psycopg.connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs), timeout)))
+            private = PsycopgPrivate(connect(_called(self.pool.conninfo), **_beside(_called(self.pool.kwargs), timeout)))
+            if configure is not None:
+                try:
+                    with within(timeout, private.cut):
+                        configure(private.connection)
+                        private.connection.set_autocommit(True)
+                except BaseException:
+                    private.close()
+                    raise
+            return private
         except psycopg.OperationalError as error:
             raise Unreachable from error
 
@@ -125,8 +140,7 @@ class AsyncPsycopgTransaction:
     def __init__(self, connection: psycopg.AsyncConnection[Any], pool: AsyncConnectionPool[Any] | None) -> None:
         self.connection = connection
         self._pool = pool
-        self._over = False
-        self._lost = False
+        self._over = self._lost = self._is_retired = False
 
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
         async with self.connection.cursor(row_factory=tuple_row) as cursor:
@@ -150,9 +164,14 @@ class AsyncPsycopgTransaction:
         finally:
             await self._give_back()
 
+    def retire(self) -> None:
+        self._is_retired = True
+
     async def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
+            if self._is_retired:  # the pool connects anew
+                await self.connection.close()
             await self._pool.putconn(self.connection)
 
     @property
@@ -201,10 +220,19 @@ class AsyncPsycopgDriver:
         return AsyncPsycopgTransaction(connection, None)
 
     async def private(self, timeout: float) -> AsyncPsycopgPrivate:
+        connect, configure = self.pool.connection_class.connect, self.pool._configure
         try:
             conninfo, kwargs = await _given(self.pool.conninfo), await _given(self.pool.kwargs)
-            return AsyncPsycopgPrivate(await psycopg.AsyncConnection.connect(conninfo, **_beside(kwargs, timeout)))
-        except psycopg.OperationalError as error:
+            private = AsyncPsycopgPrivate(await connect(conninfo, **_beside(kwargs, timeout)))
+            if configure is not None:
+                try:
+                    await asyncio.wait_for(configure(private.connection), timeout)
+                    await private.connection.set_autocommit(True)
+                except BaseException:
+                    await private.close()
+                    raise
+            return private
+        except (psycopg.OperationalError, asyncio.TimeoutError) as error:
             raise Unreachable from error
 
     async def mend(self) -> None:

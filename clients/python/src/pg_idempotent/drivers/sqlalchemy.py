@@ -29,8 +29,11 @@ def async_joining(factory: async_sessionmaker[AsyncSession], connection: AsyncCo
 
 
 def _beside(engine: Engine) -> Engine:
-    """An engine that connects as this one does, with a pool of its own."""
-    return Engine(engine.pool.recreate(), engine.dialect, engine.url)
+    """An engine that connects as this one does, with a pool of its own. Listeners of the pool come with it, those of the engine do not."""
+    beside = Engine(engine.pool.recreate(), engine.dialect, engine.url)
+    beside.dispatch = beside.dispatch._join(engine.dispatch)
+    beside._has_events = engine._has_events
+    return beside
 
 
 def _lost(connection: Connection) -> bool:
@@ -68,6 +71,9 @@ class EngineTransaction:
         finally:
             self._give_back()
 
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
+
     def _give_back(self) -> None:
         self._over = True
         if self._is_ours:
@@ -81,7 +87,10 @@ class EngineTransaction:
 class EnginePrivate:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = engine.connect()
+        if connection.in_transaction():  # a listener's
+            connection.commit()
+        self.connection = connection.execution_options(isolation_level="AUTOCOMMIT")
         self._line = Line(self.connection.connection.driver_connection)
 
     def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
@@ -154,6 +163,9 @@ class AsyncEngineTransaction:
         finally:
             await self._give_back()
 
+    def retire(self) -> None:
+        """Nothing: what is given back refuses statements."""
+
     async def _give_back(self) -> None:
         self._over = True
         if self._is_ours:
@@ -200,6 +212,8 @@ class AsyncEngineDriver:
         try:
             engine = AsyncEngine(_beside(self.engine.sync_engine))
             connection = await asyncio.wait_for(engine.connect(), timeout)
+            if connection.in_transaction():  # a listener's
+                await connection.commit()
             line = Line((await connection.get_raw_connection()).driver_connection)
             return AsyncEnginePrivate(engine, await connection.execution_options(isolation_level="AUTOCOMMIT"), line)
         except (*UNREACHABLE, asyncio.TimeoutError) as error:

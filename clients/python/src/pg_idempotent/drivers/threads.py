@@ -6,30 +6,57 @@ Waiting for a connection has threads of its own. In those of the calls it would 
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from ..sql import Statement
 from . import Driver, Private, Row, Transaction
 
+log = logging.getLogger("pg_idempotent")
+T = TypeVar("T")
+
 
 class ThreadedTransaction:
+    """A caller that is cancelled does not stop the thread that works for it. So calls take turns, and none follows the last one."""
+
     def __init__(self, transaction: Transaction, threads: Executor) -> None:
         self.connection = transaction.connection
         self._transaction, self._threads = transaction, threads
+        self._turn, self._is_over = threading.Lock(), False
 
     async def rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction.rows, statement, parameters)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._rows, statement, parameters)
 
     async def commit(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction.commit)
+        await self._end(self._transaction.commit)
 
     async def rollback(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction.rollback)
+        await self._end(self._transaction.rollback)
+
+    def retire(self) -> None:
+        self._transaction.retire()
 
     @property
     def lost(self) -> bool:
         return self._transaction.lost
+
+    def _rows(self, statement: Statement, parameters: dict[str, Any]) -> list[Row]:
+        with self._turn:
+            if self._is_over:
+                raise RuntimeError("the transaction is over")
+            return self._transaction.rows(statement, parameters)
+
+    async def _end(self, end: Callable[[], None]) -> None:
+        """Happens even where the caller is cancelled before a thread has begun with it."""
+
+        def in_turn() -> None:
+            with self._turn:
+                self._is_over = True
+                end()
+
+        await _surely(asyncio.get_running_loop().run_in_executor(self._threads, in_turn), _forget)
 
 
 class ThreadedPrivate:
@@ -46,9 +73,28 @@ class ThreadedPrivate:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._private.close)
 
 
+async def _surely(call: asyncio.Future[T], afterwards: Callable[[asyncio.Future[T]], None]) -> T:
+    """Waits for a call that goes on where its caller is cancelled; what becomes of it then is for a function to see to."""
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        call.add_done_callback(afterwards)
+        raise
+
+
+def _forget(ending: asyncio.Future[None]) -> None:
+    if not ending.cancelled() and ending.exception() is not None:
+        log.debug("the end of a transaction whose caller was cancelled: %s", type(ending.exception()).__name__)
+
+
 def _undo(beginning: asyncio.Future[Transaction]) -> None:
     if not beginning.cancelled() and beginning.exception() is None:
         beginning.get_loop().run_in_executor(None, beginning.result().rollback)
+
+
+def _hang_up(connecting: asyncio.Future[Private]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.get_loop().run_in_executor(None, connecting.result().close)
 
 
 class ThreadedDriver:
@@ -58,19 +104,14 @@ class ThreadedDriver:
 
     async def begin(self, timeout: float | None = None) -> ThreadedTransaction:
         beginning = asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.begin, timeout)
-        try:
-            return ThreadedTransaction(await asyncio.shield(beginning), self._threads)
-        except asyncio.CancelledError:
-            # The thread goes on, and its connection must find its way back.
-            beginning.add_done_callback(_undo)
-            raise
+        return ThreadedTransaction(await _surely(beginning, _undo), self._threads)
 
     def join(self, connection: Any) -> ThreadedTransaction:
         return ThreadedTransaction(self.driver.join(connection), self._threads)
 
     async def private(self, timeout: float) -> ThreadedPrivate:
         connecting = asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.private, timeout)
-        return ThreadedPrivate(await connecting, self._threads)
+        return ThreadedPrivate(await _surely(connecting, _hang_up), self._threads)
 
     async def mend(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._waiting, self.driver.mend)
