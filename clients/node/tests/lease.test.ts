@@ -145,7 +145,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
       door.isBlack = true;
       await aborted(signal);
       return "must not be stored";
-    }), LeaseLost);
+    }), (error) => error instanceof LeaseLost && error.cause instanceof Error && error.cause.message === "no answer to a heartbeat");
   });
 
   named("a heartbeat's connection that comes too late is closed", async ({ call }) => {
