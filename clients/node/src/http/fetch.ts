@@ -33,6 +33,11 @@ export function fetchIdempotent<Tx>(
 /** What Hono hands to a handler, as far as it is needed here. */
 interface HonoContext {
   req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer> };
+  res: Response | undefined;
+  finalized: boolean;
+  status(status: never): void;
+  header(name: string, value?: string, options?: { append?: boolean }): void;
+  newResponse(body: null): Response;
 }
 
 /** Wraps a handler of Hono: `app.post("/pay", honoIdempotent(pool, {...}, async (c) => c.json(...)))`. */
@@ -53,7 +58,37 @@ export function honoIdempotent<Tx, Context extends HonoContext>(
     if (body === undefined || body.byteLength > limit) {
       return responseOf(tooLarge(limit));
     }
-    return await fetched(pool, options, context, requestOf(raw, keys, body), async () => await handler(context));
+    const run = async (): Promise<Response> => {
+      const response = await handler(context);
+      unset(context);
+      return response;
+    };
+    return await fetched(pool, options, context, requestOf(raw, keys, body), run, restoring(context));
+  };
+}
+
+/** Where a handler has set `res` Hono takes no other, and what is sent is made of its bytes. */
+function unset(context: HonoContext): void {
+  if (context.finalized) {
+    context.res = undefined;
+    context.finalized = false;
+  }
+}
+
+/** What puts back the status and the headers that a context has now: those that a handler sets are its run's own. */
+function restoring(context: HonoContext): () => void {
+  // To ask for `res` would make one, and Hono puts the headers of that into what a handler returns.
+  const { status, headers } = context.newResponse(null);
+  const before = Array.from(headers);
+  return () => {
+    unset(context);
+    context.status(status as never);
+    for (const name of new Set(context.newResponse(null).headers.keys())) {
+      context.header(name);
+    }
+    for (const [name, value] of before) {
+      context.header(name, value, { append: true });
+    }
   };
 }
 
@@ -63,16 +98,31 @@ async function fetched<Tx, Incoming>(
   incoming: Incoming,
   request: HttpRequest,
   handler: () => Promise<Response>,
+  restore: () => void = () => undefined,
 ): Promise<Response> {
   const limit = options.maxResponseBytes ?? MEBIBYTE;
   let last: Buffered | undefined;
-  const exchanged: Exchanged<Buffered> = await exchange(pool, options, incoming, request, async () => {
+  // What a run has left that is not sent.
+  const forget = (): void => {
+    restore();
     last?.rest?.cancel().catch(() => undefined);
     last = undefined;
-    last = await buffered(await handler(), limit);
-    return last;
-  });
-  return "ran" in exchanged ? sent(exchanged.ran) : responseOf(exchanged.instead);
+  };
+  try {
+    const exchanged: Exchanged<Buffered> = await exchange(pool, options, incoming, request, async () => {
+      forget();
+      last = await buffered(await handler(), limit);
+      return last;
+    });
+    if ("ran" in exchanged) {
+      return sent(exchanged.ran);
+    }
+    forget();
+    return responseOf(exchanged.instead);
+  } catch (error) {
+    forget();
+    throw error;
+  }
 }
 
 function keysOf(headers: Headers): string[] {
