@@ -68,6 +68,9 @@ async function run<Tx, Incoming extends ExpressRequest, Outgoing extends ServerR
     });
     if ("ran" in exchanged) {
       capture.release();
+      exchanged.ran.failed.catch((error: unknown) => {
+        next(error instanceof Passed ? undefined : error);
+      });
     } else {
       capture.restore();
       send(response, exchanged.instead);
@@ -81,12 +84,19 @@ async function run<Tx, Incoming extends ExpressRequest, Outgoing extends ServerR
   }
 }
 
+/** An answer whose handler may fail later: one that is streamed goes on after COMMIT. */
+interface Begun extends HttpAnswer {
+  /** Rejects with that. */
+  failed: Promise<never>;
+}
+
 /** Runs the handler until it has answered, and until it is done as well: what it does after its answer is part of the work. */
-async function answered(capture: Capture, patience: number, handler: (pass: Next) => unknown): Promise<HttpAnswer> {
+async function answered(capture: Capture, patience: number, handler: (pass: Next) => unknown): Promise<Begun> {
   let timer: NodeJS.Timeout | undefined;
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
   try {
-    return await new Promise<HttpAnswer>((resolve, reject) => {
-      const failed: (error: unknown) => void = reject;
+    return await new Promise<Begun>((resolve, reject) => {
+      failed.catch(reject);
       const answer = capture.begin(() => {
         // The work goes on. But some handlers wait for a client that has gone, and must not hold a transaction for ever.
         timer = setTimeout(() => {
@@ -94,16 +104,16 @@ async function answered(capture: Capture, patience: number, handler: (pass: Next
         }, patience);
       });
       const pass: Next = (error) => {
-        failed(error ?? new Passed());
+        fail(error ?? new Passed());
       };
       const done = (async () => await handler(pass))();
-      done.catch(reject);
+      done.catch(fail);
       answer.then(async (made) => {
         // One that is streamed is done when its stream is.
         if (made.isWhole) {
           await done;
         }
-        resolve(made);
+        resolve({ ...made, failed });
       }).catch(reject);
     });
   } finally {

@@ -28,7 +28,13 @@ export interface FastifyReplyLike {
 }
 
 interface Made extends HttpAnswer {
-  rest: AsyncIterator<Uint8Array> | undefined;
+  rest: Rest | undefined;
+}
+
+/** What comes after the bytes that have been read of a stream. */
+interface Rest {
+  chunks: AsyncIterator<Uint8Array>;
+  source: Readable;
 }
 
 /** Wraps a handler: `app.post("/pay", fastifyIdempotent(pool, {...}, async (request, reply) => ...))`. It may return its payload or pass it to `reply.send`; what is sent after
@@ -51,20 +57,28 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
       return kept.send(tooLarge(limit));
     }
     const body: unknown = typeof request.body === "object" && !(request.body instanceof Uint8Array) ? structuredClone(request.body) : request.body;
+    let last: Made | undefined;
+    // What a run has left that is not sent.
+    const forget = (): void => {
+      kept.restore();
+      last?.rest?.source.destroy();
+      last = undefined;
+    };
     const about = { method: request.method, target: request.originalUrl, contentType: parsed.contentType, keys, body: parsed.bytes };
     try {
       const exchanged = await exchange<Tx, Incoming, Made>(pool, options, request, about, async () => {
-        kept.restore();
+        forget();
         request.body = typeof body === "object" && !(body instanceof Uint8Array) ? structuredClone(body) : body;
-        return await kept.answered(options.maxResponseBytes ?? MEBIBYTE, (own) => handler(request, own));
+        last = await kept.answered(options.maxResponseBytes ?? MEBIBYTE, (own) => handler(request, own));
+        return last;
       });
       if ("ran" in exchanged) {
         return reply.send(payloadOf(exchanged.ran));
       }
-      kept.restore();
+      forget();
       return kept.send(exchanged.instead);
     } catch (error) {
-      kept.restore();
+      forget();
       throw error;
     }
   };
@@ -79,14 +93,21 @@ function payloadOf({ body, rest }: Made): unknown {
   if (rest === undefined) {
     return body.byteLength === 0 ? undefined : Buffer.from(body);
   }
-  return Readable.from((async function* () {
-    if (body.byteLength > 0) {
-      yield body;
-    }
-    for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
-      yield next.value;
-    }
-  })(), { objectMode: false });
+  const { chunks, source } = rest;
+  const payload = new Readable({
+    read() {
+      chunks.next().then(({ done, value }) => this.push(done === true ? null : value), (error: unknown) => this.destroy(error as Error));
+    },
+    // When the client leaves, though the source may have nothing to say for long.
+    destroy(error, callback) {
+      source.destroy();
+      callback(error);
+    },
+  });
+  if (body.byteLength > 0) {
+    payload.push(body);
+  }
+  return payload;
 }
 
 /** A reply that is kept back. */
@@ -164,10 +185,11 @@ class Kept<Outgoing extends FastifyReplyLike> {
     return { status: reply.statusCode, headers: this.#headers(), body, isWhole: body.byteLength <= limit, rest: undefined };
   }
 
-  async #streamed(stream: AsyncIterable<Uint8Array | string>, limit: number): Promise<Made> {
+  async #streamed(stream: Readable | ReadableStream<Uint8Array>, limit: number): Promise<Made> {
     const status = this.#reply.statusCode;
     const headers = this.#headers();
-    const iterator = bytesOf(stream);
+    const source = stream instanceof Readable ? stream : Readable.fromWeb(stream);
+    const iterator = bytesOf(source);
     const contentType = this.#reply.getHeaders()["content-type"];
     const isLive = isEndless(contentType === undefined ? null : String(contentType));
     const chunks: Uint8Array[] = [];
@@ -180,7 +202,7 @@ class Kept<Outgoing extends FastifyReplyLike> {
       chunks.push(value);
       length += value.byteLength;
     }
-    return { status, headers, body: Buffer.concat(chunks), isWhole: false, rest: iterator };
+    return { status, headers, body: Buffer.concat(chunks), isWhole: false, rest: { chunks: iterator, source } };
   }
 
   /** Those that the handler has set; what was there before belongs to the exchange. */
@@ -191,7 +213,7 @@ class Kept<Outgoing extends FastifyReplyLike> {
   }
 }
 
-function isStream(payload: unknown): payload is AsyncIterable<Uint8Array | string> {
+function isStream(payload: unknown): payload is Readable | ReadableStream<Uint8Array> {
   return payload instanceof Readable || payload instanceof ReadableStream;
 }
 

@@ -24,10 +24,27 @@ export function fetchIdempotent<Tx>(
     if (body === undefined) {
       return responseOf(tooLarge(options.maxRequestBytes ?? MEBIBYTE));
     }
-    // Without the signal of the original: a client that disconnects does not stop the work.
-    const again = (): Request => new Request(request.url, { method: request.method, headers: request.headers, body });
-    return await fetched(pool, options, request, requestOf(request, keys, body), async () => await handler(again()));
+    // With a signal of its own: a client that disconnects does not stop the work, but what is streamed after COMMIT.
+    let leaving = new AbortController();
+    const again = (): Request => {
+      leaving = new AbortController();
+      return new Request(request.url, { method: request.method, headers: request.headers, body, signal: leaving.signal });
+    };
+    const response = await fetched(pool, options, request, requestOf(request, keys, body), async () => await handler(again()));
+    handOn(request.signal, leaving);
+    return response;
   };
+}
+
+function handOn(signal: AbortSignal, leaving: AbortController): void {
+  const leave = (): void => {
+    leaving.abort(signal.reason);
+  };
+  if (signal.aborted) {
+    leave();
+  } else {
+    signal.addEventListener("abort", leave, { once: true });
+  }
 }
 
 /** What Hono hands to a handler, as far as it is needed here. */
