@@ -142,9 +142,13 @@ async function fetched<Tx, Incoming>(
   }
 }
 
+/** The standard joins headers of one name with commas. Within the quotes of a String a comma is the key's own; whether there is more behind a String the server finds out. */
 function keysOf(headers: Headers): string[] {
   const key = headers.get("idempotency-key");
-  return key === null ? [] : [key];
+  if (key === null) {
+    return [];
+  }
+  return key.startsWith('"') ? [key] : key.split(",");
 }
 
 function requestOf(request: Request, keys: string[], body: Uint8Array): HttpRequest {
