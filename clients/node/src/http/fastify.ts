@@ -50,8 +50,7 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
       return await handler(request, reply);
     }
     const limit = options.maxRequestBytes ?? MEBIBYTE;
-    const contentType = request.headers["content-type"];
-    const parsed = parsedBody(request.rawBody ?? request.body, typeof contentType === "string" ? contentType : null, limit);
+    const parsed = parsedBody(request, limit);
     const kept = new Kept(reply);
     if (parsed === undefined) {
       return kept.send(tooLarge(limit));

@@ -1,5 +1,5 @@
 /** Handlers of the Fetch standard, `(Request) => Response`: Next, Hono's `c.req.raw`, and whatever else speaks it. */
-import { type Exchanged, type HttpAnswer, type HttpOptions, type HttpRequest, MEBIBYTE, applies, exchange } from "./exchange.js";
+import { type Exchanged, type HttpAnswer, type HttpOptions, type HttpRequest, MEBIBYTE, applies, exchange, takenApart } from "./exchange.js";
 import type { Source } from "../drivers/pg.js";
 import { type Header, tooLarge } from "./problem.js";
 
@@ -49,7 +49,7 @@ function handOn(signal: AbortSignal, leaving: AbortController): void {
 
 /** What Hono hands to a handler, as far as it is needed here. */
 interface HonoContext {
-  req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer> };
+  req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer>; bodyCache: object };
   res: Response | undefined;
   finalized: boolean;
   status(status: never): void;
@@ -68,6 +68,10 @@ export function honoIdempotent<Tx, Context extends HonoContext>(
     const keys = keysOf(raw.headers);
     if (!applies(options, raw.method, keys)) {
       return await handler(context);
+    }
+    const { bodyCache } = context.req;
+    if ("formData" in bodyCache && !("arrayBuffer" in bodyCache)) {
+      throw takenApart();
     }
     const limit = options.maxRequestBytes ?? MEBIBYTE;
     // Hono keeps what it has read, so that the handler can read it again.
