@@ -38,7 +38,7 @@ interface Rest {
 }
 
 /** Wraps a handler: `app.post("/pay", fastifyIdempotent(pool, {...}, async (request, reply) => ...))`. It may return its payload or pass it to `reply.send`; what is sent after
- * COMMIT goes through the hooks `onSend` like any other. */
+ * COMMIT goes through the hooks `onSend` like any other; `preSerialization` is called before, and not for a replay. */
 export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgoing extends FastifyReplyLike>(
   pool: Source<Tx>,
   options: HttpOptions<Incoming>,
@@ -51,7 +51,7 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
     }
     const limit = options.maxRequestBytes ?? MEBIBYTE;
     const parsed = parsedBody(request, limit);
-    const kept = new Kept(reply);
+    const kept = new Kept(request, reply);
     if (parsed === undefined) {
       return kept.send(tooLarge(limit));
     }
@@ -111,11 +111,13 @@ function payloadOf({ body, rest }: Made): unknown {
 
 /** A reply that is kept back. */
 class Kept<Outgoing extends FastifyReplyLike> {
+  readonly #request: object;
   readonly #reply: Outgoing;
   readonly #before: Record<string, unknown>;
   readonly #statusBefore: number;
 
-  constructor(reply: Outgoing) {
+  constructor(request: object, reply: Outgoing) {
+    this.#request = request;
     this.#reply = reply;
     this.#before = { ...reply.getHeaders() };
     this.#statusBefore = reply.statusCode;
@@ -166,20 +168,20 @@ class Kept<Outgoing extends FastifyReplyLike> {
     if (payload instanceof Error) {
       throw payload;
     }
-    return await this.#made(payload, limit);
+    return await this.#made(payload, limit, own);
   }
 
-  async #made(payload: unknown, limit: number): Promise<Made> {
+  async #made(sent: unknown, limit: number, own: Outgoing): Promise<Made> {
     const reply = this.#reply;
-    if (isStream(payload)) {
-      return await this.#streamed(payload, limit);
+    if (isStream(sent)) {
+      return await this.#streamed(sent, limit);
     }
-    const isBytes = payload instanceof Uint8Array;
-    const isText = typeof payload === "string";
-    if (payload !== undefined && payload !== null && reply.getHeaders()["content-type"] === undefined) {
+    const isBytes = sent instanceof Uint8Array;
+    const isText = typeof sent === "string";
+    if (sent !== undefined && reply.getHeaders()["content-type"] === undefined) {
       reply.header("content-type", isBytes ? "application/octet-stream" : isText ? "text/plain; charset=utf-8" : "application/json; charset=utf-8");
     }
-    const content = payload === undefined || payload === null ? "" : isBytes || isText ? payload : reply.serialize(payload);
+    const content = sent === undefined ? "" : isBytes || isText ? sent : reply.serialize(await preSerialized(this.#request, own, sent));
     const body = typeof content === "string" ? Buffer.from(content) : new Uint8Array(content);
     return { status: reply.statusCode, headers: this.#headers(), body, isWhole: body.byteLength <= limit, rest: undefined };
   }
@@ -210,6 +212,44 @@ class Kept<Outgoing extends FastifyReplyLike> {
       value === undefined || JSON.stringify(value) === JSON.stringify(this.#before[name]) ? [] : [value].flat().map((one): Header => [name, String(one)]),
     );
   }
+}
+
+type Hook = (request: unknown, reply: unknown, payload: unknown, done: (error?: unknown, payload?: unknown) => void) => unknown;
+
+/** What the hooks `preSerialization` make of a payload. What is stored has been serialized, so that Fastify itself calls them for none that is sent. */
+async function preSerialized(request: object, reply: unknown, payload: unknown): Promise<unknown> {
+  let made = payload;
+  for (const hook of hooksOf(request)) {
+    const changed = await new Promise<unknown>((resolve, reject) => {
+      const returned = hook(request, reply, made, (error, next) => {
+        if (error === undefined || error === null) {
+          resolve(next);
+        } else {
+          reject(error);
+        }
+      });
+      // As in Fastify: a hook either is asynchronous or calls `done`.
+      if (isThenable(returned)) {
+        returned.then(resolve, reject);
+      }
+    });
+    made = changed === undefined ? made : changed;
+  }
+  return made;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}
+
+/** Fastify keeps them in the context of the route, and has no other way to ask for them. */
+function hooksOf(request: object): readonly Hook[] {
+  for (const symbol of Object.getOwnPropertySymbols(request)) {
+    if (symbol.description === "fastify.context") {
+      return (Reflect.get(request, symbol) as { preSerialization?: Hook[] | null }).preSerialization ?? [];
+    }
+  }
+  return [];
 }
 
 function isStream(payload: unknown): payload is Readable | ReadableStream<Uint8Array> {
