@@ -225,7 +225,7 @@ async function preSerialized(request: object, reply: unknown, payload: unknown):
         if (error === undefined || error === null) {
           resolve(next);
         } else {
-          reject(error);
+          reject(error instanceof Error ? error : new Error("a hook preSerialization failed", { cause: error }));
         }
       });
       // As in Fastify: a hook either is asynchronous or calls `done`.
