@@ -342,6 +342,36 @@ test("fastify: payloads of every kind, returned or sent, are replayed as they we
   }
 });
 
+test("fastify: hooks before serialization are called with a key as they are without one, and once", async () => {
+  const app = fastify();
+  let calls = 0;
+  app.addHook("preSerialization", (_, __, payload, done) => { calls += 1; done(null, { data: payload }); });
+  app.addHook("preSerialization", async (_, reply, payload) => { reply.header("X-Hooked", "1"); return Promise.resolve({ outer: payload }); });
+  app.addHook("preSerialization", async () => { /* changes nothing */ });
+  const answers = [{ ok: 1 }, null, "text", Buffer.from("bytes")];
+  app.post("/:at", fastifyIdempotent(poolOf(), OPTIONS, ({ originalUrl }) => Promise.resolve(answers[Number(originalUrl.slice(1))])) as never);
+  app.register((broken, _, done) => {
+    broken.addHook("preSerialization", () => Promise.reject(new Error("broken")));
+    broken.post("/broken", fastifyIdempotent(poolOf(), OPTIONS, async () => { await pay("broken hook"); return { ok: 1 }; }) as never);
+    done();
+  });
+  await app.ready();
+  after(() => app.close());
+  for (const at of answers.keys()) {
+    const ask = async (headers: Record<string, string>): Promise<unknown[]> => {
+      calls = 0;
+      const { statusCode, body, headers: sent } = await app.inject({ method: "POST", url: `/${at}`, headers });
+      return [statusCode, body, sent["content-type"], sent["x-hooked"], calls];
+    };
+    const plain = await ask({});
+    const keyed = { "idempotency-key": randomUUID() };
+    assert.deepEqual(await ask(keyed), plain);
+    assert.deepEqual(await ask(keyed), [...plain.slice(0, 4), 0]);
+  }
+  assert.equal((await app.inject({ method: "POST", url: "/broken", headers: { "idempotency-key": randomUUID() } })).statusCode, 500);
+  assert.equal(await effects(admin, "broken hook"), 0);
+});
+
 test("fastify: an exception reaches the application's handler of errors", async () => {
   const app = fastify();
   app.setErrorHandler((error: Error, _, reply) => reply.code(500).send({ own: error.message }));

@@ -41,10 +41,19 @@ function unreachable(error: unknown): unknown {
   return sqlstate(error) === undefined ? new ConnectionLost(error) : error;
 }
 
+/** What the driver's client in C has not, and the type does not tell. */
+function streamOf(client: Client): Socket | undefined {
+  return (client as unknown as { connection?: { stream: Socket } }).connection?.stream;
+}
+
+/** A pool's options, with the hook that it awaits for each connection. */
+interface Hooked extends ClientConfig {
+  onConnect?: (client: Client) => unknown;
+}
+
 /** Says goodbye and waits for nothing: a network that swallows everything never answers. Before there is a session nobody would hear it. */
 function leave(client: Client, isConnected: boolean): void {
-  // What the driver's client in C has not, and the type does not tell.
-  const stream = (client as unknown as { connection?: { stream: Socket } }).connection?.stream;
+  const stream = streamOf(client);
   if (isConnected || stream === undefined) {
     client.end().catch(() => undefined);
     stream?.unref();
@@ -101,20 +110,37 @@ class PgDatabase implements Database<PoolClient> {
 
   connect(): OwnConnection {
     // As the pool makes its own.
-    const { Client: Own, options } = this.#pool as unknown as { Client: new (config: ClientConfig) => Client; options: ClientConfig };
+    const { Client: Own, options } = this.#pool as unknown as { Client: new (config: ClientConfig) => Client; options: Hooked };
     const client = new Own(options);
     client.on("error", () => undefined);
     let connecting: Promise<unknown> | undefined;
+    let first: Promise<unknown> | undefined;
     let isConnected = false;
+    const connect = async (): Promise<void> => {
+      await client.connect();
+      isConnected = true;
+      // What these set, such as search_path or a role, the connection needs as much as any of the pool's.
+      await options.onConnect?.(client);
+      this.#pool.emit("connect", client);
+    };
+    const isHooked = options.onConnect !== undefined || this.#pool.listenerCount("connect") > 0;
     return {
       query: async (text, parameters) => {
-        await (connecting ??= client.connect().then(() => {
-          isConnected = true;
-        }));
-        return await query(client, text, parameters);
+        const asked = (connecting ??= connect()).then(() => query(client, text, parameters));
+        first ??= asked.catch(() => undefined);
+        return await asked;
       },
       close: () => {
-        leave(client, isConnected);
+        if (!isConnected || !isHooked) {
+          leave(client, isConnected);
+          return;
+        }
+        // A hook's own statements must not be cut: they would fail where nothing can catch that. They are done when one behind them is.
+        streamOf(client)?.unref();
+        void first?.then(() => client.query("")).catch(() => undefined).then(() => {
+          leave(client, true);
+          this.#pool.emit("remove", client);
+        });
       },
     };
   }

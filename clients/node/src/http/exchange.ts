@@ -73,6 +73,15 @@ export function applies<Incoming>(options: HttpOptions<Incoming>, method: string
   return (options.methods ?? ["POST", "PATCH"]).includes(method.toUpperCase()) && (keys.length > 0 || options.required === true);
 }
 
+export function isMultipart(contentType: string | null): boolean {
+  return contentType !== null && /^\s*multipart\//i.test(contentType);
+}
+
+/** A parser that takes files out of a body puts them beside it, or on a disk: with another file it would be the same request. */
+export function takenApart(): TypeError {
+  return new TypeError("a parser has taken the request's body apart, and what it put elsewhere would not count: parse it within the handler, or keep its bytes as rawBody");
+}
+
 interface Claimed {
   run: boolean;
   key: string | null;

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Source } from "../drivers/pg.js";
 import { DEFAULTS } from "../core/retry.js";
 import { Capture } from "./capture.js";
-import { type HttpAnswer, type HttpOptions, type Instead, MEBIBYTE, applies, exchange } from "./exchange.js";
+import { type HttpAnswer, type HttpOptions, type Instead, MEBIBYTE, applies, exchange, isMultipart, takenApart } from "./exchange.js";
 import { type Header, tooLarge } from "./problem.js";
 
 /** What Express adds to a request, as far as it is needed here. */
@@ -68,6 +68,9 @@ async function run<Tx, Incoming extends ExpressRequest, Outgoing extends ServerR
     });
     if ("ran" in exchanged) {
       capture.release();
+      exchanged.ran.failed.catch((error: unknown) => {
+        next(error instanceof Passed ? undefined : error);
+      });
     } else {
       capture.restore();
       send(response, exchanged.instead);
@@ -81,12 +84,19 @@ async function run<Tx, Incoming extends ExpressRequest, Outgoing extends ServerR
   }
 }
 
+/** An answer whose handler may fail later: one that is streamed goes on after COMMIT. */
+interface Begun extends HttpAnswer {
+  /** Rejects with that. */
+  failed: Promise<never>;
+}
+
 /** Runs the handler until it has answered, and until it is done as well: what it does after its answer is part of the work. */
-async function answered(capture: Capture, patience: number, handler: (pass: Next) => unknown): Promise<HttpAnswer> {
+async function answered(capture: Capture, patience: number, handler: (pass: Next) => unknown): Promise<Begun> {
   let timer: NodeJS.Timeout | undefined;
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
   try {
-    return await new Promise<HttpAnswer>((resolve, reject) => {
-      const failed: (error: unknown) => void = reject;
+    return await new Promise<Begun>((resolve, reject) => {
+      failed.catch(reject);
       const answer = capture.begin(() => {
         // The work goes on. But some handlers wait for a client that has gone, and must not hold a transaction for ever.
         timer = setTimeout(() => {
@@ -94,16 +104,16 @@ async function answered(capture: Capture, patience: number, handler: (pass: Next
         }, patience);
       });
       const pass: Next = (error) => {
-        failed(error ?? new Passed());
+        fail(error ?? new Passed());
       };
       const done = (async () => await handler(pass))();
-      done.catch(reject);
+      done.catch(fail);
       answer.then(async (made) => {
         // One that is streamed is done when its stream is.
         if (made.isWhole) {
           await done;
         }
-        resolve(made);
+        resolve({ ...made, failed });
       }).catch(reject);
     });
   } finally {
@@ -134,22 +144,36 @@ interface Body {
 
 /** The body's bytes, which stay in the request for a parser to read; undefined if there are too many. */
 async function bodyOf(request: ExpressRequest, limit: number): Promise<Body | undefined> {
-  const contentType = request.headers["content-type"] ?? null;
   if (!request.readableEnded && !request.readableDidRead) {
     const bytes = await peek(request, limit);
-    return bytes && { bytes, contentType };
+    return bytes && { bytes, contentType: request.headers["content-type"] ?? null };
   }
-  return parsedBody(request.rawBody ?? request.body, contentType, limit);
+  return parsedBody(request, limit);
 }
 
 /** A body that was parsed before. Where its bytes are gone, its content as JSON stands for them: white space and the order of members do not count anyway. */
-export function parsedBody(body: unknown, contentType: string | null, limit: number): Body | undefined {
-  if (body === undefined || body === null) {
+export function parsedBody({ headers, rawBody, body }: Parsed, limit: number): Body | undefined {
+  const contentType = String(headers["content-type"] ?? "") || null;
+  const kept = rawBody ?? body;
+  if (kept instanceof Uint8Array || typeof kept === "string") {
+    const bytes = Buffer.from(kept);
+    return bytes.byteLength > limit ? undefined : { bytes, contentType };
+  }
+  const hasContent = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+  if (isMultipart(contentType) || (kept === undefined && hasContent)) {
+    throw takenApart();
+  }
+  if (kept === undefined || (kept === null && !hasContent)) {
     return { bytes: new Uint8Array(), contentType };
   }
-  const isRaw = body instanceof Uint8Array || typeof body === "string";
-  const bytes = body instanceof Uint8Array ? body : Buffer.from(isRaw ? body : JSON.stringify(body));
-  return bytes.byteLength > limit ? undefined : { bytes, contentType: isRaw ? contentType : "application/json" };
+  const bytes = Buffer.from(JSON.stringify(kept));
+  return bytes.byteLength > limit ? undefined : { bytes, contentType: "application/json" };
+}
+
+interface Parsed {
+  headers: Record<string, string | string[] | undefined>;
+  rawBody?: unknown;
+  body?: unknown;
 }
 
 /** Reads a request to its end, and puts everything back before the stream says that it has ended. */

@@ -28,11 +28,17 @@ export interface FastifyReplyLike {
 }
 
 interface Made extends HttpAnswer {
-  rest: AsyncIterator<Uint8Array> | undefined;
+  rest: Rest | undefined;
+}
+
+/** What comes after the bytes that have been read of a stream. */
+interface Rest {
+  chunks: AsyncIterator<Uint8Array>;
+  source: Readable;
 }
 
 /** Wraps a handler: `app.post("/pay", fastifyIdempotent(pool, {...}, async (request, reply) => ...))`. It may return its payload or pass it to `reply.send`; what is sent after
- * COMMIT goes through the hooks `onSend` like any other. */
+ * COMMIT goes through the hooks `onSend` like any other; `preSerialization` is called before, and not for a replay. */
 export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgoing extends FastifyReplyLike>(
   pool: Source<Tx>,
   options: HttpOptions<Incoming>,
@@ -44,27 +50,34 @@ export function fastifyIdempotent<Tx, Incoming extends FastifyRequestLike, Outgo
       return await handler(request, reply);
     }
     const limit = options.maxRequestBytes ?? MEBIBYTE;
-    const contentType = request.headers["content-type"];
-    const parsed = parsedBody(request.rawBody ?? request.body, typeof contentType === "string" ? contentType : null, limit);
-    const kept = new Kept(reply);
+    const parsed = parsedBody(request, limit);
+    const kept = new Kept(request, reply);
     if (parsed === undefined) {
       return kept.send(tooLarge(limit));
     }
     const body: unknown = typeof request.body === "object" && !(request.body instanceof Uint8Array) ? structuredClone(request.body) : request.body;
+    let last: Made | undefined;
+    // What a run has left that is not sent.
+    const forget = (): void => {
+      kept.restore();
+      last?.rest?.source.destroy();
+      last = undefined;
+    };
     const about = { method: request.method, target: request.originalUrl, contentType: parsed.contentType, keys, body: parsed.bytes };
     try {
       const exchanged = await exchange<Tx, Incoming, Made>(pool, options, request, about, async () => {
-        kept.restore();
+        forget();
         request.body = typeof body === "object" && !(body instanceof Uint8Array) ? structuredClone(body) : body;
-        return await kept.answered(options.maxResponseBytes ?? MEBIBYTE, (own) => handler(request, own));
+        last = await kept.answered(options.maxResponseBytes ?? MEBIBYTE, (own) => handler(request, own));
+        return last;
       });
       if ("ran" in exchanged) {
         return reply.send(payloadOf(exchanged.ran));
       }
-      kept.restore();
+      forget();
       return kept.send(exchanged.instead);
     } catch (error) {
-      kept.restore();
+      forget();
       throw error;
     }
   };
@@ -79,23 +92,32 @@ function payloadOf({ body, rest }: Made): unknown {
   if (rest === undefined) {
     return body.byteLength === 0 ? undefined : Buffer.from(body);
   }
-  return Readable.from((async function* () {
-    if (body.byteLength > 0) {
-      yield body;
-    }
-    for (let next = await rest.next(); next.done !== true; next = await rest.next()) {
-      yield next.value;
-    }
-  })(), { objectMode: false });
+  const { chunks, source } = rest;
+  const payload = new Readable({
+    read() {
+      chunks.next().then(({ done, value }) => this.push(done === true ? null : value), (error: unknown) => this.destroy(error as Error));
+    },
+    // When the client leaves, though the source may have nothing to say for long.
+    destroy(error, callback) {
+      source.destroy();
+      callback(error);
+    },
+  });
+  if (body.byteLength > 0) {
+    payload.push(body);
+  }
+  return payload;
 }
 
 /** A reply that is kept back. */
 class Kept<Outgoing extends FastifyReplyLike> {
+  readonly #request: object;
   readonly #reply: Outgoing;
   readonly #before: Record<string, unknown>;
   readonly #statusBefore: number;
 
-  constructor(reply: Outgoing) {
+  constructor(request: object, reply: Outgoing) {
+    this.#request = request;
     this.#reply = reply;
     this.#before = { ...reply.getHeaders() };
     this.#statusBefore = reply.statusCode;
@@ -146,28 +168,29 @@ class Kept<Outgoing extends FastifyReplyLike> {
     if (payload instanceof Error) {
       throw payload;
     }
-    return await this.#made(payload, limit);
+    return await this.#made(payload, limit, own);
   }
 
-  async #made(payload: unknown, limit: number): Promise<Made> {
+  async #made(sent: unknown, limit: number, own: Outgoing): Promise<Made> {
     const reply = this.#reply;
-    if (isStream(payload)) {
-      return await this.#streamed(payload, limit);
+    if (isStream(sent)) {
+      return await this.#streamed(sent, limit);
     }
-    const isBytes = payload instanceof Uint8Array;
-    const isText = typeof payload === "string";
-    if (payload !== undefined && payload !== null && reply.getHeaders()["content-type"] === undefined) {
+    const isBytes = sent instanceof Uint8Array;
+    const isText = typeof sent === "string";
+    if (sent !== undefined && reply.getHeaders()["content-type"] === undefined) {
       reply.header("content-type", isBytes ? "application/octet-stream" : isText ? "text/plain; charset=utf-8" : "application/json; charset=utf-8");
     }
-    const content = payload === undefined || payload === null ? "" : isBytes || isText ? payload : reply.serialize(payload);
+    const content = sent === undefined ? "" : isBytes || isText ? sent : reply.serialize(await preSerialized(this.#request, own, sent));
     const body = typeof content === "string" ? Buffer.from(content) : new Uint8Array(content);
     return { status: reply.statusCode, headers: this.#headers(), body, isWhole: body.byteLength <= limit, rest: undefined };
   }
 
-  async #streamed(stream: AsyncIterable<Uint8Array | string>, limit: number): Promise<Made> {
+  async #streamed(stream: Readable | ReadableStream<Uint8Array>, limit: number): Promise<Made> {
     const status = this.#reply.statusCode;
     const headers = this.#headers();
-    const iterator = bytesOf(stream);
+    const source = stream instanceof Readable ? stream : Readable.fromWeb(stream);
+    const iterator = bytesOf(source);
     const contentType = this.#reply.getHeaders()["content-type"];
     const isLive = isEndless(contentType === undefined ? null : String(contentType));
     const chunks: Uint8Array[] = [];
@@ -180,7 +203,7 @@ class Kept<Outgoing extends FastifyReplyLike> {
       chunks.push(value);
       length += value.byteLength;
     }
-    return { status, headers, body: Buffer.concat(chunks), isWhole: false, rest: iterator };
+    return { status, headers, body: Buffer.concat(chunks), isWhole: false, rest: { chunks: iterator, source } };
   }
 
   /** Those that the handler has set; what was there before belongs to the exchange. */
@@ -191,7 +214,45 @@ class Kept<Outgoing extends FastifyReplyLike> {
   }
 }
 
-function isStream(payload: unknown): payload is AsyncIterable<Uint8Array | string> {
+type Hook = (request: unknown, reply: unknown, payload: unknown, done: (error?: unknown, payload?: unknown) => void) => unknown;
+
+/** What the hooks `preSerialization` make of a payload. What is stored has been serialized, so that Fastify itself calls them for none that is sent. */
+async function preSerialized(request: object, reply: unknown, payload: unknown): Promise<unknown> {
+  let made = payload;
+  for (const hook of hooksOf(request)) {
+    const changed = await new Promise<unknown>((resolve, reject) => {
+      const returned = hook(request, reply, made, (error, next) => {
+        if (error === undefined || error === null) {
+          resolve(next);
+        } else {
+          reject(error instanceof Error ? error : new Error("a hook preSerialization failed", { cause: error }));
+        }
+      });
+      // As in Fastify: a hook either is asynchronous or calls `done`.
+      if (isThenable(returned)) {
+        returned.then(resolve, reject);
+      }
+    });
+    made = changed === undefined ? made : changed;
+  }
+  return made;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
+}
+
+/** Fastify keeps them in the context of the route, and has no other way to ask for them. */
+function hooksOf(request: object): readonly Hook[] {
+  for (const symbol of Object.getOwnPropertySymbols(request)) {
+    if (symbol.description === "fastify.context") {
+      return (Reflect.get(request, symbol) as { preSerialization?: Hook[] | null }).preSerialization ?? [];
+    }
+  }
+  return [];
+}
+
+function isStream(payload: unknown): payload is Readable | ReadableStream<Uint8Array> {
   return payload instanceof Readable || payload instanceof ReadableStream;
 }
 

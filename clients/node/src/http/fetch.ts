@@ -1,5 +1,5 @@
 /** Handlers of the Fetch standard, `(Request) => Response`: Next, Hono's `c.req.raw`, and whatever else speaks it. */
-import { type Exchanged, type HttpAnswer, type HttpOptions, type HttpRequest, MEBIBYTE, applies, exchange } from "./exchange.js";
+import { type Exchanged, type HttpAnswer, type HttpOptions, type HttpRequest, MEBIBYTE, applies, exchange, takenApart } from "./exchange.js";
 import type { Source } from "../drivers/pg.js";
 import { type Header, tooLarge } from "./problem.js";
 
@@ -24,15 +24,37 @@ export function fetchIdempotent<Tx>(
     if (body === undefined) {
       return responseOf(tooLarge(options.maxRequestBytes ?? MEBIBYTE));
     }
-    // Without the signal of the original: a client that disconnects does not stop the work.
-    const again = (): Request => new Request(request.url, { method: request.method, headers: request.headers, body });
-    return await fetched(pool, options, request, requestOf(request, keys, body), async () => await handler(again()));
+    // With a signal of its own: a client that disconnects does not stop the work, but what is streamed after COMMIT.
+    let leaving = new AbortController();
+    const again = (): Request => {
+      leaving = new AbortController();
+      return new Request(request.url, { method: request.method, headers: request.headers, body, signal: leaving.signal });
+    };
+    const response = await fetched(pool, options, request, requestOf(request, keys, body), async () => await handler(again()));
+    handOn(request.signal, leaving);
+    return response;
   };
+}
+
+function handOn(signal: AbortSignal, leaving: AbortController): void {
+  const leave = (): void => {
+    leaving.abort(signal.reason);
+  };
+  if (signal.aborted) {
+    leave();
+  } else {
+    signal.addEventListener("abort", leave, { once: true });
+  }
 }
 
 /** What Hono hands to a handler, as far as it is needed here. */
 interface HonoContext {
-  req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer> };
+  req: { raw: Request; arrayBuffer(): Promise<ArrayBuffer>; bodyCache: object };
+  res: Response | undefined;
+  finalized: boolean;
+  status(status: never): void;
+  header(name: string, value?: string, options?: { append?: boolean }): void;
+  newResponse(body: null): Response;
 }
 
 /** Wraps a handler of Hono: `app.post("/pay", honoIdempotent(pool, {...}, async (c) => c.json(...)))`. */
@@ -47,13 +69,47 @@ export function honoIdempotent<Tx, Context extends HonoContext>(
     if (!applies(options, raw.method, keys)) {
       return await handler(context);
     }
+    const { bodyCache } = context.req;
+    if ("formData" in bodyCache && !("arrayBuffer" in bodyCache)) {
+      throw takenApart();
+    }
     const limit = options.maxRequestBytes ?? MEBIBYTE;
     // Hono keeps what it has read, so that the handler can read it again.
     const body = Number(raw.headers.get("content-length") ?? 0) > limit ? undefined : new Uint8Array(await context.req.arrayBuffer());
     if (body === undefined || body.byteLength > limit) {
       return responseOf(tooLarge(limit));
     }
-    return await fetched(pool, options, context, requestOf(raw, keys, body), async () => await handler(context));
+    const run = async (): Promise<Response> => {
+      const response = await handler(context);
+      unset(context);
+      return response;
+    };
+    return await fetched(pool, options, context, requestOf(raw, keys, body), run, restoring(context));
+  };
+}
+
+/** Where a handler has set `res` Hono takes no other, and what is sent is made of its bytes. */
+function unset(context: HonoContext): void {
+  if (context.finalized) {
+    context.res = undefined;
+    context.finalized = false;
+  }
+}
+
+/** What puts back the status and the headers that a context has now: those that a handler sets are its run's own. */
+function restoring(context: HonoContext): () => void {
+  // To ask for `res` would make one, and Hono puts the headers of that into what a handler returns.
+  const { status, headers } = context.newResponse(null);
+  const before = Array.from(headers);
+  return () => {
+    unset(context);
+    context.status(status as never);
+    for (const name of new Set(context.newResponse(null).headers.keys())) {
+      context.header(name);
+    }
+    for (const [name, value] of before) {
+      context.header(name, value, { append: true });
+    }
   };
 }
 
@@ -63,21 +119,40 @@ async function fetched<Tx, Incoming>(
   incoming: Incoming,
   request: HttpRequest,
   handler: () => Promise<Response>,
+  restore: () => void = () => undefined,
 ): Promise<Response> {
   const limit = options.maxResponseBytes ?? MEBIBYTE;
   let last: Buffered | undefined;
-  const exchanged: Exchanged<Buffered> = await exchange(pool, options, incoming, request, async () => {
+  // What a run has left that is not sent.
+  const forget = (): void => {
+    restore();
     last?.rest?.cancel().catch(() => undefined);
     last = undefined;
-    last = await buffered(await handler(), limit);
-    return last;
-  });
-  return "ran" in exchanged ? sent(exchanged.ran) : responseOf(exchanged.instead);
+  };
+  try {
+    const exchanged: Exchanged<Buffered> = await exchange(pool, options, incoming, request, async () => {
+      forget();
+      last = await buffered(await handler(), limit);
+      return last;
+    });
+    if ("ran" in exchanged) {
+      return sent(exchanged.ran);
+    }
+    forget();
+    return responseOf(exchanged.instead);
+  } catch (error) {
+    forget();
+    throw error;
+  }
 }
 
+/** The standard joins headers of one name with commas. Within the quotes of a String a comma is the key's own; whether there is more behind a String the server finds out. */
 function keysOf(headers: Headers): string[] {
   const key = headers.get("idempotency-key");
-  return key === null ? [] : [key];
+  if (key === null) {
+    return [];
+  }
+  return key.startsWith('"') ? [key] : key.split(",");
 }
 
 function requestOf(request: Request, keys: string[], body: Uint8Array): HttpRequest {

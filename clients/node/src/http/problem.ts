@@ -10,7 +10,7 @@ function problem(status: number, title: string, detail: string, ...headers: Head
 }
 
 export function tooMany(): Instead {
-  return problem(400, "Idempotency-Key is malformed", "The request has more than one header Idempotency-Key.");
+  return problem(400, "Idempotency-Key is malformed", "The request has more than one header Idempotency-Key, or a key that has a comma and no quotes.");
 }
 
 export function tooLarge(limit: number): Instead {

@@ -12,16 +12,19 @@ interface Beat {
   lease: number;
   due: number;
   lapses: number;
-  lose: () => void;
+  /** Why the last heartbeat failed, if it did. */
+  failure: unknown;
+  lose: (failure: unknown) => void;
 }
 
 const hearts = new WeakMap<object, Heart>();
 
-/** Extends a lease every third of its length until the returned function is called; `lose` is called once, when it is lost. `since`: when the claim was sent. */
+/** Extends a lease every third of its length until the returned function is called; `lose` is called once, when it is lost, with the error of the last heartbeat if that
+ * failed. `since`: when the claim was sent. */
 export function keepAlive(
   database: Database<unknown>,
   held: { operation: string; scope: string; key: string; fence: string; lease: number; since: number },
-  lose: () => void,
+  lose: (failure: unknown) => void,
 ): () => void {
   let heart = hearts.get(database);
   if (heart === undefined) {
@@ -29,7 +32,7 @@ export function keepAlive(
     hearts.set(database, heart);
   }
   const { since, ...rest } = held;
-  return heart.add({ ...rest, due: since + held.lease / 3, lapses: since + held.lease, lose });
+  return heart.add({ ...rest, due: since + held.lease / 3, lapses: since + held.lease, failure: undefined, lose });
 }
 
 class Heart {
@@ -85,7 +88,7 @@ class Heart {
 
   #lose(beat: Beat): void {
     this.#beats.delete(beat);
-    beat.lose();
+    beat.lose(beat.failure);
   }
 
   async #beat(now: number): Promise<void> {
@@ -99,10 +102,11 @@ class Heart {
       for (const group of groups(due)) {
         await this.#extend(group);
       }
-    } catch {
+    } catch (error) {
       this.#disconnect();
       // The connection is made anew; a lease that lapses before that is lost.
       for (const beat of due) {
+        beat.failure = error;
         beat.due = Math.max(beat.due, performance.now() + Math.min(1_000, beat.lease / 10));
       }
     } finally {
@@ -118,6 +122,7 @@ class Heart {
       operation, JSON.stringify(group.map((beat) => beat.key)), JSON.stringify(group.map((beat) => beat.fence)), interval(lease), scope,
     ], lease / 3));
     for (const beat of group.filter((beat) => this.#beats.has(beat))) {
+      beat.failure = undefined;
       if (lost.has(beat.key)) {
         this.#lose(beat);
       } else {

@@ -55,10 +55,10 @@ export async function hold<Made, Stored>(
   const scope = identity.scope ?? "";
   const lost = new AbortController();
   let isOver = false;
-  const stop = keepAlive(database, { ...identity, scope, fence, lease: held.lease, since: held.since }, () => {
+  const stop = keepAlive(database, { ...identity, scope, fence, lease: held.lease, since: held.since }, (failure) => {
     // A heartbeat that crosses with the answer finds no lease any more.
     if (!isOver) {
-      lost.abort(new LeaseLost());
+      lost.abort(new LeaseLost(failure === undefined ? {} : { cause: failure }));
     }
   });
   const ask = (statement: string, values: (string | null)[]): Promise<string | null> =>
@@ -81,7 +81,7 @@ export async function hold<Made, Stored>(
   try {
     const made = await leases.run(lease, async () => await handler(lease)).catch((error: unknown) => {
       if (lost.signal.aborted || sqlstate(error) === "ID003") {
-        throw error instanceof LeaseLost ? error : new LeaseLost({ cause: error });
+        throw error instanceof LeaseLost ? error : (reasonOf(lost.signal) ?? new LeaseLost({ cause: error }));
       }
       throw error;
     });
@@ -91,4 +91,9 @@ export async function hold<Made, Stored>(
   } finally {
     stop();
   }
+}
+
+/** The loss, where it says which heartbeat failed: that tells more than what the handler has thrown because of it. */
+function reasonOf({ reason }: AbortSignal): LeaseLost | undefined {
+  return reason instanceof LeaseLost && reason.cause !== undefined ? reason : undefined;
 }

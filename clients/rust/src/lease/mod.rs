@@ -23,6 +23,9 @@ use held::{Held, Identity};
 ///
 /// The claim is committed before the handler runs. A heartbeat on a connection of its own extends the lease every third of its length. A handler
 /// that fails leaves the lease to lapse, because the work may have been done; [`Held::release`] is for when it was not.
+///
+/// That connection is made from the pool's configuration, and no hook of the pool is called for it (`post_create` of deadpool, `after_connect` of
+/// sqlx): what it needs, such as `search_path` or a role, belongs into the configuration.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Lease {
