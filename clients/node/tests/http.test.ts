@@ -105,6 +105,16 @@ test("express: a Router runs again with its url, and with a fresh copy of the bo
   assert.equal(await effects(admin, key), 1);
 });
 
+test("a request that names no key runs where the operation is observed, and what it wrote is kept unless it failed", async () => {
+  await admin.query("SELECT idempotent_operation('watched', mode => 'observe')");
+  for (const [status, kept] of [[201, 1], [409, 1], [503, 0]] as const) {
+    const key = randomUUID();
+    const serve = fetchIdempotent(poolOf(), { ...OPTIONS, operation: "watched", required: true }, async () => { await pay(key); return new Response("ran", { status }); });
+    const response = await serve(new Request("http://localhost/pay", { method: "POST", headers: { "idempotency-key": '"broken' } }));
+    assert.deepEqual([response.status, await response.text(), await effects(admin, key)], [status, "ran", kept]);
+  }
+});
+
 test("express: a parser within the handler still reads the body", async () => {
   const inner = express.Router().use(express.json()).post("/pay", (request: Asked, response: Reply) => { response.json(request.body); });
   const app = express();

@@ -44,6 +44,7 @@ both!(
     a_large_answer_is_streamed_after_commit,
     a_panic_frees_the_key,
     a_caught_error_is_answered_and_not_stored,
+    what_names_no_key_runs_where_it_is_observed,
     without_a_key_there_is_no_transaction,
 );
 
@@ -322,6 +323,31 @@ async fn a_caught_error_is_answered_and_not_stored<D: Driver>() -> Result {
     let app = Router::new().route("/pay", post(pay)).layer(layer(pool));
     for _ in 0..2 {
         assert_eq!(send(&app, request(&key, "{}")).await?, told(409, "caught", false));
+    }
+    Ok(())
+}
+
+async fn what_names_no_key_runs_where_it_is_observed<D: Driver>() -> Result {
+    let (pool, admin) = (DATABASE.open::<D>(1).await, DATABASE.admin().await);
+    let watch = "SELECT idempotent_operation('watched', mode => 'observe')";
+    admin.get().await?.batch_execute(watch).await?;
+    for (status, kept) in [(201, 1), (409, 1), (503, 0)] {
+        let key = fresh();
+        let effect_of = key.clone();
+        let pay = move |tx: Effect<D>| {
+            let key = effect_of.clone();
+            async move {
+                D::effect(tx, key, 1).await?;
+                std::result::Result::<_, Failed>::Ok((
+                    StatusCode::from_u16(status).expect("a status"),
+                    "ran",
+                ))
+            }
+        };
+        let watched = IdempotencyLayer::new(pool.clone(), "watched", one_tenant).required(true);
+        let app = Router::new().route("/pay", post(pay)).layer(watched);
+        assert_eq!(send(&app, request("\"broken", "{}")).await?, told(status, "ran", false));
+        assert_eq!(effects(&admin, &key).await?, kept);
     }
     Ok(())
 }

@@ -234,7 +234,7 @@ async function transacted<Tx, Incoming, Ran extends HttpAnswer>(
         }
         call.observed(claimed);
         const ran = await within(database, session.tx, handler);
-        if (!call.isKept(ran) || !(await completed(session, call, claimed, ran))) {
+        if (!(await completed(session, call, claimed, ran))) {
           throw new Undone(ran);
         }
         return { ran };
@@ -252,7 +252,12 @@ const IN_FAILED_TRANSACTION = "25P02";
 
 async function completed<Incoming>(session: Session<unknown>, call: HttpCall<Incoming>, claimed: Claimed, ran: HttpAnswer): Promise<boolean> {
   try {
-    return await call.complete(session, claimed, ran);
+    if (claimed.key === null) {
+      // Where the operation is only observed, a request may run whose header names no key: there is nothing to complete.
+      await session.query("SELECT", []);
+      return ran.status < 500;
+    }
+    return call.isKept(ran) && (await call.complete(session, claimed, ran));
   } catch (error) {
     // The handler has caught an error of a statement and answered with one of its own: nothing of it can be stored, and the next attempt runs.
     if (ran.status >= 400 && sqlstate(error) === IN_FAILED_TRANSACTION) {
