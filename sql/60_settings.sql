@@ -80,6 +80,7 @@ DECLARE
     new_form      text     := COALESCE(NEW.key_form, 'text');
     uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
     was_kept      interval;
+    still_dated   timestamptz;
     judged        text;
     moment        timestamptz := clock_timestamp();
 BEGIN
@@ -142,11 +143,17 @@ BEGIN
                AND (current_setting('transaction_isolation') <> 'read committed' OR NOT idempotent.stop_callers(changed, false)
                     OR idempotent.has_run(changed))) THEN
         was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
+        -- Dates may be ahead by which records were kept until now: see src/tables/earlier.rs.
+        still_dated := moment + GREATEST(skew, was_kept) + interval '1 second';
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
-         WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
-        -- Until the change commits nobody knows when that is: see src/tables/earlier.rs. A line of this transaction that says more is enough.
-        INSERT INTO idempotent.earlier_retention VALUES (changed, 'infinity', was_kept) ON CONFLICT DO NOTHING;
+         WHERE e.operation = changed AND (e.kept >= was_kept AND e.until <= still_dated OR e.until <= moment - was_kept);
+        -- Until the change commits nobody knows when that is. What this transaction itself has set is used by no other, and ends
+        -- now. A line of this transaction that says more is enough.
+        INSERT INTO idempotent.earlier_retention
+        SELECT changed, CASE WHEN count(*) = 0 THEN 'infinity' ELSE still_dated END, was_kept
+          FROM idempotent.earlier_retention AS e WHERE e.operation = changed AND e.until = 'infinity'
+        HAVING NOT COALESCE(bool_or(e.kept <= was_kept), false);
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
     IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (

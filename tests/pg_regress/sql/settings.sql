@@ -67,6 +67,21 @@ SELECT outcome FROM idempotent_replay('settings_between', :'between');
 DO $$ BEGIN WHILE EXISTS (SELECT FROM idempotent.record WHERE operation = 'settings_between' AND expires_at > clock_timestamp()) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
 SELECT pg_temp.claimed('settings_between', :'between');
 RESET idempotent.clock_skew;
+-- a second raise, from less than before, leaves what the first one has noted: a date may be ahead by which a record was kept
+SELECT retention FROM idempotent_operation('settings_twice', retention => '1 hour');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '3 days');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '1 second');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '3 days');
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept FROM idempotent.earlier_retention WHERE operation = 'settings_twice' AND until > clock_timestamp() ORDER BY until;
+-- and also within a transaction, whose settings in between end at once
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '1 hour');
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '3 days');
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '1 second');
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '3 days');
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept, isfinite(until) AS ended FROM idempotent.earlier_retention WHERE operation = 'settings_twice_at_once' ORDER BY until;
+COMMIT;
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept, isfinite(until) AS ended FROM idempotent.earlier_retention WHERE operation = 'settings_twice_at_once' ORDER BY until;
 -- until the change commits
 BEGIN;
 SELECT retention FROM idempotent_operation('settings_commit', retention => '1 hour');
