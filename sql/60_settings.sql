@@ -155,6 +155,24 @@ BEGIN
           FROM idempotent.earlier_retention AS e WHERE e.operation = changed AND e.until = 'infinity'
         HAVING NOT COALESCE(bool_or(e.kept <= was_kept), false);
     END IF;
+    -- Leases granted already follow the more careful setting: what is unknown once it has lapsed never expires. None follows the
+    -- other one: what was granted as unknown stays so.
+    IF TG_OP <> 'DELETE' AND NEW.on_lapse = 'unknown' AND COALESCE(OLD.on_lapse, 'retry') <> 'unknown' THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'on_lapse can only be changed to unknown under READ COMMITTED'
+                USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every lease that was granted.',
+                      HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
+        END IF;
+        BEGIN
+            UPDATE idempotent.record AS r SET expires_at = 'infinity', sweep_at = 'infinity'
+             WHERE r.operation = changed AND r.state = 'p' AND r.lease_until IS NOT NULL AND r.expires_at <> 'infinity';
+            UPDATE idempotent.record_logged AS r SET expires_at = 'infinity', sweep_at = 'infinity'
+             WHERE r.operation = changed AND r.state = 'p' AND r.lease_until IS NOT NULL AND r.expires_at <> 'infinity';
+        EXCEPTION WHEN integrity_constraint_violation THEN
+            -- Of a constraint of an administrator's. DETAIL would be the row, in the log, too.
+            RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
+        END;
+    END IF;
     -- Never what is there already, in any order: sets are compared by the library.
     IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
         SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) THEN

@@ -99,9 +99,6 @@ pub fn idempotent_operation(args: &Args) -> Returned {
         stop_callers_of_keys(&name, key_form)?;
     }
     upsert(args, cleared, durability)?;
-    if on_lapse(args)? == Some(OnLapse::Unknown) {
-        keep_leases(name.datum)?;
-    }
     operations::row(&name)
 }
 
@@ -301,23 +298,6 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     let lost_before = Records::open_to_write(source)?.lost_before();
     if lost_before > Timestamp::MIN {
         resets::carry(durability, name, lost_before)?;
-    }
-    Ok(())
-}
-
-/// Leases granted already follow the more careful setting: what is unknown once it has lapsed never
-/// expires. None follows the other one: what was granted as unknown stays so. Only rows that say
-/// otherwise are written.
-fn keep_leases(name: Datum) -> Result<()> {
-    for table in ["record", "record_logged"] {
-        spi::execute_on_records(
-            &format!(
-                "UPDATE idempotent.{table} AS r SET expires_at = 'infinity', sweep_at = 'infinity' \
-                 WHERE r.operation = $1 AND r.state = 'p' AND r.lease_until IS NOT NULL \
-                   AND r.expires_at <> 'infinity'"
-            ),
-            &[(pg_sys::TEXTOID, Some(name))],
-        )?;
     }
     Ok(())
 }

@@ -170,6 +170,26 @@ SELECT outcome FROM idempotent_resolve('settings_lapse', 'extended', 'absent');
 SELECT outcome, attempt FROM idempotent_claim('settings_lapse', 'extended', lease => '1 microsecond');
 SELECT outcome, attempt FROM idempotent_claim('settings_lapse', 'extended', lease => '1 microsecond');
 
+-- also by hand, of an operation that is configured and of one that is not
+SELECT on_lapse FROM idempotent_operation('settings_lapse_hand');
+SELECT operation, (idempotent_claim(operation, 'lapsed', lease => '1 microsecond')).outcome, (idempotent_claim(operation, 'leased', lease => '1 hour')).outcome
+FROM unnest('{settings_lapse_hand,settings_lapse_new}'::text[]) AS operation;
+UPDATE idempotent.operation SET on_lapse = 'unknown' WHERE name = 'settings_lapse_hand';
+INSERT INTO idempotent.operation (name, on_lapse) VALUES ('settings_lapse_new', 'unknown');
+SELECT operation, pg_temp.claimed(operation, 'lapsed') FROM unnest('{settings_lapse_hand,settings_lapse_new}'::text[]) AS operation;
+SELECT operation, key, state, isfinite(expires_at) AS expires FROM idempotent.record WHERE operation LIKE 'settings\_lapse\_%' ORDER BY 1, 2;
+-- what is unknown is no loss
+SELECT count(*) FROM idempotent.reset WHERE operation LIKE 'settings\_lapse\_%';
+-- not from a snapshot that may not show every lease
+SELECT on_lapse FROM idempotent_operation('settings_lapse_frozen');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT s AS statement, pg_temp.refusal(s) FROM unnest(ARRAY[
+    $$SELECT idempotent_operation('settings_lapse_frozen', on_lapse => 'unknown')$$,
+    $$UPDATE idempotent.operation SET on_lapse = 'unknown' WHERE name = 'settings_lapse_frozen'$$,
+    $$SELECT idempotent_operation('settings_lapse_hand', on_lapse => 'unknown')$$,
+    $$SELECT idempotent_operation('settings_lapse_hand', on_lapse => 'retry')$$]) AS s;
+ROLLBACK;
+
 -- by hand: what only the function can do is refused, and the rest is noticed
 SELECT retention FROM idempotent_operation('settings_by_hand', retention => '1 hour');
 UPDATE idempotent.operation SET retention = '3 days' WHERE name = 'settings_by_hand';
