@@ -174,14 +174,14 @@ BEGIN
         END;
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
-    IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
-        SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) THEN
-        -- One number at a time: another session may be giving one to the same operation.
-        LOCK TABLE idempotent.exclusion IN SHARE ROW EXCLUSIVE MODE;
+    -- One number at a time: where another session is giving one to the same operation, by hand, that is waited for, and the next
+    -- number tried. If the snapshot does not show the other one, that is 40001.
+    WHILE TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
+        SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) LOOP
         INSERT INTO idempotent.exclusion
         SELECT NEW.name, COALESCE(max(x.number), 0) + 1, NEW.fingerprint_exclude FROM idempotent.exclusion AS x WHERE x.operation = NEW.name
-        HAVING NOT COALESCE(bool_or(x.members = NEW.fingerprint_exclude), false);
-    END IF;
+            ON CONFLICT ON CONSTRAINT exclusion_pkey DO NOTHING;
+    END LOOP;
     RETURN COALESCE(NEW, OLD);
 END $$;
 COMMENT ON FUNCTION idempotent.operation_checked() IS
@@ -201,6 +201,10 @@ BEGIN
     IF NEW.number > 4000 THEN
         RAISE EXCEPTION 'fingerprint_exclude of operation "%" was changed too often', NEW.operation
             USING ERRCODE = '54000', HINT = 'Set it to one of the values that it had before.';
+    END IF;
+    -- What a change of settings numbers never takes the place of another set.
+    IF pg_trigger_depth() > 1 THEN
+        RETURN NEW;
     END IF;
     UPDATE idempotent.exclusion AS x SET members = NEW.members WHERE x.operation = NEW.operation AND x.number = NEW.number;
     RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
