@@ -194,7 +194,8 @@ ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_checked;
 COMMENT ON TRIGGER operation_checked ON idempotent.operation IS
 'settings never forget what was known under earlier ones';
 
--- A dump knows the numbers with which its sagas were stored; what the restore of the settings has numbered gives way.
+-- A dump knows the numbers with which its sagas were stored, and a node those of its records; what the arrival of the settings has
+-- numbered gives way.
 CREATE FUNCTION idempotent.exclusion_kept() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -209,12 +210,13 @@ BEGIN
     UPDATE idempotent.exclusion AS x SET members = NEW.members WHERE x.operation = NEW.operation AND x.number = NEW.number;
     RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
 END $$;
-COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of a dump take the place of those that its restore has given';
+COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of where settings come from take the place of those that their arrival has given';
 
 CREATE TRIGGER exclusion_kept
     BEFORE INSERT ON idempotent.exclusion
     FOR EACH ROW EXECUTE FUNCTION idempotent.exclusion_kept();
-COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump count';
+ALTER TABLE idempotent.exclusion ENABLE ALWAYS TRIGGER exclusion_kept;
+COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump, or of the node that settings are replicated from, count';
 
 CREATE TRIGGER exclusion_changed
     AFTER INSERT OR UPDATE OR DELETE ON idempotent.exclusion

@@ -219,6 +219,10 @@ SELECT pg_temp.claimed('settings_replica', :'old');
 UPDATE idempotent.operation SET retention = '3 days' WHERE name = 'settings_replica';
 SELECT pg_temp.claimed('settings_replica', :'old');
 SELECT pg_temp.refusal($$UPDATE idempotent.operation SET durability = 'logged' WHERE name = 'settings_replica'$$);
+-- and settings that come before the numbers of their exclusions
+INSERT INTO idempotent.operation (name, fingerprint_exclude) VALUES ('settings_published', '{b}');
+SELECT pg_temp.refusal($$INSERT INTO idempotent.exclusion VALUES ('settings_published', 1, '{a}'), ('settings_published', 2, '{b}')$$);
+SELECT number, members FROM idempotent.exclusion WHERE operation = 'settings_published' ORDER BY number;
 RESET session_replication_role;
 SELECT count(*) FILTER (WHERE isfinite(until)) AS ended, count(*) AS lines FROM idempotent.earlier_retention WHERE operation = 'settings_replica';
 -- a line that is restored, or comes from another node, says when its settings ended
