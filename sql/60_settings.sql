@@ -78,7 +78,9 @@ DECLARE
     new_retention interval := COALESCE(NEW.retention, '24 hours');
     old_form      text     := COALESCE(OLD.key_form, 'text');
     new_form      text     := COALESCE(NEW.key_form, 'text');
-    uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
+    -- Keys have dates from now on that counted for nothing, or were spelt as no date is.
+    uses_dates    boolean  := COALESCE(NEW.key_dates, 'use') = 'use'
+                              AND (COALESCE(OLD.key_dates, 'use') = 'ignore' OR old_form = 'text' AND new_form = 'uuid');
     was_kept      interval;
     still_dated   timestamptz;
     judged        text;
@@ -137,12 +139,12 @@ BEGIN
     -- anything was kept, so that a record went after the retention, whichever clock had made the key.
     -- Of what is configured for the first time nobody knows what a transaction that is open, or newer than the snapshot, has stored.
     -- What comes by replication was known where it comes from.
-    IF (new_retention > old_retention OR uses_again)
+    IF (new_retention > old_retention OR uses_dates)
        AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)
             OR current_setting('session_replication_role') <> 'replica'
                AND (current_setting('transaction_isolation') <> 'read committed' OR NOT idempotent.stop_callers(changed, false)
                     OR idempotent.has_run(changed))) THEN
-        was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
+        was_kept := GREATEST(CASE WHEN uses_dates OR COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
         -- Dates may be ahead by which records were kept until now: see src/tables/earlier.rs.
         still_dated := moment + GREATEST(skew, was_kept) + interval '1 second';
         -- What the new line says, too.

@@ -140,6 +140,16 @@ SELECT key_dates FROM idempotent_operation('settings_dates', key_dates => 'ignor
 SELECT pg_temp.claimed('settings_dates', :'old');
 SELECT key_dates, retention FROM idempotent_operation('settings_dates', key_dates => 'use', retention => '3 days');
 SELECT pg_temp.claimed('settings_dates', :'old'), pg_temp.claimed('settings_dates', idempotent_new_key());
+-- spellings that are dates from now on
+SELECT key_form FROM idempotent_operation('settings_form', retention => '1 hour');
+SELECT idempotent_new_key(now() - interval '1 hour' + current_setting('idempotent.clock_skew')::interval / 2) AS skewed \gset
+SELECT pg_temp.claimed('settings_form', replace(:'skewed', '-', '')) AS undated, pg_temp.claimed('settings_form', :'skewed') AS dated;
+SELECT key_form FROM idempotent_operation('settings_form', key_form => 'uuid');
+SELECT pg_temp.claimed('settings_form', replace(:'skewed', '-', '')) AS spelt, pg_temp.claimed('settings_form', :'skewed') AS skewed, pg_temp.claimed('settings_form', idempotent_new_key()) AS fresh;
+-- which does not matter where dates do not count
+SELECT key_form FROM idempotent_operation('settings_dateless', key_dates => 'ignore', retention => '1 hour');
+SELECT key_form FROM idempotent_operation('settings_dateless', key_form => 'uuid');
+SELECT count(*) FROM idempotent.earlier_retention WHERE operation = 'settings_dateless';
 -- the place of the records
 SELECT retention FROM idempotent_operation('settings_moved', retention => '1 hour');
 SELECT durability, retention FROM idempotent_operation('settings_moved', durability => 'logged', retention => '3 days');
