@@ -67,6 +67,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION idempotent.check_key_form(text, text) IS 'refuses a key from elsewhere that an operation here would not find';
 
+CREATE FUNCTION idempotent.check_settings(
+    name                text,
+    retention           interval,
+    failure_retention   interval,
+    response_retention  interval,
+    lease               interval,
+    wait                interval,
+    max_lease           interval,
+    max_retention       interval,
+    fingerprint_exclude text[],
+    store_failures      text[],
+    http_store          text[],
+    http_headers        text[]
+) RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_check_settings';
+COMMENT ON FUNCTION idempotent.check_settings(text, interval, interval, interval, interval, interval, interval, interval, text[], text[], text[], text[]) IS
+'refuses what idempotent_operation() refuses as an argument';
+
 CREATE FUNCTION idempotent.operation_checked() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -93,6 +111,11 @@ BEGIN
         RAISE EXCEPTION 'the name of an operation cannot be changed'
             USING ERRCODE = '55000', DETAIL = format('Records and settings of operation "%s" bear its name.', OLD.name),
                   HINT = 'Configure the new name with idempotent_operation(), and remove the old one with idempotent_operation_drop().';
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM idempotent.check_settings(
+            NEW.name, NEW.retention, NEW.failure_retention, NEW.response_retention, NEW.lease, NEW.wait, NEW.max_lease,
+            NEW.max_retention, NEW.fingerprint_exclude, NEW.store_failures, NEW.http_store, NEW.http_headers);
     END IF;
     -- What is claimed now is stored before it is looked for.
     IF NOT by_function AND (TG_OP = 'DELETE' OR new_form <> old_form OR COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')) THEN
@@ -268,6 +291,7 @@ REVOKE ALL ON FUNCTION
     idempotent.still_has(text),
     idempotent.is_canonical(text),
     idempotent.check_key_form(text, text),
+    idempotent.check_settings(text, interval, interval, interval, interval, interval, interval, interval, text[], text[], text[], text[]),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),
     idempotent.operation_truncated(),
