@@ -109,12 +109,12 @@ SELECT l.operation, l.scope, l.key, 'lapsed' AS because, l.lease_until AS since,
 UNION ALL
 SELECT a.operation, a.scope, a.key, 'lost', a.first_asked, a.asked, a.last_asked
   FROM asked AS a WHERE NOT EXISTS (SELECT FROM live AS l WHERE l.record_id OPERATOR(pg_catalog.=) a.record_id);
-COMMENT ON VIEW idempotent.unresolved IS 'keys of which it is unknown whether the work was done, and that await idempotent_resolve()';
+COMMENT ON VIEW idempotent.unresolved IS 'keys of which it is unknown whether the work was done, and that await idempotent_resolve(): lapsed leases, and what claims were answered unknown for in transactions that committed, without strict';
 COMMENT ON COLUMN idempotent.unresolved.operation IS 'the operation';
 COMMENT ON COLUMN idempotent.unresolved.scope IS 'whose key it is';
 COMMENT ON COLUMN idempotent.unresolved.key IS 'the caller''s key';
-COMMENT ON COLUMN idempotent.unresolved.because IS 'lapsed: a lease was lost under on_lapse unknown; lost: the key is from before its records were lost, and was asked for since';
+COMMENT ON COLUMN idempotent.unresolved.because IS 'lapsed: a lease was lost under on_lapse unknown; lost: the key is from before its records were lost, and a claim that committed was answered unknown since';
 COMMENT ON COLUMN idempotent.unresolved.since IS 'when the lease ended, or the key was first asked for';
-COMMENT ON COLUMN idempotent.unresolved.asked IS 'how many claims were answered unknown within the retention';
+COMMENT ON COLUMN idempotent.unresolved.asked IS 'how many claims that committed were answered unknown within the retention';
 COMMENT ON COLUMN idempotent.unresolved.last_asked IS 'when the last of them was';
 GRANT SELECT ON idempotent.unresolved TO pg_monitor;

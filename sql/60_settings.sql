@@ -67,6 +67,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION idempotent.check_key_form(text, text) IS 'refuses a key from elsewhere that an operation here would not find';
 
+CREATE FUNCTION idempotent.check_settings(
+    name                text,
+    retention           interval,
+    failure_retention   interval,
+    response_retention  interval,
+    lease               interval,
+    wait                interval,
+    max_lease           interval,
+    max_retention       interval,
+    fingerprint_exclude text[],
+    store_failures      text[],
+    http_store          text[],
+    http_headers        text[]
+) RETURNS void
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'idempotent_check_settings';
+COMMENT ON FUNCTION idempotent.check_settings(text, interval, interval, interval, interval, interval, interval, interval, text[], text[], text[], text[]) IS
+'refuses what idempotent_operation() refuses as an argument';
+
 CREATE FUNCTION idempotent.operation_checked() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -78,8 +96,11 @@ DECLARE
     new_retention interval := COALESCE(NEW.retention, '24 hours');
     old_form      text     := COALESCE(OLD.key_form, 'text');
     new_form      text     := COALESCE(NEW.key_form, 'text');
-    uses_again    boolean  := COALESCE(OLD.key_dates, 'use') = 'ignore' AND COALESCE(NEW.key_dates, 'use') = 'use';
+    -- Keys have dates from now on that counted for nothing, or were spelt as no date is.
+    uses_dates    boolean  := COALESCE(NEW.key_dates, 'use') = 'use'
+                              AND (COALESCE(OLD.key_dates, 'use') = 'ignore' OR old_form = 'text' AND new_form = 'uuid');
     was_kept      interval;
+    still_dated   timestamptz;
     judged        text;
     moment        timestamptz := clock_timestamp();
 BEGIN
@@ -90,6 +111,11 @@ BEGIN
         RAISE EXCEPTION 'the name of an operation cannot be changed'
             USING ERRCODE = '55000', DETAIL = format('Records and settings of operation "%s" bear its name.', OLD.name),
                   HINT = 'Configure the new name with idempotent_operation(), and remove the old one with idempotent_operation_drop().';
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM idempotent.check_settings(
+            NEW.name, NEW.retention, NEW.failure_retention, NEW.response_retention, NEW.lease, NEW.wait, NEW.max_lease,
+            NEW.max_retention, NEW.fingerprint_exclude, NEW.store_failures, NEW.http_store, NEW.http_headers);
     END IF;
     -- What is claimed now is stored before it is looked for.
     IF NOT by_function AND (TG_OP = 'DELETE' OR new_form <> old_form OR COALESCE(NEW.durability, 'unlogged') <> COALESCE(OLD.durability, 'unlogged')) THEN
@@ -136,27 +162,51 @@ BEGIN
     -- anything was kept, so that a record went after the retention, whichever clock had made the key.
     -- Of what is configured for the first time nobody knows what a transaction that is open, or newer than the snapshot, has stored.
     -- What comes by replication was known where it comes from.
-    IF (new_retention > old_retention OR uses_again)
+    IF (new_retention > old_retention OR uses_dates)
        AND (TG_OP <> 'INSERT' OR idempotent.has_run(changed)
             OR current_setting('session_replication_role') <> 'replica'
                AND (current_setting('transaction_isolation') <> 'read committed' OR NOT idempotent.stop_callers(changed, false)
                     OR idempotent.has_run(changed))) THEN
-        was_kept := GREATEST(CASE WHEN COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
+        was_kept := GREATEST(CASE WHEN uses_dates OR COALESCE(OLD.key_dates, 'use') = 'ignore' THEN old_retention - skew ELSE old_retention + skew END, '0');
+        -- Dates may be ahead by which records were kept until now: see src/tables/earlier.rs.
+        still_dated := moment + GREATEST(skew, was_kept) + interval '1 second';
         -- What the new line says, too.
         DELETE FROM idempotent.earlier_retention AS e
-         WHERE e.operation = changed AND (e.kept >= was_kept OR e.until <= moment - was_kept);
-        -- Until the change commits nobody knows when that is: see src/tables/earlier.rs. A line of this transaction that says more is enough.
-        INSERT INTO idempotent.earlier_retention VALUES (changed, 'infinity', was_kept) ON CONFLICT DO NOTHING;
+         WHERE e.operation = changed AND (e.kept >= was_kept AND e.until <= still_dated OR e.until <= moment - was_kept);
+        -- Until the change commits nobody knows when that is. What this transaction itself has set is used by no other, and ends
+        -- now. A line of this transaction that says more is enough.
+        INSERT INTO idempotent.earlier_retention
+        SELECT changed, CASE WHEN count(*) = 0 THEN 'infinity' ELSE still_dated END, was_kept
+          FROM idempotent.earlier_retention AS e WHERE e.operation = changed AND e.until = 'infinity'
+        HAVING NOT COALESCE(bool_or(e.kept <= was_kept), false);
+    END IF;
+    -- Leases granted already follow the more careful setting: what is unknown once it has lapsed never expires. None follows the
+    -- other one: what was granted as unknown stays so.
+    IF TG_OP <> 'DELETE' AND NEW.on_lapse = 'unknown' AND COALESCE(OLD.on_lapse, 'retry') <> 'unknown' THEN
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'on_lapse can only be changed to unknown under READ COMMITTED'
+                USING ERRCODE = '0A000', DETAIL = 'This transaction''s snapshot may not show every lease that was granted.',
+                      HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED;';
+        END IF;
+        BEGIN
+            UPDATE idempotent.record AS r SET expires_at = 'infinity', sweep_at = 'infinity'
+             WHERE r.operation = changed AND r.state = 'p' AND r.lease_until IS NOT NULL AND r.expires_at <> 'infinity';
+            UPDATE idempotent.record_logged AS r SET expires_at = 'infinity', sweep_at = 'infinity'
+             WHERE r.operation = changed AND r.state = 'p' AND r.lease_until IS NOT NULL AND r.expires_at <> 'infinity';
+        EXCEPTION WHEN integrity_constraint_violation THEN
+            -- Of a constraint of an administrator's. DETAIL would be the row, in the log, too.
+            RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
+        END;
     END IF;
     -- Never what is there already, in any order: sets are compared by the library.
-    IF TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
-        SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) THEN
-        -- One number at a time: another session may be giving one to the same operation.
-        LOCK TABLE idempotent.exclusion IN SHARE ROW EXCLUSIVE MODE;
+    -- One number at a time: where another session is giving one to the same operation, by hand, that is waited for, and the next
+    -- number tried. If the snapshot does not show the other one, that is 40001.
+    WHILE TG_OP <> 'DELETE' AND NEW.fingerprint_exclude <> '{}' AND NOT EXISTS (
+        SELECT FROM idempotent.exclusion AS x WHERE x.operation = NEW.name AND x.members = NEW.fingerprint_exclude) LOOP
         INSERT INTO idempotent.exclusion
         SELECT NEW.name, COALESCE(max(x.number), 0) + 1, NEW.fingerprint_exclude FROM idempotent.exclusion AS x WHERE x.operation = NEW.name
-        HAVING NOT COALESCE(bool_or(x.members = NEW.fingerprint_exclude), false);
-    END IF;
+            ON CONFLICT ON CONSTRAINT exclusion_pkey DO NOTHING;
+    END LOOP;
     RETURN COALESCE(NEW, OLD);
 END $$;
 COMMENT ON FUNCTION idempotent.operation_checked() IS
@@ -169,7 +219,8 @@ ALTER TABLE idempotent.operation ENABLE ALWAYS TRIGGER operation_checked;
 COMMENT ON TRIGGER operation_checked ON idempotent.operation IS
 'settings never forget what was known under earlier ones';
 
--- A dump knows the numbers with which its sagas were stored; what the restore of the settings has numbered gives way.
+-- A dump knows the numbers with which its sagas were stored, and a node those of its records; what the arrival of the settings has
+-- numbered gives way.
 CREATE FUNCTION idempotent.exclusion_kept() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -177,16 +228,20 @@ BEGIN
         RAISE EXCEPTION 'fingerprint_exclude of operation "%" was changed too often', NEW.operation
             USING ERRCODE = '54000', HINT = 'Set it to one of the values that it had before.';
     END IF;
+    -- What a change of settings numbers never takes the place of another set.
+    IF pg_trigger_depth() > 1 THEN
+        RETURN NEW;
+    END IF;
     UPDATE idempotent.exclusion AS x SET members = NEW.members WHERE x.operation = NEW.operation AND x.number = NEW.number;
     RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
 END $$;
-COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of a dump take the place of those that its restore has given';
+COMMENT ON FUNCTION idempotent.exclusion_kept() IS 'lets the numbers of where settings come from take the place of those that their arrival has given';
 
 CREATE TRIGGER exclusion_kept
     BEFORE INSERT ON idempotent.exclusion
     FOR EACH ROW EXECUTE FUNCTION idempotent.exclusion_kept();
 ALTER TABLE idempotent.exclusion ENABLE ALWAYS TRIGGER exclusion_kept;
-COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump count';
+COMMENT ON TRIGGER exclusion_kept ON idempotent.exclusion IS 'the numbers of a dump, or of the node that settings are replicated from, count';
 
 CREATE TRIGGER exclusion_changed
     AFTER INSERT OR UPDATE OR DELETE ON idempotent.exclusion
@@ -236,6 +291,7 @@ REVOKE ALL ON FUNCTION
     idempotent.still_has(text),
     idempotent.is_canonical(text),
     idempotent.check_key_form(text, text),
+    idempotent.check_settings(text, interval, interval, interval, interval, interval, interval, interval, text[], text[], text[], text[]),
     idempotent.operation_checked(),
     idempotent.exclusion_kept(),
     idempotent.operation_truncated(),

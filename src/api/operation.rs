@@ -3,7 +3,7 @@
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::text::Text;
 use crate::pg::datum::{array, make};
-use crate::pg::declaration::arguments;
+use crate::pg::declaration::{Argument, Texts, arguments};
 use crate::pg::spi::{self, Parameter};
 use crate::pg::{rights, shared_memory, snapshot};
 use crate::settings;
@@ -27,6 +27,9 @@ arguments! {
     }
     DROP: Drop = "idempotent_operation_drop" {
         name: Text,
+    }
+    CHECK: Check = "idempotent_check_settings" {
+        name: Text, retention: Interval, failure_retention: Interval, response_retention: Interval, lease: Interval, wait: Interval, max_lease: Interval, max_retention: Interval, fingerprint_exclude: Texts, store_failures: Texts, http_store: Texts, http_headers: Texts,
     }
     STOP: Stop = "idempotent_stop_callers" { operation: Text, patiently: Bool }
     JOIN: Join = "idempotent_join_callers" { operation: Text }
@@ -99,9 +102,6 @@ pub fn idempotent_operation(args: &Args) -> Returned {
         stop_callers_of_keys(&name, key_form)?;
     }
     upsert(args, cleared, durability)?;
-    if on_lapse(args)? == Some(OnLapse::Unknown) {
-        keep_leases(name.datum)?;
-    }
     operations::row(&name)
 }
 
@@ -198,14 +198,49 @@ fn check(args: &Args) -> Result<Cleared> {
         return Err(Error::new(Code::InvalidParameter, "max_attempts must not be negative")
             .hint("Pass how often a message may be taken; 0 sets no limit."));
     }
+    check_lists(
+        args,
+        [OPERATION.fingerprint_exclude, OPERATION.store_failures],
+        [OPERATION.http_store, OPERATION.http_headers],
+    )?;
+    Ok(cleared)
+}
+
+/// For the trigger that settings pass, however they come: what the function demands of its arguments.
+pub fn check_settings(args: &Args) -> Returned {
+    check_operation(args.get(CHECK.name).map(|name| name.utf8))?;
+    for (argument, min) in [
+        (CHECK.retention, 1),
+        (CHECK.failure_retention, 1),
+        (CHECK.response_retention, 1),
+        (CHECK.lease, 1),
+        (CHECK.wait, 0),
+        (CHECK.max_lease, 1),
+        (CHECK.max_retention, 1),
+    ] {
+        args.duration(argument, min)?;
+    }
+    check_lists(
+        args,
+        [CHECK.fingerprint_exclude, CHECK.store_failures],
+        [CHECK.http_store, CHECK.http_headers],
+    )?;
+    Ok(Some(Datum::from(0)))
+}
+
+fn check_lists(
+    args: &Args,
+    [exclude, failures]: [Argument<Texts>; 2],
+    [store, headers]: [Argument<Texts>; 2],
+) -> Result<()> {
     let texts = |argument| {
         // SAFETY: the kind `Texts` of each argument stands for text[].
         args.get(argument).map_or(Ok(Vec::new()), |datum| unsafe { array::owned(datum) })
     };
-    Exclusions::parse(texts(OPERATION.fingerprint_exclude)?)?;
-    StoreFailures::parse(texts(OPERATION.store_failures)?)?;
-    HttpPolicy::parse(texts(OPERATION.http_store)?, texts(OPERATION.http_headers)?)?;
-    Ok(cleared)
+    Exclusions::parse(texts(exclude)?)?;
+    StoreFailures::parse(texts(failures)?)?;
+    HttpPolicy::parse(texts(store)?, texts(headers)?)?;
+    Ok(())
 }
 
 /// A number is taken for a role, too, whether there is such a role or not.
@@ -301,23 +336,6 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     let lost_before = Records::open_to_write(source)?.lost_before();
     if lost_before > Timestamp::MIN {
         resets::carry(durability, name, lost_before)?;
-    }
-    Ok(())
-}
-
-/// Leases granted already follow the more careful setting: what is unknown once it has lapsed never
-/// expires. None follows the other one: what was granted as unknown stays so. Only rows that say
-/// otherwise are written.
-fn keep_leases(name: Datum) -> Result<()> {
-    for table in ["record", "record_logged"] {
-        spi::execute_on_records(
-            &format!(
-                "UPDATE idempotent.{table} AS r SET expires_at = 'infinity', sweep_at = 'infinity' \
-                 WHERE r.operation = $1 AND r.state = 'p' AND r.lease_until IS NOT NULL \
-                   AND r.expires_at <> 'infinity'"
-            ),
-            &[(pg_sys::TEXTOID, Some(name))],
-        )?;
     }
     Ok(())
 }

@@ -121,6 +121,9 @@ pub fn hold(call: &Call<'_>, waiting: &Waiting<'_>) -> bool {
 
 /// The row of a saga that the transaction holds, if there is one, locked; `None` if a transaction that does not
 /// hold the saga, an administrator's, has locked it for longer than the call waits.
+///
+/// # Errors
+/// 40001 under REPEATABLE READ and above for a row that is newer than the transaction's snapshot.
 pub fn locked(
     call: &Call<'_>,
     sagas: &Sagas,
@@ -128,8 +131,12 @@ pub fn locked(
 ) -> Result<Option<Option<SagaRow>>> {
     loop {
         let found = sagas.find_locked(&call.owner)?;
-        if found.is_some() || sagas.find(&call.owner)?.is_none() {
+        if found.is_some() {
             return Ok(Some(found));
+        }
+        if sagas.find(&call.owner)?.is_none() {
+            sagas.check_absent(&call.owner)?;
+            return Ok(Some(None));
         }
         if waiting.remaining() == 0 {
             return Ok(None);

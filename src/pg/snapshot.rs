@@ -47,6 +47,16 @@ pub fn refuse_frozen(what: &str) -> Result<()> {
         .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"))
 }
 
+/// 40001, for what a snapshot that is frozen does not show.
+pub fn is_too_old(what: &str, owner: &str) -> Error {
+    Error::new(
+        Code::SerializationFailure,
+        format!("could not serialize access due to concurrent use of the {what}"),
+    )
+    .detail(format!("What is known of {owner} was written after this transaction's snapshot."))
+    .hint("Retry the transaction.")
+}
+
 /// Raises 25006 in a read-only transaction and on a standby, and 25000 in a parallel operation,
 /// whose workers have no commit that could be guarded.
 pub fn refuse_read_only(function: &std::ffi::CStr) {

@@ -41,11 +41,16 @@ fn stored(operation: &Text<'_>) -> Result<Vec<(i16, Exclusions)>> {
             let number = columns.get(column::NUMBER).map(|number| number.value() as i16);
             let members = columns.get(column::MEMBERS).map(|members| array::owned(members));
             if let (Some(number), Some(members)) = (number, members) {
-                found.push(members.and_then(Exclusions::parse).map(|members| (number, members)));
+                found.push(members.map(|members| (number, members)));
             }
             None::<()>
         });
     }
     table.give_back();
-    found.into_iter().collect()
+    let found = found.into_iter().collect::<Result<Vec<_>>>()?;
+    // One that was written past the settings may be none, and nothing was stored with it.
+    let parse = |(number, members)| {
+        Exclusions::parse::<Vec<u8>>(members).ok().map(|members| (number, members))
+    };
+    Ok(found.into_iter().filter_map(parse).collect())
 }

@@ -1,11 +1,14 @@
 //! How far consumers have come: `idempotent.offsets`.
 
 use crate::pg::datum::make;
+use crate::pg::datum::row::Columns;
 use crate::pg::datum::text::Text;
 use crate::pg::prepared::Prepared;
 use crate::pg::rights::OwnerRights;
+use crate::pg::snapshot;
 use crate::pg::spi::{self, Parameter};
 use crate::pg::table::lookup::{self, Key, RowState};
+use crate::pg::table::relation::Relation;
 use crate::tables::{open, own};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -16,6 +19,7 @@ use rules::slot;
 mod column {
     use pgrx::pg_sys;
 
+    pub const OFFSET: usize = 0;
     pub const CONSUMER: usize = 3;
     pub const SCOPE: usize = 4;
     pub const PARTITION: usize = 5;
@@ -99,12 +103,7 @@ pub fn advance(
 /// Whether another transaction is moving the offset, or storing the first one: it may yet roll back.
 pub fn is_moving(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<bool> {
     let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
-    let key = Key::texts(&[
-        (column::CONSUMER, consumer.datum),
-        (column::SCOPE, scope.datum),
-        (column::PARTITION, partition.datum),
-    ]);
-    let state = lookup::dirty(&table, key).state;
+    let state = lookup::dirty(&table, key_of([consumer, scope, partition])).state;
     Ok(matches!(state, RowState::Arriving | RowState::Leaving))
 }
 
@@ -126,33 +125,58 @@ pub fn rewind(
     partition: &Text<'_>,
     offset: i64,
 ) -> Result<Changed> {
-    change(REWIND, names(consumer, scope, partition), Some(offset))
+    change(REWIND, [consumer, scope, partition], Some(offset))
 }
 
 /// Removes a stored offset, and tells it.
 pub fn forget(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> Result<Changed> {
-    change(FORGET, names(consumer, scope, partition), None)
+    change(FORGET, [consumer, scope, partition], None)
 }
 
-fn names(consumer: &Text<'_>, scope: &Text<'_>, partition: &Text<'_>) -> [Parameter; 3] {
-    [consumer, scope, partition].map(|name| (pg_sys::TEXTOID, Some(name.datum)))
+fn key_of([consumer, scope, partition]: [&Text<'_>; 3]) -> Key {
+    Key::texts(&[
+        (column::CONSUMER, consumer.datum),
+        (column::SCOPE, scope.datum),
+        (column::PARTITION, partition.datum),
+    ])
 }
 
-fn change(
-    sql: &str,
-    [consumer, scope, partition]: [Parameter; 3],
-    to: Option<i64>,
-) -> Result<Changed> {
+fn change(sql: &str, names: [&Text<'_>; 3], to: Option<i64>) -> Result<Changed> {
     let table = open::to_write(column::TYPES, |catalog| catalog.offsets)?;
     // SAFETY: `table` is open until the end of this function, which the rights do not outlive.
     let _rights = unsafe { OwnerRights::of(table.raw) };
+    let [consumer, scope, partition]: [Parameter; 3] =
+        names.map(|name| (pg_sys::TEXTOID, Some(name.datum)));
     let parameters = [consumer, scope, partition, (pg_sys::INT8OID, to.map(Datum::from))];
     let used = if to.is_some() { &parameters[..] } else { &parameters[..3] };
     if let Some([before]) = spi::row(sql, used)? {
         return Ok(Changed::Done(before.map(|offset| offset.value() as i64)));
     }
     let left = spi::row(LEFT, &parameters)?;
-    Ok(left.map_or(Changed::Done(None), |[process]| {
-        Changed::Locked(process.map(|process| process.value() as i32))
-    }))
+    if let Some([process]) = left {
+        return Ok(Changed::Locked(process.map(|process| process.value() as i32)));
+    }
+    if snapshot::is_frozen() {
+        check_absent(&table, names, to)?;
+    }
+    Ok(Changed::Done(None))
+}
+
+/// That there is no stored offset, or none that lies beyond the new one, where the statement's snapshot shows none.
+fn check_absent(table: &Relation, names: [&Text<'_>; 3], to: Option<i64>) -> Result<()> {
+    let tuple = lookup::current(table, key_of(names));
+    if tuple.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the tuple is a copy of a row of the table, whose columns are those that `column` names: `open` has
+    // compared their types.
+    let stored = unsafe { Columns::of(tuple, table.descriptor()) }.get(column::OFFSET);
+    let stored = stored.map(|offset| offset.value() as i64);
+    if stored.is_some_and(|stored| to.is_none_or(|to| stored > to)) {
+        let [consumer, scope, partition] = names.map(|name| String::from_utf8_lossy(name.utf8));
+        let owner =
+            format!("consumer \"{consumer}\", scope \"{scope}\", partition \"{partition}\"");
+        return Err(snapshot::is_too_old("offset", &owner));
+    }
+    Ok(())
 }

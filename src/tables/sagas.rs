@@ -6,7 +6,9 @@ use crate::pg::datum::make::{self, text};
 use crate::pg::datum::text::Text;
 use crate::pg::datum::{array, varlena};
 use crate::pg::rights::OwnerRights;
+use crate::pg::snapshot;
 use crate::pg::spi::{self, Parameter};
+use crate::pg::table::lookup::{self, Key};
 use crate::pg::table::relation::Relation;
 use crate::tables::open;
 use crate::tables::records::row::Owner;
@@ -24,12 +26,16 @@ pub mod column {
 
     pub const EXPIRES_AT: usize = 2;
     pub const SAGA: usize = 6;
+    pub const SCOPE: usize = 7;
+    pub const KEY: usize = 8;
     pub const TYPES: &[pg_sys::Oid] = &[
         pg_sys::TIMESTAMPTZOID,
         pg_sys::TIMESTAMPTZOID,
         pg_sys::TIMESTAMPTZOID,
         pg_sys::INT4OID,
         pg_sys::INT2OID,
+        pg_sys::TEXTOID,
+        pg_sys::TEXTOID,
         pg_sys::TEXTOID,
         pg_sys::TEXTOID,
     ];
@@ -164,6 +170,22 @@ impl Sagas {
     /// of the saga.
     pub fn find_locked(&self, owner: &Owner<'_>) -> Result<Option<SagaRow>> {
         self.found(&[FIND, FOR_UPDATE].concat(), owner)
+    }
+
+    /// That there is none, where the statement's snapshot shows none.
+    ///
+    /// # Errors
+    /// 40001 under REPEATABLE READ and above for a row that is newer than the transaction's snapshot.
+    pub fn check_absent(&self, owner: &Owner<'_>) -> Result<()> {
+        let key = Key::texts(&[
+            (column::KEY, owner.key.datum),
+            (column::SAGA, owner.operation.datum),
+            (column::SCOPE, owner.scope.datum),
+        ]);
+        if !snapshot::is_frozen() || lookup::current(&self.0, key).is_null() {
+            return Ok(());
+        }
+        Err(snapshot::is_too_old("saga", &owner.identity.describe()))
     }
 
     fn found(&self, sql: &str, owner: &Owner<'_>) -> Result<Option<SagaRow>> {

@@ -37,7 +37,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_slot", "idempotent_shard",
-             "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step"}
+             "idempotent_stats_reset", "is_configuring", "counters", "samples", "library", "check_saga_name", "check_saga_step", "check_settings"}
 
 OF_THE_LIBRARY = """SELECT DISTINCT proname FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 WHERE d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_idempotent')

@@ -82,9 +82,16 @@ SELECT outcome FROM idempotent_replay('audit_kept', :'other');
 BEGIN;
 SELECT outcome FROM idempotent_claim('audit_kept', :'lost');
 ROLLBACK;
+-- a claim that raises, or is rolled back, leaves no trace; the key can be resolved all the same
+SELECT idempotent_new_key(now() - interval '1 minute') AS untraced \gset
+SELECT outcome FROM idempotent_claim('audit_lost', :'untraced', strict => true);
+BEGIN;
+SELECT outcome FROM idempotent_claim('audit_lost', :'untraced');
+ROLLBACK;
 SELECT operation, key = :'lost' AS lost, because, asked FROM idempotent.unresolved WHERE operation LIKE 'audit%' ORDER BY 2 DESC;
 SELECT outcome FROM idempotent_resolve('audit_lost', :'lost', 'failed');
 SELECT outcome FROM idempotent_resolve('audit_lost', :'other', 'absent');
+SELECT outcome FROM idempotent_resolve('audit_lost', :'untraced', 'failed');
 SELECT count(*) FROM idempotent.unresolved WHERE operation LIKE 'audit%';
 SELECT outcome, failed FROM idempotent_claim('audit_lost', :'lost');
 -- in the logged table as well, also with the marker

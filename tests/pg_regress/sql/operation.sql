@@ -86,6 +86,15 @@ SELECT outcome, fence IS NOT NULL AS leased FROM idempotent_claim('operation_liv
 ROLLBACK;
 UPDATE idempotent.operation SET on_lapse = 'panic' WHERE name = 'operation';
 \echo :LAST_ERROR_SQLSTATE
+-- by hand, too, what the function refuses
+SELECT s AS set, pg_temp.refusal(format('UPDATE idempotent.operation SET %s WHERE name = ''operation''', s)) FROM unnest(ARRAY[
+    $$retention = '0'$$, $$retention = '-1 day'$$, $$retention = '200 years'$$, $$failure_retention = '0'$$, $$response_retention = '-1 s'$$, $$lease = '-1 s'$$, $$lease = '0'$$, $$wait = '-1 s'$$, $$wait = '0'$$, $$max_lease = '-1 s'$$,
+    $$max_retention = '-1 s'$$, $$fingerprint_exclude = '{""}'$$, $$fingerprint_exclude = '{/a~2b}'$$, $$store_failures = '{P}'$$, $$store_failures = '{40001}'$$, $$http_store = '{200=never}'$$, $$http_headers = '{""}'$$]) AS s;
+SELECT i AS values, pg_temp.refusal('INSERT INTO idempotent.operation (name, retention) VALUES ' || i) FROM unnest(ARRAY[$$('operation_bad', '-1 day')$$, $$('', '1 day')$$, $$('operation_good', '1 day')$$]) AS i;
+UPDATE idempotent.operation SET retention = '-1 day' WHERE name = 'operation';
+-- a set that is written past all this disables nothing
+INSERT INTO idempotent.exclusion VALUES ('operation_good', 1, '{""}');
+SELECT outcome FROM idempotent_replay('operation_good', 'k');
 -- also while thousands of operations are looked at
 SELECT retention FROM idempotent_operation('operation_many', retention => '1 hour');
 SELECT outcome, count(*) FROM generate_series(1, 3000) AS n, idempotent_replay('operation_many_' || n, 'k') GROUP BY outcome;

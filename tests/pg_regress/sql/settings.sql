@@ -67,6 +67,21 @@ SELECT outcome FROM idempotent_replay('settings_between', :'between');
 DO $$ BEGIN WHILE EXISTS (SELECT FROM idempotent.record WHERE operation = 'settings_between' AND expires_at > clock_timestamp()) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
 SELECT pg_temp.claimed('settings_between', :'between');
 RESET idempotent.clock_skew;
+-- a second raise, from less than before, leaves what the first one has noted: a date may be ahead by which a record was kept
+SELECT retention FROM idempotent_operation('settings_twice', retention => '1 hour');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '3 days');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '1 second');
+SELECT retention FROM idempotent_operation('settings_twice', retention => '3 days');
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept FROM idempotent.earlier_retention WHERE operation = 'settings_twice' AND until > clock_timestamp() ORDER BY until;
+-- and also within a transaction, whose settings in between end at once
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '1 hour');
+BEGIN;
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '3 days');
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '1 second');
+SELECT retention FROM idempotent_operation('settings_twice_at_once', retention => '3 days');
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept, isfinite(until) AS ended FROM idempotent.earlier_retention WHERE operation = 'settings_twice_at_once' ORDER BY until;
+COMMIT;
+SELECT kept - current_setting('idempotent.clock_skew')::interval AS kept, isfinite(until) AS ended FROM idempotent.earlier_retention WHERE operation = 'settings_twice_at_once' ORDER BY until;
 -- until the change commits
 BEGIN;
 SELECT retention FROM idempotent_operation('settings_commit', retention => '1 hour');
@@ -125,6 +140,16 @@ SELECT key_dates FROM idempotent_operation('settings_dates', key_dates => 'ignor
 SELECT pg_temp.claimed('settings_dates', :'old');
 SELECT key_dates, retention FROM idempotent_operation('settings_dates', key_dates => 'use', retention => '3 days');
 SELECT pg_temp.claimed('settings_dates', :'old'), pg_temp.claimed('settings_dates', idempotent_new_key());
+-- spellings that are dates from now on
+SELECT key_form FROM idempotent_operation('settings_form', retention => '1 hour');
+SELECT idempotent_new_key(now() - interval '1 hour' + current_setting('idempotent.clock_skew')::interval / 2) AS skewed \gset
+SELECT pg_temp.claimed('settings_form', replace(:'skewed', '-', '')) AS undated, pg_temp.claimed('settings_form', :'skewed') AS dated;
+SELECT key_form FROM idempotent_operation('settings_form', key_form => 'uuid');
+SELECT pg_temp.claimed('settings_form', replace(:'skewed', '-', '')) AS spelt, pg_temp.claimed('settings_form', :'skewed') AS skewed, pg_temp.claimed('settings_form', idempotent_new_key()) AS fresh;
+-- which does not matter where dates do not count
+SELECT key_form FROM idempotent_operation('settings_dateless', key_dates => 'ignore', retention => '1 hour');
+SELECT key_form FROM idempotent_operation('settings_dateless', key_form => 'uuid');
+SELECT count(*) FROM idempotent.earlier_retention WHERE operation = 'settings_dateless';
 -- the place of the records
 SELECT retention FROM idempotent_operation('settings_moved', retention => '1 hour');
 SELECT durability, retention FROM idempotent_operation('settings_moved', durability => 'logged', retention => '3 days');
@@ -155,6 +180,26 @@ SELECT outcome FROM idempotent_resolve('settings_lapse', 'extended', 'absent');
 SELECT outcome, attempt FROM idempotent_claim('settings_lapse', 'extended', lease => '1 microsecond');
 SELECT outcome, attempt FROM idempotent_claim('settings_lapse', 'extended', lease => '1 microsecond');
 
+-- also by hand, of an operation that is configured and of one that is not
+SELECT on_lapse FROM idempotent_operation('settings_lapse_hand');
+SELECT operation, (idempotent_claim(operation, 'lapsed', lease => '1 microsecond')).outcome, (idempotent_claim(operation, 'leased', lease => '1 hour')).outcome
+FROM unnest('{settings_lapse_hand,settings_lapse_new}'::text[]) AS operation;
+UPDATE idempotent.operation SET on_lapse = 'unknown' WHERE name = 'settings_lapse_hand';
+INSERT INTO idempotent.operation (name, on_lapse) VALUES ('settings_lapse_new', 'unknown');
+SELECT operation, pg_temp.claimed(operation, 'lapsed') FROM unnest('{settings_lapse_hand,settings_lapse_new}'::text[]) AS operation;
+SELECT operation, key, state, isfinite(expires_at) AS expires FROM idempotent.record WHERE operation LIKE 'settings\_lapse\_%' ORDER BY 1, 2;
+-- what is unknown is no loss
+SELECT count(*) FROM idempotent.reset WHERE operation LIKE 'settings\_lapse\_%';
+-- not from a snapshot that may not show every lease
+SELECT on_lapse FROM idempotent_operation('settings_lapse_frozen');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT s AS statement, pg_temp.refusal(s) FROM unnest(ARRAY[
+    $$SELECT idempotent_operation('settings_lapse_frozen', on_lapse => 'unknown')$$,
+    $$UPDATE idempotent.operation SET on_lapse = 'unknown' WHERE name = 'settings_lapse_frozen'$$,
+    $$SELECT idempotent_operation('settings_lapse_hand', on_lapse => 'unknown')$$,
+    $$SELECT idempotent_operation('settings_lapse_hand', on_lapse => 'retry')$$]) AS s;
+ROLLBACK;
+
 -- by hand: what only the function can do is refused, and the rest is noticed
 SELECT retention FROM idempotent_operation('settings_by_hand', retention => '1 hour');
 UPDATE idempotent.operation SET retention = '3 days' WHERE name = 'settings_by_hand';
@@ -184,6 +229,10 @@ SELECT pg_temp.claimed('settings_replica', :'old');
 UPDATE idempotent.operation SET retention = '3 days' WHERE name = 'settings_replica';
 SELECT pg_temp.claimed('settings_replica', :'old');
 SELECT pg_temp.refusal($$UPDATE idempotent.operation SET durability = 'logged' WHERE name = 'settings_replica'$$);
+-- and settings that come before the numbers of their exclusions
+INSERT INTO idempotent.operation (name, fingerprint_exclude) VALUES ('settings_published', '{b}');
+SELECT pg_temp.refusal($$INSERT INTO idempotent.exclusion VALUES ('settings_published', 1, '{a}'), ('settings_published', 2, '{b}')$$);
+SELECT number, members FROM idempotent.exclusion WHERE operation = 'settings_published' ORDER BY number;
 RESET session_replication_role;
 SELECT count(*) FILTER (WHERE isfinite(until)) AS ended, count(*) AS lines FROM idempotent.earlier_retention WHERE operation = 'settings_replica';
 -- a line that is restored, or comes from another node, says when its settings ended
