@@ -101,16 +101,26 @@ def seconds(duration):
     return f"{minutes} min {rest:02d} s" if minutes else f"{duration:.1f} s"
 
 
+HELD = set()  # directories that this process has locked
+
+
 @contextlib.contextmanager
 def locked(directory):
-    """One process at a time in a directory; says so when it has to wait."""
+    """One process at a time in a directory; says so when it has to wait. A process that is in already does not wait for itself."""
+    if directory in HELD:
+        yield
+        return
     with open(directory / "lock", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"    waiting for another make that is using {directory}")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        HELD.add(directory)
+        try:
+            yield
+        finally:
+            HELD.discard(directory)
 
 
 def hash_inputs(paths, *more):

@@ -2,8 +2,9 @@
 
 use super::facts::Facts;
 use super::{Rule, Violation};
-use crate::history::{Call, Outcome};
+use crate::history::{Call, Level, Outcome};
 use crate::pattern::Pattern;
+use crate::settings::Change;
 
 /// May befall any statement: retry, deadlock, our own statement_timeout.
 const ANYWHERE: [&str; 3] = ["40001", "40P01", "57014"];
@@ -31,6 +32,10 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
                 ["42704", "55000"].contains(&code)
             }
             Call::Resolve { .. } => code == "55000",
+            // The leases that it counts for could not all be seen.
+            Call::Configure { change: Change::OnLapse { unknown: true }, .. } => {
+                code == "0A000" && facts.txn(event.txn).level != Level::ReadCommitted
+            }
             // Held, or leased with another fence.
             Call::Forget { .. } => ["55006", "ID003"].contains(&code),
             // Another transaction had one of the messages for longer than the consumer's operation waits.

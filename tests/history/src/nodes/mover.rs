@@ -92,9 +92,7 @@ impl Mover<'_> {
             let asked = client.batch_execute(IMPATIENT).and_then(|()| client.batch_execute(&sql));
             match asked {
                 Ok(()) => return Ok(true),
-                Err(error) if error.code().is_some_and(|code| code.code() == "55P03") => {
-                    return Ok(false);
-                }
+                Err(error) if is_in_the_way(&error) => return Ok(false),
                 Err(error) if is_lost(&error) => *again += 1,
                 Err(error) => return Err(in_words(&error)),
             }
@@ -106,8 +104,27 @@ impl Mover<'_> {
         match self.try_carry(moved, rng) {
             Ok(done) => Ok(done),
             Err(error) if is_lost(&error) => Ok(false),
+            Err(error) if is_in_the_way(&error) => {
+                if self.stage.is_over() {
+                    self.roll_back_prepared(moved.from)?;
+                }
+                Ok(false)
+            }
             Err(error) => Err(in_words(&error)),
         }
+    }
+
+    /// What a client has prepared and not settled before the end would be in the way of an export for ever.
+    fn roll_back_prepared(&self, node: u32) -> Result<()> {
+        let mut client = self.reach(node)?;
+        let left = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
+        let Ok(rows) = client.query(left, &[]) else { return Ok(()) };
+        for row in rows {
+            let gid: String = row.get(0);
+            // Its client may be faster, or the node go down.
+            let _ = client.batch_execute(&format!("ROLLBACK PREPARED '{gid}'"));
+        }
+        Ok(())
     }
 
     fn try_carry(
@@ -156,6 +173,11 @@ impl Mover<'_> {
 }
 
 /// An error of the server by itself says "db error".
+/// Something is open that the statement would wait for longer.
+fn is_in_the_way(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code() == "55P03")
+}
+
 fn in_words(error: &postgres::Error) -> Box<dyn std::error::Error + Send + Sync> {
     match error.as_db_error() {
         Some(db) => {
