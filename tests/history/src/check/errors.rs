@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::{Rule, Violation};
-use crate::history::{Call, Level, Outcome};
+use crate::history::{Call, Event, Level, Outcome};
 use crate::pattern::Pattern;
 use crate::settings::Change;
 
@@ -11,6 +11,13 @@ const ANYWHERE: [&str; 3] = ["40001", "40P01", "57014"];
 /// The slot is another node's.
 const ANOTHER_NODES: &str = "ID010";
 const UNDER_STRICT: [&str; 5] = ["ID001", "ID002", "ID004", "ID005", "ID008"];
+
+/// Whether all statements of the transaction see the same.
+fn is_frozen(facts: &Facts<'_>, event: &Event) -> bool {
+    facts.txn(event.txn).events.iter().any(|at| {
+        matches!(&facts.event(*at).call, Call::Begin { level } if *level != Level::ReadCommitted)
+    })
+}
 
 pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
     for event in &facts.history.events {
@@ -34,7 +41,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Violation>) {
             Call::Resolve { .. } => code == "55000",
             // The leases that it counts for could not all be seen.
             Call::Configure { change: Change::OnLapse { unknown: true }, .. } => {
-                code == "0A000" && facts.txn(event.txn).level != Level::ReadCommitted
+                code == "0A000" && is_frozen(facts, event)
             }
             // Held, or leased with another fence.
             Call::Forget { .. } => ["55006", "ID003"].contains(&code),
