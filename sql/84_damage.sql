@@ -5,7 +5,8 @@ CREATE FUNCTION idempotent.damage(
     OUT detail   text,
     OUT remedy   text
 ) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+-- What Postgres makes of a definition is compared with what it made of it here.
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off ROWS 10 AS $$
 BEGIN
     -- A table has the columns that it was made with, perhaps with others behind them.
     RETURN QUERY

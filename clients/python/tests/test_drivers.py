@@ -165,6 +165,15 @@ async def test_a_body_that_undoes_its_answer_is_told(idem, tenant, payments, und
     assert await idem.run("charge", "k", None, lambda it: it.complete(1), scope=tenant) == 1
 
 
+async def test_a_repeated_call_that_is_only_observed_goes_through(idem, admin, tenant):
+    """Nothing is stored of it, and its transaction may have no id."""
+    admin.execute("SELECT idempotent_operation('watched', mode => 'observe')")
+    for _ in range(2):
+        async with idem.once("watched", "k", scope=tenant) as it:
+            await it.complete({"ok": 1})
+        assert await idem.run("watched", "k", None, lambda it: it.complete(1), scope=tenant) == 1
+
+
 async def test_a_lost_connection_runs_the_handler_again(idem, admin, tenant, payments):
     tries = []
 
@@ -482,6 +491,21 @@ def test_a_body_without_asyncio_that_undoes_its_answer_is_told(dsn, tenant, paym
             assert idem.replay("charge", "k", scope=tenant).outcome == "absent"
     engine.dispose()
     assert len(payments) == 0
+
+
+def test_a_retired_connection_goes_also_where_closing_returns_it(dsn):
+    try:
+        pool = ConnectionPool(dsn, min_size=1, max_size=1, open=True, close_returns=True)
+    except TypeError:
+        pytest.skip("of psycopg_pool 3.3")
+    with pool:
+        transaction = Idempotent(pool).driver.begin()
+        held = transaction.connection
+        transaction.retire()
+        transaction.rollback()
+        assert held.closed
+        with pool.connection() as another:
+            assert another is not held
 
 
 @pytest.fixture

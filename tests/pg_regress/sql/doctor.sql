@@ -18,6 +18,11 @@ SELECT idempotent_stats_reset();
 SELECT severity, problem, detail, remedy FROM idempotent_doctor();
 :look
 
+-- also where every name is quoted
+SET quote_all_identifiers = on;
+:look
+RESET quote_all_identifiers;
+
 -- what others have put on the tables
 CREATE INDEX ON idempotent.record (operation);
 CREATE UNIQUE INDEX "Mine" ON idempotent.record_logged (key);

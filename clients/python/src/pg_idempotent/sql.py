@@ -49,8 +49,9 @@ REPLAY = Statement(f"SELECT {RESULT} FROM idempotent_replay({OPERATION})")
 XID = "CAST(pg_current_xact_id_if_assigned() AS text)"
 COMPLETE = Statement(f"SELECT CAST(idempotent_complete({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response, {XID} AS xid")
 FAIL = Statement(f"SELECT CAST(idempotent_fail({OPERATION}, {FENCE}, {ANSWER}) AS text) AS response, {XID} AS xid")
-# COMMIT raises nothing where the transaction has failed, or where another one is open in its place.
-STANDS = Statement(f"SELECT coalesce({XID} = CAST({{xid}} AS text), false) AS stands")
+# COMMIT raises nothing where the transaction has failed, or where another one is open in its place. Where the operation is only
+# observed, and nothing was written, the transaction had no id: then there is nothing that could be undone.
+STANDS = Statement(f"SELECT CAST({{xid}} AS text) IS NULL OR coalesce({XID} = CAST({{xid}} AS text), false) AS stands")
 ALIVE = Statement("SELECT true AS alive")
 RELEASE = Statement(f"SELECT idempotent_release({OPERATION}, {FENCE}) AS released")
 CHECKPOINT = Statement(

@@ -51,8 +51,8 @@ class PsycopgTransaction:
     def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
-            if self._is_retired:  # the pool connects anew
-                self.connection.close()
+            if self._is_retired:  # the pool connects anew; `close()` of some pools gives the connection back as it is
+                self.connection.pgconn.finish()
             self._pool.putconn(self.connection)
 
     @property
@@ -170,8 +170,8 @@ class AsyncPsycopgTransaction:
     async def _give_back(self) -> None:
         self._over, self._lost = True, self.connection.closed
         if self._pool is not None:
-            if self._is_retired:  # the pool connects anew
-                await self.connection.close()
+            if self._is_retired:  # see PsycopgTransaction
+                self.connection.pgconn.finish()
             await self._pool.putconn(self.connection)
 
     @property
