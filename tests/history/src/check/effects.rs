@@ -47,7 +47,7 @@ fn second_effect(
     };
     let within = if apart < key.retention(facts, done) {
         "within its retention"
-    } else if key.counts_date(facts, again) && !key.answers.iter().any(has_failed) {
+    } else if counts_date(facts, key, one, other) && !key.answers.iter().any(has_failed) {
         "although its date refuses it"
     } else {
         return;
@@ -55,6 +55,20 @@ fn second_effect(
     let (first, second) = (first.effect, second.effect);
     let what = format!("effects {first} and {second} of \"{}\" {within}", key.key.text);
     found.push(Violation::new(Rule::SecondEffect, key.id(), what));
+}
+
+/// Whether the date certainly counted for what was done again: also for the leases before it whose work that takes over.
+fn counts_date(facts: &Facts<'_>, key: &KeyFacts<'_>, one: usize, other: usize) -> bool {
+    let again = facts.event(other);
+    let since: Vec<_> =
+        key.grants.iter().filter(|grant| grant.event > one && grant.event <= other).collect();
+    let takes_over =
+        since.iter().rfind(|grant| grant.txn == again.txn).map_or(1, |grant| grant.attempt);
+    key.counts_date(facts, again)
+        && since
+            .iter()
+            .filter(|grant| grant.fence.is_some() && grant.attempt < takes_over)
+            .all(|grant| key.counts_date(facts, facts.event(grant.event)))
 }
 
 fn as_committed(facts: &Facts<'_>, found: &mut Vec<Violation>) {

@@ -132,6 +132,17 @@ fn a_date_that_is_ignored_refuses_nothing_and_later_does() {
     story.is_clean();
     story.work(0);
     story.breaks(Rule::SecondEffect);
+    // A lease from when it was ignored goes on, by whoever takes it over.
+    let mut story = with_key();
+    story.lease(0, 50, 1);
+    set(&mut story, Change::KeyDates { used: true });
+    story.pause(60);
+    let txn = story.begin();
+    story.say(txn, claim(0, 0, None), claimed(None, 2));
+    let effect = story.effect(txn, 0, None, true);
+    story.complete(txn, 0, effect, None);
+    story.commit(txn);
+    story.is_clean();
 }
 
 #[test]
