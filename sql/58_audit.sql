@@ -19,7 +19,7 @@ COMMENT ON INDEX idempotent.audit_expires_at_idx IS 'what the sweeper has to loo
 COMMENT ON COLUMN idempotent.audit.expires_at IS 'until when the line is kept: idempotent.audit_retention';
 COMMENT ON COLUMN idempotent.audit.at IS 'when it was done';
 COMMENT ON COLUMN idempotent.audit.action IS 'what was done';
-COMMENT ON COLUMN idempotent.audit.role IS 'the role that did it, by its name then';
+COMMENT ON COLUMN idempotent.audit.role IS 'the role that did it, by its name then; of settings, grants, and what else runs with the rights of its owner: the role that the client had chosen';
 COMMENT ON COLUMN idempotent.audit.session_role IS 'the role that had logged in';
 COMMENT ON COLUMN idempotent.audit.operation IS 'to which operation, if to one';
 COMMENT ON COLUMN idempotent.audit.scope IS 'to whose key, if to one';

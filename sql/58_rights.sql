@@ -42,7 +42,7 @@ object AS (
 ),
 granted AS (
     SELECT o.kind, (pg_catalog.pg_identify_object(o.classid, o.objid, 0)).identity AS object, o.name, o.is_public,
-           a.grantee, pg_catalog.concat(a.privilege_type, o.part) AS privilege, a.is_grantable
+           a.grantee, pg_catalog.concat(a.privilege_type, o.part) AS privilege, a.is_grantable, CASE WHEN a.grantor OPERATOR(pg_catalog.<>) o.owner THEN a.grantor END AS grantor
     FROM object AS o, LATERAL pg_catalog.aclexplode(o.acl) AS a
     WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
 )
@@ -60,7 +60,8 @@ SELECT CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'public
             WHEN g.kind OPERATOR(pg_catalog.=) 'routine' AND g.name OPERATOR(pg_catalog.=) ANY ('{counters,library,samples,additions}'::pg_catalog.name[]) THEN 'monitor'
             WHEN g.privilege OPERATOR(pg_catalog.=) 'SELECT'
                  AND (g.kind OPERATOR(pg_catalog.=) 'view' OR g.name OPERATOR(pg_catalog.=) ANY ('{offsets,locks,audit}'::pg_catalog.name[])) THEN 'monitor'
-       END AS granted_as
+       END AS granted_as,
+       pg_catalog.pg_get_userbyid(g.grantor)::pg_catalog.text AS passed_on_by
 FROM granted AS g, pg_catalog.jsonb_to_record(idempotent.library()) AS l (callers_functions text);
 COMMENT ON VIEW idempotent.rights IS 'who holds rights on the extension''s objects, besides their owner';
 COMMENT ON COLUMN idempotent.rights.role IS 'the role; public, which no role can be called, is PUBLIC';
@@ -69,4 +70,5 @@ COMMENT ON COLUMN idempotent.rights.object IS 'the object, as GRANT names it';
 COMMENT ON COLUMN idempotent.rights.privilege IS 'what it may do with it; with the column, if it may with that alone';
 COMMENT ON COLUMN idempotent.rights.grantable IS 'whether it may pass that on';
 COMMENT ON COLUMN idempotent.rights.granted_as IS 'the documented role that has this right: caller, relay, administrator or monitor; null: none has';
+COMMENT ON COLUMN idempotent.rights.passed_on_by IS 'the role that has passed it on, and without whose own right it goes; null: the owner of the object gave it';
 GRANT SELECT ON idempotent.rights TO pg_monitor;

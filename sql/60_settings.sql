@@ -104,8 +104,13 @@ DECLARE
     judged        text;
     moment        timestamptz := clock_timestamp();
 BEGIN
-    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM idempotent.operation AS o WHERE o.name = NEW.name) THEN
-        RETURN NEW;  -- it becomes an UPDATE, or is refused
+    IF TG_OP = 'INSERT' THEN
+        -- Locked, so that it is still there when this row becomes an UPDATE of it, or is refused. Whether one stays that another
+        -- transaction has deleted is waited for.
+        PERFORM FROM idempotent.operation AS o WHERE o.name = NEW.name FOR KEY SHARE;
+        IF FOUND THEN
+            RETURN NEW;
+        END IF;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.name <> OLD.name THEN
         RAISE EXCEPTION 'the name of an operation cannot be changed'

@@ -169,6 +169,25 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION idempotent.outbox_lock(text, text) IS 'lets one transaction at a time put messages of a topic and key, or of an id';
 
+CREATE FUNCTION idempotent.position_above(last bigint) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'idempotent_position_above';
+COMMENT ON FUNCTION idempotent.position_above(bigint) IS 'draws a position above one that a message has, and lets positions go on from there';
+
+-- The sequence may be behind the messages that are there: one does not come along by logical replication, and an administrator may
+-- set it. What is asked for is above the position just drawn: no entry of an index is there, not even of what has been acknowledged.
+CREATE FUNCTION idempotent.outbox_place(topic text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    place bigint := nextval('idempotent.outbox_position');
+    last  bigint;
+BEGIN
+    SELECT m.position INTO last FROM idempotent.outbox_message AS m
+     WHERE m.topic = outbox_place.topic COLLATE "C" AND m.position >= place ORDER BY m.position DESC LIMIT 1;
+    RETURN CASE WHEN FOUND THEN idempotent.position_above(last) ELSE place END;
+END $$;
+COMMENT ON FUNCTION idempotent.outbox_place(text) IS 'the position of the next message, behind all of its topic';
+
 -- Notes the id; whether the message is to be put, and not there already. Under the lock of the id.
 CREATE FUNCTION idempotent.outbox_is_new(topic text, message_id uuid, key text, payload jsonb, scope text, slot smallint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -178,20 +197,21 @@ DECLARE
 BEGIN
     LOOP
         -- A message that is there, or a dead letter, says more than its id; one that was put without an id has none.
-        SELECT k.key IS NOT DISTINCT FROM outbox_is_new.key COLLATE "C" AND idempotent.outbox_is_same(topic, payload, k.fingerprint) INTO same
-          FROM (SELECT 1 AS nth, m.key, idempotent.outbox_fingerprint(m.topic, m.payload) AS fingerprint FROM idempotent.outbox_message AS m
+        SELECT (k.key, k.scope) IS NOT DISTINCT FROM (outbox_is_new.key COLLATE "C", outbox_is_new.scope COLLATE "C")
+               AND idempotent.outbox_is_same(topic, payload, k.fingerprint) INTO same
+          FROM (SELECT 1 AS nth, m.key, m.scope, idempotent.outbox_fingerprint(m.topic, m.payload) AS fingerprint FROM idempotent.outbox_message AS m
                  WHERE m.topic = outbox_is_new.topic COLLATE "C" AND m.message_id = outbox_is_new.message_id
                 UNION ALL
-                SELECT 2, d.key, idempotent.outbox_fingerprint(d.topic, d.payload) FROM idempotent.outbox_dead AS d
+                SELECT 2, d.key, d.scope, idempotent.outbox_fingerprint(d.topic, d.payload) FROM idempotent.outbox_dead AS d
                  WHERE d.topic = outbox_is_new.topic COLLATE "C" AND d.message_id = outbox_is_new.message_id
                 UNION ALL
-                SELECT 3, i.key, i.fingerprint FROM idempotent.outbox_id AS i
+                SELECT 3, i.key, i.scope, i.fingerprint FROM idempotent.outbox_id AS i
                  WHERE i.topic = outbox_is_new.topic COLLATE "C" AND i.message_id = outbox_is_new.message_id AND i.expires_at > clock_timestamp()) AS k
          ORDER BY k.nth LIMIT 1;
         IF NOT same THEN
             RAISE EXCEPTION 'the message id was used for another message'
                 USING ERRCODE = 'ID002', DETAIL = format('Message %s of topic "%s".', message_id, topic),
-                      HINT = 'Pass the same key and payload again, or leave out message_id.';
+                      HINT = 'Pass the same key, scope and payload again, or leave out message_id.';
         ELSIF same IS NULL THEN
             PERFORM idempotent.outbox_check_date(topic, message_id);
         END IF;
@@ -243,7 +263,7 @@ BEGIN
     IF key IS NOT NULL THEN
         PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('key ', key));
     END IF;
-    place := nextval('idempotent.outbox_position');
+    place := idempotent.outbox_place(topic);
     IF key IS NOT NULL THEN
         -- Behind a message of its key that this transaction has put itself: when that goes, this one can be seen, and goes on. Of a
         -- message of another transaction nobody can tell; it may be going just now. Such a put says that it is the first.
@@ -565,7 +585,7 @@ BEGIN
         IF letter.key IS NOT NULL THEN
             PERFORM idempotent.outbox_lock(topic COLLATE "C", concat('key ', letter.key));
         END IF;
-        place := nextval('idempotent.outbox_position');
+        place := idempotent.outbox_place(topic);
         -- As a put does: see outbox_take.
         IF letter.key IS NOT NULL AND NULLIF(current_setting('pg_idempotent.outbox_begun', true), '') IS NULL THEN
             PERFORM set_config('pg_idempotent.outbox_begun', place::text, true);
@@ -664,6 +684,8 @@ REVOKE ALL ON FUNCTION
     idempotent.outbox_expires(text, uuid),
     idempotent.outbox_count(text, text, bigint),
     idempotent.check_lease(text, interval, interval),
+    idempotent.position_above(bigint),
+    idempotent.outbox_place(text),
     idempotent.outbox_lock(text, text),
     idempotent.outbox_is_new(text, uuid, text, jsonb, text, smallint),
     idempotent.outbox_put(text, jsonb, text, uuid, text),

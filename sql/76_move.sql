@@ -47,8 +47,14 @@ BEGIN
             UNION ALL SELECT d, idempotent.lost_before(d) FROM unnest('{unlogged,logged}'::text[]) AS d) AS l
      WHERE l.reset_at IS NOT NULL GROUP BY l.durability;
     RETURN QUERY SELECT jsonb_build_object('table', 'earlier_retention', 'row', to_jsonb(e)) FROM idempotent.earlier_retention AS e WHERE e.operation <> '';
-    RETURN QUERY SELECT jsonb_build_object('table', 'record', 'row', to_jsonb(r), 'excluded', x.members)
-      FROM (SELECT * FROM idempotent.record UNION ALL SELECT * FROM idempotent.record_logged) AS r
+    -- An administrator may have added columns to the one table or the other. An answer that is null in SQL is left out, so that one that
+    -- is null in JSON stays one.
+    RETURN QUERY SELECT jsonb_build_object('table', 'record', 'row', r.line, 'excluded', x.members)
+      FROM (SELECT to_jsonb(u) - CASE WHEN u.response IS NULL THEN 'response' ELSE '' END - CASE WHEN u.checkpoint IS NULL THEN 'checkpoint' ELSE '' END AS line,
+                   u.operation, u.fingerprint_version, u.slot, u.state, u.expires_at, u.lease_until FROM idempotent.record AS u
+            UNION ALL
+            SELECT to_jsonb(l) - CASE WHEN l.response IS NULL THEN 'response' ELSE '' END - CASE WHEN l.checkpoint IS NULL THEN 'checkpoint' ELSE '' END,
+                   l.operation, l.fingerprint_version, l.slot, l.state, l.expires_at, l.lease_until FROM idempotent.record_logged AS l) AS r
       LEFT JOIN idempotent.exclusion AS x ON x.operation = r.operation COLLATE "C" AND x.number = r.fingerprint_version / 8
      WHERE r.slot::integer <@ slots AND r.state <> 'e' AND (r.expires_at > moment OR r.lease_until > moment);
     RETURN QUERY SELECT jsonb_build_object('table', 'messages', 'row', to_jsonb(m)) FROM idempotent.messages AS m
@@ -56,7 +62,7 @@ BEGIN
     RETURN QUERY SELECT jsonb_build_object('table', 'offsets', 'row', to_jsonb(o)) FROM idempotent.offsets AS o WHERE o.slot::integer <@ slots;
     RETURN QUERY SELECT jsonb_build_object('table', 'locks', 'row', to_jsonb(k)) FROM idempotent.locks AS k
      WHERE k.slot::integer <@ slots AND k.expires_at > moment;
-    RETURN QUERY SELECT jsonb_build_object('table', 'saga_run', 'row', to_jsonb(g), 'excluded', x.members)
+    RETURN QUERY SELECT jsonb_build_object('table', 'saga_run', 'row', to_jsonb(g) - CASE WHEN g.request IS NULL THEN 'request' ELSE '' END, 'excluded', x.members)
       FROM idempotent.saga_run AS g LEFT JOIN idempotent.exclusion AS x ON x.operation = g.saga AND x.number = g.fingerprint_version / 8
      WHERE g.slot::integer <@ slots AND (g.expires_at IS NULL OR g.expires_at > moment);
     RETURN QUERY SELECT jsonb_build_object('table', 'outbox_id', 'row', to_jsonb(i)) FROM idempotent.outbox_id AS i
@@ -131,9 +137,20 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION idempotent.follows(idempotent.record, idempotent.record) IS 'whether a record went on from another, which may still run';
 
+-- What an administrator has added to the one table of records alone stays there.
+CREATE FUNCTION idempotent.shared_columns() RETURNS name[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(u.attname ORDER BY u.attnum)
+      FROM pg_attribute AS u JOIN pg_attribute AS l ON l.attname = u.attname
+     WHERE u.attrelid = 'idempotent.record'::regclass AND u.attnum > 0 AND NOT u.attisdropped AND u.attgenerated = ''
+       AND l.attrelid = 'idempotent.record_logged'::regclass AND l.attnum > 0 AND NOT l.attisdropped AND l.attgenerated = ''
+$$;
+COMMENT ON FUNCTION idempotent.shared_columns() IS 'the columns with which a record goes from one table of records to the other';
+
 CREATE FUNCTION idempotent.import_record(arriving idempotent.record) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    shared    CONSTANT name[] := idempotent.shared_columns();
     kept_in   text;
     insert_it text;
     present idempotent.record;
@@ -149,13 +166,17 @@ BEGIN
     PERFORM idempotent.check_key_form(arriving.operation, arriving.key);
     kept_in := CASE (SELECT o.durability FROM idempotent.operation AS o WHERE o.name = arriving.operation COLLATE "C")
                WHEN 'logged' THEN 'record_logged' ELSE 'record' END;
-    insert_it := format('INSERT INTO idempotent.%I SELECT ($1).* ON CONFLICT DO NOTHING', kept_in);
+    insert_it := format('INSERT INTO idempotent.%I (%s) SELECT %s ON CONFLICT DO NOTHING', kept_in,
+        (SELECT string_agg(quote_ident(c), ', ') FROM unnest(shared) AS c), (SELECT string_agg(format('($1).%I', c), ', ') FROM unnest(shared) AS c));
     EXECUTE insert_it USING arriving;
     GET DIAGNOSTICS written = ROW_COUNT;
     IF written > 0 THEN
         RETURN 'new';
     END IF;
-    EXECUTE format('SELECT r.* FROM idempotent.%I AS r WHERE r.record_id = $1 FOR UPDATE OF r', kept_in) INTO present USING arriving.record_id;
+    EXECUTE format('SELECT %s FROM idempotent.%I AS r WHERE r.record_id = $1 FOR UPDATE OF r',
+                   (SELECT string_agg(CASE WHEN a.attname = ANY (shared) THEN format('r.%I', a.attname) ELSE 'NULL' END, ', ' ORDER BY a.attnum)
+                      FROM pg_attribute AS a WHERE a.attrelid = 'idempotent.record'::regclass AND a.attnum > 0 AND NOT a.attisdropped), kept_in)
+       INTO present USING arriving.record_id;
     IF present.record_id IS NULL OR (present.operation, present.scope, present.key) IS DISTINCT FROM (arriving.operation, arriving.scope, arriving.key) THEN
         RETURN 'conflict';
     END IF;
@@ -327,11 +348,11 @@ BEGIN
     ON CONFLICT DO NOTHING;
     IF died_at IS NULL THEN
         INSERT INTO idempotent.outbox_message (position, message_id, put_at, ready_at, attempt, slot, is_first, topic, scope, key, payload)
-        VALUES (nextval('idempotent.outbox_position'), arriving.message_id, arriving.put_at, moment, arriving.attempt, arriving.slot,
+        VALUES (idempotent.outbox_place(arriving.topic), arriving.message_id, arriving.put_at, moment, arriving.attempt, arriving.slot,
                 arriving.key IS NULL, arriving.topic, arriving.scope, arriving.key, arriving.payload);
     ELSE
         INSERT INTO idempotent.outbox_dead (position, message_id, put_at, dead_at, attempt, slot, topic, scope, key, payload)
-        VALUES (nextval('idempotent.outbox_position'), arriving.message_id, arriving.put_at, died_at, arriving.attempt, arriving.slot,
+        VALUES (idempotent.outbox_place(arriving.topic), arriving.message_id, arriving.put_at, died_at, arriving.attempt, arriving.slot,
                 arriving.topic, arriving.scope, arriving.key, arriving.payload);
     END IF;
     RETURN 'new';
@@ -368,9 +389,12 @@ CREATE FUNCTION idempotent.import_row(exported jsonb) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' AS $$
 DECLARE
     source CONSTANT text := exported ->> 'table';
-    line   jsonb := exported -> 'row';
-    fence  bigint;
-    answer text;
+    line    jsonb := exported -> 'row';
+    kept    idempotent.record;
+    saga    idempotent.saga_run;
+    message idempotent.outbox_message;
+    fence   bigint;
+    answer  text;
     -- What no row of the table lacks.
     needed CONSTANT text[] := CASE source
         WHEN 'slots' THEN '{slots}'
@@ -387,7 +411,8 @@ DECLARE
         WHEN 'outbox_dead' THEN '{message_id,put_at,dead_at,attempt,slot,topic,scope}'
     END;
 BEGIN
-    IF NOT COALESCE(jsonb_typeof(line) = 'object' AND jsonb_strip_nulls(line) ?& needed, false) THEN
+    IF NOT COALESCE(jsonb_typeof(line) = 'object' AND jsonb_strip_nulls(line) ?& needed, false)
+       OR source = 'record' AND line ->> 'state' <> ALL ('{p,c,f,u,s,a}') THEN
         RAISE EXCEPTION 'this is no row that idempotent_export() has returned'
             USING ERRCODE = '22023', HINT = 'Pass its rows as they are, one at a time.';
     END IF;
@@ -406,18 +431,30 @@ BEGIN
         PERFORM idempotent.fence_above(fence);
         answer := 'new';
     END IF;
+    -- What a caller gave goes as it is: null in JSON is something that was given.
+    IF source = 'record' THEN
+        kept := jsonb_populate_record(NULL::idempotent.record, line);
+        kept.response := line -> 'response';
+        kept.checkpoint := line -> 'checkpoint';
+    ELSIF source = 'saga_run' THEN
+        saga := jsonb_populate_record(NULL::idempotent.saga_run, line);
+        saga.request := line -> 'request';
+    ELSIF source = ANY ('{outbox_message,outbox_dead}') THEN
+        message := jsonb_populate_record(NULL::idempotent.outbox_message, line);
+        message.payload := line -> 'payload';
+    END IF;
     answer := CASE source
         WHEN 'fence' THEN COALESCE(answer, 'same')
         WHEN 'reset' THEN idempotent.import_past(source, line)
         WHEN 'earlier_retention' THEN idempotent.import_past(source, line)
-        WHEN 'record' THEN idempotent.import_record(jsonb_populate_record(NULL::idempotent.record, line))
+        WHEN 'record' THEN idempotent.import_record(kept)
         WHEN 'messages' THEN idempotent.import_message(jsonb_populate_record(NULL::idempotent.messages, line))
         WHEN 'offsets' THEN idempotent.import_offset(jsonb_populate_record(NULL::idempotent.offsets, line))
         WHEN 'locks' THEN idempotent.import_lock(jsonb_populate_record(NULL::idempotent.locks, line))
-        WHEN 'saga_run' THEN idempotent.import_saga(jsonb_populate_record(NULL::idempotent.saga_run, line))
+        WHEN 'saga_run' THEN idempotent.import_saga(saga)
         WHEN 'outbox_id' THEN idempotent.import_outbox_id(jsonb_populate_record(NULL::idempotent.outbox_id, line))
-        WHEN 'outbox_message' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), NULL)
-        WHEN 'outbox_dead' THEN idempotent.import_outbox_message(jsonb_populate_record(NULL::idempotent.outbox_message, line), (line ->> 'dead_at')::timestamptz)
+        WHEN 'outbox_message' THEN idempotent.import_outbox_message(message, NULL)
+        WHEN 'outbox_dead' THEN idempotent.import_outbox_message(message, (line ->> 'dead_at')::timestamptz)
     END;
     IF answer = 'conflict' THEN
         PERFORM idempotent.audited('import', COALESCE(line ->> 'operation', line ->> 'consumer', line ->> 'saga', line ->> 'topic', line ->> 'resource'),
@@ -439,6 +476,7 @@ REVOKE ALL ON FUNCTION
     idempotent.import_version(text, smallint, jsonb),
     idempotent.drop_left_behind(int4multirange),
     idempotent.follows(idempotent.record, idempotent.record),
+    idempotent.shared_columns(),
     idempotent.import_record(idempotent.record),
     idempotent.import_message(idempotent.messages),
     idempotent.import_offset(idempotent.offsets),

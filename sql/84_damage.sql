@@ -8,32 +8,44 @@ CREATE FUNCTION idempotent.damage(
 -- What Postgres makes of a definition is compared with what it made of it here.
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off ROWS 10 AS $$
 BEGIN
-    -- A table has the columns that it was made with, perhaps with others behind them.
+    -- A table has the columns that it was made with, perhaps with others behind them. In those the library writes null, past the executor.
     RETURN QUERY
+    WITH made (relation, columns) AS (
+        VALUES ('operation', '{name,retention,failure_retention,response_retention,lease,wait,durability,on_lapse,max_response_bytes,scope_required,fingerprint_exclude,store_failures,after_reset,mode,key_dates,role,http_store,http_headers,take_role,max_attempts,max_lease,max_retention,key_form}'),
+               ('record', '{record_id,fingerprint,expires_at,sweep_at,finished_at,fingerprint_version,slot,state,evicted,operation,scope,key,response,status,headers,body,checkpoint,fence,lease_until,claimed_at,attempt,attempt_id,first_sent}'),
+               ('record_logged', '{record_id,fingerprint,expires_at,sweep_at,finished_at,fingerprint_version,slot,state,evicted,operation,scope,key,response,status,headers,body,checkpoint,fence,lease_until,claimed_at,attempt,attempt_id,first_sent}'),
+               ('usage_granted', '{role}'),
+               ('reset', '{durability,noticed_at,reset_at,operation}'),
+               ('earlier_retention', '{operation,until,kept}'),
+               ('exclusion', '{operation,number,members}'),
+               ('messages', '{expires_at,seen_at,slot,consumer,scope,message_id}'),
+               ('offsets', '{offset,advanced_at,slot,consumer,scope,partition}'),
+               ('locks', '{expires_at,acquired_at,fence,slot,resource,scope,holder}'),
+               ('audit', '{expires_at,at,action,role,session_role,operation,scope,key,detail,id}'),
+               ('asked', '{expires_at,asked_at,record_id,operation,scope,key,id}'),
+               ('own', '{single,slots,changed_at,left_behind}'),
+               ('outbox_message', '{position,message_id,put_at,ready_at,fence,lease_until,attempt,slot,is_first,topic,scope,key,payload}'),
+               ('outbox_id', '{message_id,expires_at,fingerprint,slot,topic,scope,key}'),
+               ('outbox_dead', '{position,message_id,put_at,dead_at,attempt,slot,topic,scope,key,payload}'),
+               ('saga', '{name,steps,defined_at}'),
+               ('saga_run', '{started_at,changed_at,expires_at,step,slot,state,saga,scope,key,steps,request,fingerprint,fingerprint_version,answers,failure}')
+    )
     SELECT 'error', 'wrong_columns',
            CASE WHEN h.columns IS NULL THEN format('Table idempotent.%I is missing.', w.relation) ELSE format('Table idempotent.%I has other columns than its own: %s.', w.relation, h.columns) END,
            '-- restore the database from a backup; or begin anew, which forgets every key, message and saga: DROP EXTENSION pg_idempotent; CREATE EXTENSION pg_idempotent;'
-      FROM (VALUES ('operation', '{name,retention,failure_retention,response_retention,lease,wait,durability,on_lapse,max_response_bytes,scope_required,fingerprint_exclude,store_failures,after_reset,mode,key_dates,role,http_store,http_headers,take_role,max_attempts,max_lease,max_retention,key_form}'),
-                   ('record', '{record_id,fingerprint,expires_at,sweep_at,finished_at,fingerprint_version,slot,state,evicted,operation,scope,key,response,status,headers,body,checkpoint,fence,lease_until,claimed_at,attempt,attempt_id,first_sent}'),
-                   ('record_logged', '{record_id,fingerprint,expires_at,sweep_at,finished_at,fingerprint_version,slot,state,evicted,operation,scope,key,response,status,headers,body,checkpoint,fence,lease_until,claimed_at,attempt,attempt_id,first_sent}'),
-                   ('usage_granted', '{role}'),
-                   ('reset', '{durability,noticed_at,reset_at,operation}'),
-                   ('earlier_retention', '{operation,until,kept}'),
-                   ('exclusion', '{operation,number,members}'),
-                   ('messages', '{expires_at,seen_at,slot,consumer,scope,message_id}'),
-                   ('offsets', '{offset,advanced_at,slot,consumer,scope,partition}'),
-                   ('locks', '{expires_at,acquired_at,fence,slot,resource,scope,holder}'),
-                   ('audit', '{expires_at,at,action,role,session_role,operation,scope,key,detail,id}'),
-                   ('asked', '{expires_at,asked_at,record_id,operation,scope,key,id}'),
-                   ('own', '{single,slots,changed_at,left_behind}'),
-                   ('outbox_message', '{position,message_id,put_at,ready_at,fence,lease_until,attempt,slot,is_first,topic,scope,key,payload}'),
-                   ('outbox_id', '{message_id,expires_at,fingerprint,slot,topic,scope,key}'),
-                   ('outbox_dead', '{position,message_id,put_at,dead_at,attempt,slot,topic,scope,key,payload}'),
-                   ('saga', '{name,steps,defined_at}'),
-                   ('saga_run', '{started_at,changed_at,expires_at,step,slot,state,saga,scope,key,steps,request,fingerprint,fingerprint_version,answers,failure}')) AS w (relation, columns)
+      FROM made AS w
       LEFT JOIN LATERAL (SELECT array_agg(a.attname ORDER BY a.attnum) AS columns FROM pg_attribute AS a
                           WHERE a.attrelid = to_regclass(format('idempotent.%I', w.relation)) AND a.attnum > 0 AND NOT a.attisdropped) AS h ON true
-     WHERE h.columns[:cardinality(w.columns::name[])] IS DISTINCT FROM w.columns::name[];
+     WHERE h.columns[:cardinality(w.columns::name[])] IS DISTINCT FROM w.columns::name[]
+    UNION ALL
+    SELECT 'warning', 'foreign_column',
+           format('Column %I of %s %s: in rows of the library it is null, or what it was made with.', a.attname, a.attrelid::regclass,
+                  CASE WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN 'is generated' WHEN a.attnotnull THEN 'is NOT NULL' ELSE 'has a default' END),
+           CASE WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN format('ALTER TABLE %s DROP COLUMN %I;', a.attrelid::regclass, a.attname)
+                ELSE format('ALTER TABLE %1$s ALTER COLUMN %2$I DROP NOT NULL, ALTER COLUMN %2$I DROP DEFAULT;', a.attrelid::regclass, a.attname) END
+      FROM made AS w JOIN pg_attribute AS a ON a.attrelid = to_regclass(format('idempotent.%I', w.relation))
+     WHERE w.relation = ANY ('{record,record_logged,reset,messages,offsets,locks,audit,asked}'::text[])
+       AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (w.columns::name[]) AND (a.attnotnull OR a.atthasdef AND a.attgenerated <> 'v' OR a.attidentity <> '');
 
     -- Calls find their rows by these, and none is refused as a second one without them.
     RETURN QUERY

@@ -118,11 +118,18 @@ BEGIN
 
         -- Rights.
 
+        -- What was passed on goes with the right to pass it on, and only so: a REVOKE takes what the owner gave.
         RETURN QUERY
         SELECT 'warning', 'surplus_right',
-               format('%s %s %s on %s %s.', g.role, CASE WHEN g.granted_as IS NULL THEN 'has' ELSE 'may pass on' END, g.privilege, g.kind, g.object),
-               format('REVOKE %s%s ON %s %s FROM %s;', CASE WHEN g.granted_as IS NOT NULL THEN 'GRANT OPTION FOR ' END, g.privilege,
-                      CASE WHEN g.kind = 'view' THEN 'table' ELSE g.kind END, g.object, CASE WHEN g.role = 'public' THEN 'PUBLIC' ELSE quote_ident(g.role) END)
+               concat(format('%s %s %s on %s %s', g.role, CASE WHEN g.granted_as IS NULL THEN 'has' ELSE 'may pass on' END, g.privilege, g.kind, g.object),
+                      ', passed on by ' || g.passed_on_by,
+                      ', and has passed it on to ' || (SELECT string_agg(DISTINCT p.role, ', ') FROM idempotent.rights AS p
+                                                        WHERE g.grantable AND (p.object, p.privilege, p.passed_on_by) = (g.object, g.privilege, g.role)), '.'),
+               format('REVOKE %s%s ON %s %s FROM %s%s;',
+                      CASE WHEN g.passed_on_by IS NOT NULL OR g.granted_as IS NOT NULL THEN 'GRANT OPTION FOR ' END, g.privilege,
+                      CASE WHEN g.kind = 'view' THEN 'table' ELSE g.kind END, g.object,
+                      CASE WHEN g.passed_on_by IS NOT NULL THEN quote_ident(g.passed_on_by) WHEN g.role = 'public' THEN 'PUBLIC' ELSE quote_ident(g.role) END,
+                      CASE WHEN g.passed_on_by IS NOT NULL OR g.grantable THEN ' CASCADE' END)
           FROM idempotent.rights AS g
          WHERE g.granted_as IS NULL OR g.grantable;
 
@@ -285,7 +292,7 @@ BEGIN
                'SELECT * FROM idempotent.outbox; -- is its relay running, and does it acknowledge?'
           FROM ends AS e WHERE e.put_at < clock_timestamp() - late
         UNION ALL
-        SELECT 'error', 'positions_behind', format('The next position would be %s, and %s is in use: messages would be taken out of their order.', p.last_value + 1, g.last),
+        SELECT 'error', 'positions_behind', format('The next position would be %s, and %s is in use: messages could be taken out of their order.', p.last_value + 1, g.last),
                format('SELECT setval(''idempotent.outbox_position'', %s);', g.last)
           FROM idempotent.outbox_position AS p, (SELECT max(e.last) AS last FROM ends AS e) AS g
          WHERE g.last > p.last_value;

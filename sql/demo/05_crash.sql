@@ -64,7 +64,7 @@ CHECKPOINT;
 SELECT pid AS victim FROM pg_stat_activity WHERE backend_type = 'checkpointer' \gset
 \set kill 'kill -9 ' :victim
 \setenv DEMO_KILL :kill
-\! psql -X -q -c "COPY (SELECT 1) TO PROGRAM '$DEMO_KILL'" >/dev/null 2>&1
+\! psql -X -q -c "COPY (SELECT WHERE false) TO PROGRAM '$DEMO_KILL'" >/dev/null 2>&1
 \! for i in $(seq 600); do psql -X -q -c 'SELECT 1' >/dev/null 2>&1 && break; sleep 0.1; done
 \connect -
 SET client_min_messages = warning;

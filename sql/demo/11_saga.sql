@@ -109,7 +109,7 @@ BEGIN
     -- The trap must not be set again with the rollback that the crash is: a file remembers.
     IF EXISTS (SELECT FROM demo_saga.trap AS t WHERE t.key = x->>'key' AND t.step = x->>'step')
        AND NOT EXISTS (SELECT FROM pg_ls_dir('.') AS f WHERE f = 'demo_saga_' || (x->>'key')) THEN
-        EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'touch demo_saga_' || (x->>'key') || '; kill -9 ' || victim);
+        EXECUTE format('COPY (SELECT WHERE false) TO PROGRAM %L', 'touch demo_saga_' || (x->>'key') || '; kill -9 ' || victim);
         PERFORM pg_sleep(60);
     END IF;
 END $$;
@@ -126,7 +126,7 @@ BEGIN
     RETURN jsonb_build_object('parcel', parcel);
 END $$;
 INSERT INTO demo_saga.trap VALUES ('order-3', 'payment'), ('order-4', 'shipping'), ('order-5', 'shipping');
-COPY (SELECT 1) TO PROGRAM 'rm -f demo_saga_order-3 demo_saga_order-4 demo_saga_order-5';
+COPY (SELECT WHERE false) TO PROGRAM 'rm -f demo_saga_order-3 demo_saga_order-4 demo_saga_order-5';
 CHECKPOINT;
 \! for n in 3 4 5; do psql -X -q -c "CALL idempotent_saga_run('demo_order', 'order-$n', '{\"customer\": \"Ada\", \"item\": \"book\"}')" >/dev/null 2>&1; for i in $(seq 600); do psql -X -q -c 'SELECT 1' >/dev/null 2>&1 && break; sleep 0.1; done; done
 \connect -
@@ -150,5 +150,5 @@ CALL idempotent_saga_run('demo_order', 'order-5', '{"customer": "Ada", "item": "
 \echo '   =>' :fifth_answers
 SELECT demo_saga.expect('four orders of Ada''s: 96 books, 900 credit, four parcels',
     (SELECT pieces FROM demo_saga.stock) = 96 AND (SELECT credit FROM demo_saga.account WHERE customer = 'Ada') = 900 AND count(*) = 4) FROM demo_saga.parcel;
-COPY (SELECT 1) TO PROGRAM 'rm -f demo_saga_order-3 demo_saga_order-4 demo_saga_order-5';
+COPY (SELECT WHERE false) TO PROGRAM 'rm -f demo_saga_order-3 demo_saga_order-4 demo_saga_order-5';
 \echo

@@ -8,6 +8,8 @@ use crate::tables::audit::{self, Deed};
 use crate::tables::catalog;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
 use rules::error::{Code, Error, Result};
 
 arguments! {
@@ -101,21 +103,40 @@ pub fn idempotent_grant(args: &Args) -> Returned {
     Ok(Some(Datum::from(0)))
 }
 
-/// USAGE on the schema that somebody else has granted stays: it may be for other reasons.
+/// Of whom the role still has rights: what a role has passed on is taken back by nobody else.
+const PASSED_ON_BY: &str = "
+SELECT DISTINCT g.passed_on_by FROM idempotent.rights AS g
+JOIN pg_catalog.pg_roles AS r ON r.rolname = g.role
+WHERE r.oid = $1 AND g.granted_as = 'caller' AND g.passed_on_by IS NOT NULL
+ORDER BY 1";
+
+/// USAGE on the schema that somebody else has granted stays: it may be for other reasons. A role that could pass
+/// rights on loses them together with those that it has passed them on to.
 pub fn idempotent_revoke(args: &Args) -> Returned {
     catalog::get()?;
     let role = role(args.get(REVOKE.role))?;
     spi::execute(ONE_AT_A_TIME, &[])?;
     for object in callers_objects()? {
         let privilege = privilege(&object);
-        spi::execute(&format!("REVOKE {privilege} ON {object} FROM {role}"), &[])?;
+        spi::execute(&format!("REVOKE {privilege} ON {object} FROM {role} CASCADE"), &[])?;
     }
     for schema in spi::texts(GIVEN_SCHEMA, &parameter(args.get(REVOKE.role)))? {
         spi::execute(&format!("REVOKE USAGE ON SCHEMA {schema} FROM {role}"), &[])?;
     }
     let detail = Some(audit::detail(&role));
     audit::note_of_client(&Deed { action: "revoke", detail, ..Deed::default() })?;
+    for other in spi::texts(PASSED_ON_BY, &parameter(args.get(REVOKE.role)))? {
+        warn_of_rights_passed_on(&role, &other);
+    }
     Ok(Some(Datum::from(0)))
+}
+
+fn warn_of_rights_passed_on(role: &str, by: &str) {
+    let message = format!("role {role} still has rights that another role has passed on");
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "idempotent_revoke")
+        .set_detail(format!("Role \"{by}\" was granted them with GRANT OPTION."))
+        .set_hint("SELECT remedy FROM idempotent_doctor() WHERE problem = 'surplus_right' takes that option back, and what was passed on by it.")
+        .report(PgLogLevel::WARNING);
 }
 
 fn callers_objects() -> Result<Vec<String>> {

@@ -131,6 +131,7 @@ crate::pg::function::sql_functions! {
     idempotent_announce_own => nodes::announce_own,
     idempotent_wait_for_writers => nodes::wait_for_writers,
     idempotent_fence_above => nodes::fence_above,
+    idempotent_position_above => nodes::position_above,
     idempotent_lost_before => nodes::lost_before,
     idempotent_operation => operation::idempotent_operation,
     idempotent_operation_changed => operation::idempotent_operation_changed,

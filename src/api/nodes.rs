@@ -24,6 +24,7 @@ arguments! {
     OWN_SLOT: OwnSlot = "idempotent_own_slot" { key: Text, scope: Text }
     OWNS: Owns = "idempotent_owns" { slot: Int2 }
     FENCE_ABOVE: FenceAbove = "idempotent_fence_above" { fence: Int8 }
+    POSITION_ABOVE: PositionAbove = "idempotent_position_above" { last: Int8 }
     LOST_BEFORE: LostBefore = "idempotent_lost_before" { durability: Text }
 }
 
@@ -93,6 +94,11 @@ pub fn fence_above(args: &Args) -> Returned {
         fences::stay_above(fence)?;
     }
     Ok(Some(Datum::from(0)))
+}
+
+pub fn position_above(args: &Args) -> Returned {
+    let last = args.get(POSITION_ABOVE.last);
+    last.map(|last| fences::position_above(last).map(Datum::from)).transpose()
 }
 
 /// Since when a table of records has lost none, as of now: also where no session has noted yet that it was

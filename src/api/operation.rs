@@ -322,11 +322,17 @@ fn move_records(name: &Text<'_>, durability: Durability) -> Result<()> {
     }
     snapshot::refuse_frozen("durability can only be changed")?;
     changing::stop_callers(name)?;
+    // An administrator may have added columns to the one table or the other.
+    let columns = spi::texts(
+        "SELECT pg_catalog.quote_ident(c) FROM pg_catalog.unnest(idempotent.shared_columns()) AS c",
+        &[],
+    )?
+    .join(", ");
     spi::execute_on_records(
         &format!(
             "WITH moved AS (DELETE FROM idempotent.{from} AS r \
-             WHERE r.operation = $1 RETURNING r.*) \
-             INSERT INTO idempotent.{to} SELECT * FROM moved"
+             WHERE r.operation = $1 RETURNING {columns}) \
+             INSERT INTO idempotent.{to} ({columns}) SELECT {columns} FROM moved"
         ),
         &parameters[..1],
     )?;

@@ -8,8 +8,8 @@ use crate::keys::waiting::Waiting;
 use crate::pg::arguments::{Args, Returned};
 use crate::pg::datum::make;
 use crate::pg::datum::text::Text as TextValue;
-use crate::pg::declaration::{Argument, Text, arguments};
-use crate::pg::pass_on::pass_on;
+use crate::pg::declaration::{Argument, Interval, Text, arguments};
+use crate::pg::pass_on::{pass_on, pass_on_with};
 use crate::pg::{clock, snapshot};
 use crate::session::counts;
 use crate::settings;
@@ -67,6 +67,13 @@ fn check(topic: Option<TextValue<'_>>, wants: Wants) -> Result<Rc<Policy>> {
     Ok(policy)
 }
 
+/// A length of time as it is checked, in microseconds: by the calendar a month may be longer, and what is behind the
+/// door adds it to a date. What is no length is refused there.
+fn counted(args: &Args, argument: Argument<Interval>) -> Option<(usize, Datum)> {
+    let micros = args.duration(argument, 0).ok().flatten()?;
+    Some((argument.at, make::interval(micros)))
+}
+
 /// The name of a topic that is checked.
 fn topic(args: &Args, argument: Argument<Text>) -> &[u8] {
     args.get(argument).map_or(&[], |topic| topic.utf8)
@@ -93,7 +100,7 @@ pub fn idempotent_outbox_take(args: &Args) -> Returned {
     if let Some(lease) = args.duration(TAKE.lease, 1).ok().flatten() {
         policy.check_take(topic(args, TAKE.topic), lease)?;
     }
-    pass_on(args, SCHEMA, c"outbox_take")
+    pass_on_with(args, SCHEMA, c"outbox_take", counted(args, TAKE.lease))
 }
 
 pub fn idempotent_outbox_ack(args: &Args) -> Returned {
@@ -105,7 +112,7 @@ pub fn idempotent_outbox_ack(args: &Args) -> Returned {
 pub fn idempotent_outbox_release(args: &Args) -> Returned {
     snapshot::refuse_read_only(c"idempotent_outbox_release()");
     check(args.get(RELEASE.topic), Wants::Take)?;
-    pass_on(args, SCHEMA, c"outbox_release")
+    pass_on_with(args, SCHEMA, c"outbox_release", counted(args, RELEASE.delay))
 }
 
 pub fn idempotent_outbox_redrive(args: &Args) -> Returned {

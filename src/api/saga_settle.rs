@@ -29,7 +29,7 @@ arguments! {
 
 pub fn idempotent_saga_explain(args: &Args) -> Returned {
     let call = call(args.get(EXPLAIN.name), args.get(EXPLAIN.key), args.get(EXPLAIN.scope))?;
-    pass_on_with(args, c"idempotent", c"saga_explain", (EXPLAIN.key, call.owner.key))
+    pass_on_with(args, c"idempotent", c"saga_explain", Some((EXPLAIN.key.at, call.owner.key.datum)))
 }
 
 pub fn idempotent_saga_resume(args: &Args) -> Returned {

@@ -2,8 +2,6 @@
 //! DEFINER function cannot know, as it sees its owner's.
 
 use crate::pg::arguments::{Args, Returned};
-use crate::pg::datum::text;
-use crate::pg::declaration::{Argument, Text};
 use crate::pg::{limit, raw, subtransaction};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -20,14 +18,14 @@ pub fn pass_on(args: &Args, schema: &CStr, function: &CStr) -> Returned {
     called(args, schema, function, None)
 }
 
-/// The same with another text in the place of one.
-pub fn pass_on_with<'a>(
-    args: &'a Args,
+/// The same with another value in the place of an argument, by its position: one of its type.
+pub fn pass_on_with(
+    args: &Args,
     schema: &CStr,
     function: &CStr,
-    (argument, text): (Argument<Text>, text::Text<'a>),
+    instead: Option<(usize, Datum)>,
 ) -> Returned {
-    called(args, schema, function, Some((argument.at, text.datum)))
+    called(args, schema, function, instead)
 }
 
 fn called(

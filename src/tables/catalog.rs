@@ -17,6 +17,7 @@ pub struct Catalog {
     logged: pg_sys::Oid,
     pub operation: pg_sys::Oid,
     pub fence: pg_sys::Oid,
+    pub position: pg_sys::Oid,
     pub reset: pg_sys::Oid,
     pub earlier: pg_sys::Oid,
     pub exclusions: pg_sys::Oid,
@@ -60,6 +61,7 @@ impl Catalog {
             || relation == self.logged
             || relation == self.operation
             || relation == self.fence
+            || relation == self.position
             || relation == self.reset
             || relation == self.earlier
             || relation == self.exclusions
@@ -139,6 +141,7 @@ fn look_up() -> Result<Catalog> {
         logged: relation(c"record_logged")?,
         operation: relation(c"operation")?,
         fence: relation(c"fence")?,
+        position: relation(c"outbox_position")?,
         reset: relation(c"reset")?,
         earlier: relation(c"earlier_retention")?,
         exclusions: relation(c"exclusion")?,

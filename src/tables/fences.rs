@@ -25,6 +25,11 @@ pub fn next(last: Option<i64>) -> Result<i64> {
     }
 }
 
+/// The next position of a message, above `last`, that of one in its topic: that sequence may be behind, too.
+pub fn position_above(last: i64) -> Result<i64> {
+    Sequence::open(catalog::get()?.position)?.draw_above(last)
+}
+
 /// No server grants a fence above this one, however often it skips some; one that comes from elsewhere and
 /// is higher is made up, and would use up all there are.
 const HIGHEST: i64 = i64::MAX / 2;

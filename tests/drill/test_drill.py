@@ -72,6 +72,7 @@ BY_THE_DOCTOR = {
     "foreign_index": "CREATE INDEX mine ON idempotent.record_logged (operation)",
     "foreign_constraint": "ALTER TABLE idempotent.record_logged ADD CONSTRAINT mine CHECK (key <> 'secret')",
     "foreign_trigger": f"{TELL}; CREATE TRIGGER mine AFTER INSERT ON idempotent.record_logged FOR EACH STATEMENT EXECUTE FUNCTION tell()",
+    "foreign_column": "ALTER TABLE idempotent.messages ADD COLUMN source text NOT NULL DEFAULT 'queue'",
     "foreign_rule": "CREATE RULE mine AS ON DELETE TO idempotent.messages DO INSTEAD NOTHING",
     "foreign_inheritance": "CREATE TABLE heir () INHERITS (idempotent.messages)",
     "row_security": "ALTER TABLE idempotent.locks ENABLE ROW LEVEL SECURITY",

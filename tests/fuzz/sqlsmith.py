@@ -28,7 +28,7 @@ JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d
 JOIN pg_extension AS e ON e.oid = d.refobjid
 LEFT JOIN pg_stat_user_functions AS s ON s.funcid = p.oid
 WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.prokind = 'f'
-  AND p.proname <> ALL ('{idempotent_own,own_slots,announce_own,wait_for_slots,wait_for_writers,stop_callers,join_callers,leased,lost_before,idempotent_ignorant,idempotent_export,fence_above}')"""
+  AND p.proname <> ALL ('{idempotent_own,own_slots,announce_own,wait_for_slots,wait_for_writers,stop_callers,join_callers,leased,lost_before,idempotent_ignorant,idempotent_export,fence_above,position_above}')"""
 
 
 def home():

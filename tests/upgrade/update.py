@@ -33,7 +33,7 @@ NEED_TABLES = ("SELECT idempotent_claim('charge', 'k')", "SELECT idempotent_comp
                "SELECT idempotent.outbox_expires('t', gen_random_uuid())", "SELECT idempotent.outbox_count('t', 'claimed', 1)",
                "SELECT idempotent_own(NULL)", "SELECT idempotent_import('{}')", "SELECT idempotent.own_slot('k', '')", "SELECT idempotent.owns(0::smallint)",
                "SELECT idempotent.announce_own()", "SELECT idempotent.wait_for_writers()", "SELECT idempotent.lost_before('logged')", "SELECT idempotent.stop_callers('charge', false)",
-               "SELECT idempotent.join_callers('charge')", "SELECT idempotent.fence_above(1)",
+               "SELECT idempotent.join_callers('charge')", "SELECT idempotent.fence_above(1)", "SELECT idempotent.position_above(1)",
                "DELETE FROM idempotent.operation")
 # What computes, counts or reads catalogs and nothing of ours.
 NEED_NONE = {"idempotent_new_key", "idempotent_check", "idempotent_request_key", "idempotent_derive_key", "idempotent_slot", "idempotent_shard",

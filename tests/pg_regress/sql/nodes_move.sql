@@ -46,6 +46,17 @@ SELECT payload FROM idempotent_outbox_take('move mail', 2, '1 microsecond') ORDE
 SELECT idempotent_outbox_ack('move mail', ARRAY[message_id], fence) FROM idempotent.outbox_message WHERE topic = 'move mail' AND payload = '"acked"';
 SELECT payload, attempt FROM idempotent.outbox_message WHERE topic = 'move mail' ORDER BY position;
 SELECT count(*) FROM idempotent.dead_letters WHERE topic = 'move mail';
+-- what is null in JSON, and what is not there
+BEGIN;
+SELECT outcome FROM idempotent_claim('move', 'null', 'null', 'mover');
+SELECT idempotent_complete('move', 'null', 'null', scope => 'mover');
+SELECT outcome FROM idempotent_claim('move', 'none', 'null', 'mover');
+SELECT idempotent_complete('move', 'none', scope => 'mover');
+COMMIT;
+SELECT idempotent_outbox_put('move null', 'null', scope => 'mover') IS NOT NULL AS put;
+-- columns of an administrator's
+ALTER TABLE idempotent.record ADD COLUMN here text, ADD COLUMN theirs text;
+UPDATE idempotent.record SET here = 'here', theirs = 'theirs' WHERE operation = 'move' AND key = 'done';
 -- and of another
 SELECT outcome FROM idempotent_run('move', 'stays', '{"n": 6}', 'move_work', 'another');
 
@@ -77,6 +88,8 @@ SELECT fingerprint_exclude FROM idempotent_operation('move', fingerprint_exclude
 SELECT durability FROM idempotent_operation('move logged', durability => 'logged');
 SELECT name FROM idempotent_saga('move saga', '[{"name": "a", "handler": "public.move_work(jsonb)"}]');
 CREATE FUNCTION public.move_fail(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT request -> 'answers' $$;
+ALTER TABLE idempotent.record_logged ADD COLUMN there integer, ADD COLUMN theirs text;
+ALTER TABLE idempotent.record ADD COLUMN theirs text, ADD COLUMN there integer;
 SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' NOT IN ('reset', 'earlier_retention') GROUP BY 1, 2 ORDER BY 1, 2;
 -- twice is harmless
 SELECT e ->> 'table' AS what, idempotent_import(e) AS answer, count(*) FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' NOT IN ('reset', 'earlier_retention') GROUP BY 1, 2 ORDER BY 1, 2;
@@ -86,11 +99,17 @@ SELECT last_value > :fence AS fences_go_on_above FROM idempotent.fence;
 -- a fence that is made up would use up all there are
 SELECT idempotent_import('{"table": "fence", "row": {"last": 9223372036854775807}}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT idempotent_import(jsonb_set(e, '{row,state}', '"q"')) FROM jsonb_array_elements(:'exported') AS e WHERE e ->> 'table' = 'record' LIMIT 1;
+\echo :LAST_ERROR_SQLSTATE
 -- not yet its own
 SELECT idempotent_replay('move', 'done', 'mover');
 SELECT idempotent_own(NULL);
 SELECT outcome, response FROM idempotent_run('move', 'done', '{"n": 1, "at": 6}', 'move_work', 'mover');
 SELECT outcome FROM idempotent_run('move', 'done', '{"n": 7, "at": 5}', 'move_work', 'mover');
+SELECT key, outcome, response, response IS NULL AS none FROM unnest('{"null",none}'::text[]) AS key, idempotent_replay('move', key, 'mover');
+SELECT payload FROM idempotent_outbox_take('move null');
+SELECT idempotent_outbox_ack('move null', array_agg(message_id), max(fence)) FROM idempotent.outbox_message WHERE topic = 'move null';
+SELECT theirs, there FROM idempotent.record WHERE operation = 'move' AND key = 'done';
 SELECT outcome, response FROM idempotent_run('move logged', 'done', '{"n": 2}', 'move_work', 'mover');
 SELECT run, outcome, status, headers, body FROM idempotent_http_claim('move', 'bytes', 'POST', '/', 'text/plain', '\x00', 'mover');
 SELECT outcome, failed, response FROM idempotent_run('move', 'failed', '{"n": 3}', 'move_work', 'mover');
@@ -180,6 +199,18 @@ SELECT ignorant_before FROM idempotent.health;
 SELECT DISTINCT action FROM idempotent.audit WHERE action IN ('own', 'ignorant') ORDER BY action;
 -- no table takes them for a loss of its own
 SELECT count(*) FROM idempotent.reset WHERE operation = '';
+-- Columns of an administrator's go to the other table of records by their names, and stay behind where they have none there.
+ALTER TABLE idempotent.record_logged ADD COLUMN theirs text, ADD COLUMN "two words" integer, ADD COLUMN made text GENERATED ALWAYS AS (key) STORED;
+SELECT outcome FROM idempotent_run('move columns', 'k', '1', 'move_work', 'mover');
+UPDATE idempotent.record SET here = 'here', theirs = 'theirs' WHERE operation = 'move columns';
+SELECT durability FROM idempotent_operation('move columns', durability => 'logged');
+SELECT key, theirs, "two words", made FROM idempotent.record_logged WHERE operation = 'move columns';
+SELECT durability FROM idempotent_operation('move columns', durability => 'unlogged');
+SELECT key, here, theirs FROM idempotent.record WHERE operation = 'move columns';
+SELECT outcome FROM idempotent_run('move columns', 'k', '1', 'move_work', 'mover');
+SELECT idempotent_forget_all('move columns');
+ALTER TABLE idempotent.record DROP COLUMN here, DROP COLUMN theirs;
+ALTER TABLE idempotent.record_logged DROP COLUMN theirs, DROP COLUMN "two words", DROP COLUMN made;
 DROP FUNCTION move_work(jsonb), move_fail(jsonb);
 SELECT count(idempotent_forget_all(o)) FROM unnest('{move,move logged,move wary}'::text[]) AS o;
 DELETE FROM idempotent.outbox_message;

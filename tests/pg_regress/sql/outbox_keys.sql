@@ -114,6 +114,26 @@ ROLLBACK;
 SELECT claimed >= 6 AS taken, executed >= 6 AS put, replayed >= 4 AS again, completed >= 6 AS acknowledged, expired >= 1 AS expired, swept >= 1 AS swept
 FROM idempotent.stats WHERE operation = 'same';
 
+-- whose a message is tells messages apart, too
+SELECT idempotent_outbox_put('owned', '1', 'k', '00000000-0000-4000-8000-000000000006', 'a') IS NOT NULL AS put;
+SELECT idempotent_outbox_put('owned', '1', 'k', '00000000-0000-4000-8000-000000000006', 'a') IS NOT NULL AS put;
+SELECT idempotent_outbox_put('owned', '1', 'k', '00000000-0000-4000-8000-000000000006', 'b');
+\echo :LAST_ERROR_SQLSTATE
+-- a length of time is what was checked, and not what the calendar makes of it
+SELECT max_lease FROM idempotent_operation('owned', max_lease => '1 day');
+SELECT lease_until - clock_timestamp() <= '1 day' AS within, fence FROM idempotent_outbox_take('owned', 1, '120000 months -3599999 days') \gset
+\echo :within
+SELECT idempotent_outbox_release('owned', '{00000000-0000-4000-8000-000000000006}', :fence, '120000 months -3599999 days');
+SELECT lease_until - clock_timestamp() <= '1 day' AS within FROM idempotent.outbox_message WHERE topic = 'owned';
+SELECT idempotent_outbox_take('owned', 1, '-120000 months 3600001 days');
+SELECT idempotent_outbox_take('owned', 1, NULL);
+-- a sequence that was set back: what is put stands behind what is there
+SELECT idempotent_outbox_put('behind', to_jsonb(n), 'k') IS NOT NULL AS put FROM generate_series(1, 2) AS n;
+SELECT setval('idempotent.outbox_position', 1, false);
+SELECT idempotent_outbox_put('behind', to_jsonb(n), 'k') IS NOT NULL AS put FROM generate_series(3, 5) AS n;
+SELECT payload FROM idempotent.outbox_message WHERE topic = 'behind' ORDER BY position;
+SELECT nextval('idempotent.outbox_position') > max(position) AS above FROM idempotent.outbox_message WHERE topic = 'behind';
+
 -- topics and keys, in bytes of UTF-8
 SELECT idempotent_outbox_put(repeat('t', 255), '1', repeat('k', 255)) IS NOT NULL AS put;
 \set VERBOSITY terse
@@ -130,6 +150,6 @@ SELECT idempotent_outbox_release('', '{}', 1);
 DELETE FROM idempotent.outbox_message;
 DELETE FROM idempotent.outbox_id;
 SELECT idempotent_forget_all('same') > 0 AS forgotten;
-DELETE FROM idempotent.operation WHERE name IN ('same', 'letters', 'counted');
+DELETE FROM idempotent.operation WHERE name IN ('same', 'letters', 'counted', 'owned');
 DROP TABLE same;
 DROP FUNCTION key_act, as_key, as_message, deliver;

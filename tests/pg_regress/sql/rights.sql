@@ -51,6 +51,30 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA closed FROM PUBLIC, regress_idempotent_rea
 REVOKE ALL ON idempotent.record, idempotent.operation, idempotent.fence FROM regress_idempotent_watcher, pg_monitor, regress_idempotent_user;
 SELECT administrators, surplus_rights FROM idempotent.health;
 
+-- rights that were passed on
+GRANT USAGE ON SCHEMA closed TO regress_idempotent_user, regress_idempotent_reader;
+GRANT EXECUTE ON FUNCTION closed.idempotent_forget TO regress_idempotent_user WITH GRANT OPTION;
+GRANT SELECT ON idempotent.record TO regress_idempotent_user WITH GRANT OPTION;
+GRANT USAGE ON SCHEMA idempotent TO regress_idempotent_user;
+SET ROLE regress_idempotent_user;
+GRANT EXECUTE ON FUNCTION closed.idempotent_forget TO regress_idempotent_reader;
+GRANT SELECT ON idempotent.record TO regress_idempotent_reader;
+RESET ROLE;
+SELECT detail, remedy FROM closed.idempotent_doctor() WHERE problem = 'surplus_right' ORDER BY detail COLLATE "C";
+SELECT remedy FROM closed.idempotent_doctor() WHERE problem = 'surplus_right' ORDER BY remedy COLLATE "C" \gexec
+SELECT role, kind, privilege, granted_as, passed_on_by FROM idempotent.rights WHERE role <> 'pg_monitor';
+SELECT closed.idempotent_grant('regress_idempotent_user');
+GRANT EXECUTE ON FUNCTION closed.idempotent_claim, closed.idempotent_run TO regress_idempotent_user WITH GRANT OPTION;
+SET ROLE regress_idempotent_user;
+GRANT EXECUTE ON FUNCTION closed.idempotent_claim TO regress_idempotent_reader;
+RESET ROLE;
+SELECT closed.idempotent_revoke('regress_idempotent_reader');
+SELECT privilege, granted_as, passed_on_by FROM idempotent.rights WHERE role = 'regress_idempotent_reader';
+SELECT closed.idempotent_revoke('regress_idempotent_user');
+SELECT role, privilege FROM idempotent.rights WHERE role <> 'pg_monitor';
+REVOKE EXECUTE ON FUNCTION closed.idempotent_forget FROM regress_idempotent_user;
+REVOKE USAGE ON SCHEMA closed FROM regress_idempotent_user, regress_idempotent_reader;
+
 -- a closed schema: the grant opens it for the role, and the revocation closes it
 SELECT closed.idempotent_grant('regress_idempotent_user');
 SELECT has_schema_privilege('regress_idempotent_user', 'closed', 'USAGE'), has_schema_privilege('regress_idempotent_reader', 'closed', 'USAGE');

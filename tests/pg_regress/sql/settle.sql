@@ -163,3 +163,19 @@ ROLLBACK;
 
 -- Other tests have an operation of this name.
 SELECT idempotent_forget_all('settle') > 0 AS forgotten;
+
+-- One's own open claim is not unknown, also after a loss: its answer is yet to come.
+SET client_min_messages = error;
+SELECT (idempotent_claim('settle lost', 'gone')).outcome, idempotent_complete('settle lost', 'gone');
+DELETE FROM idempotent.record WHERE operation = 'settle lost';
+BEGIN;
+SELECT outcome FROM idempotent_claim('settle lost', 'own');
+SAVEPOINT s;
+SELECT idempotent_resolve('settle lost', 'own', 'completed', '"by hand"');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+SELECT idempotent_complete('settle lost', 'own', '"done"');
+COMMIT;
+SELECT outcome, response FROM idempotent_replay('settle lost', 'own');
+SELECT outcome, response FROM idempotent_resolve('settle lost', 'other', 'completed', '"by hand"');
+RESET client_min_messages;

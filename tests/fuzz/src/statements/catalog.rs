@@ -34,7 +34,7 @@ FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 JOIN pg_extension AS e ON e.oid = d.refobjid
 WHERE e.extname = 'pg_idempotent' AND p.prorettype <> 'trigger'::regtype AND p.prokind = 'f'
-  AND p.proname <> ALL ('{idempotent_own,own_slots,announce_own,wait_for_slots,wait_for_writers,stop_callers,join_callers,idempotent_ignorant,idempotent_export,fence_above}')
+  AND p.proname <> ALL ('{idempotent_own,own_slots,announce_own,wait_for_slots,wait_for_writers,stop_callers,join_callers,idempotent_ignorant,idempotent_export,fence_above,position_above}')
   AND p.proname !~ '^import_'
 ORDER BY 1";
 
