@@ -135,7 +135,7 @@ fn warn_of_rights_passed_on(role: &str, by: &str) {
     let message = format!("role {role} still has rights that another role has passed on");
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "idempotent_revoke")
         .set_detail(format!("Role \"{by}\" was granted them with GRANT OPTION."))
-        .set_hint("SELECT remedy FROM idempotent_doctor() WHERE problem = 'surplus_right' takes that option back, and what was passed on by it.")
+        .set_hint("SELECT remedy FROM idempotent_doctor() WHERE problem = 'surplus_right' shows the statement that takes that option back, and what was passed on by it.")
         .report(PgLogLevel::WARNING);
 }
 

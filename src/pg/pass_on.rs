@@ -15,20 +15,11 @@ use std::ffi::CStr;
 /// 55000 without such a function; ID001 if it waited for longer than the call may; its other errors go on to the
 /// caller.
 pub fn pass_on(args: &Args, schema: &CStr, function: &CStr) -> Returned {
-    called(args, schema, function, None)
+    pass_on_with(args, schema, function, None)
 }
 
 /// The same with another value in the place of an argument, by its position: one of its type.
 pub fn pass_on_with(
-    args: &Args,
-    schema: &CStr,
-    function: &CStr,
-    instead: Option<(usize, Datum)>,
-) -> Returned {
-    called(args, schema, function, instead)
-}
-
-fn called(
     args: &Args,
     schema: &CStr,
     function: &CStr,

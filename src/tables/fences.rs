@@ -1,4 +1,4 @@
-//! Fences: numbers from a sequence, so they grow and are never reused.
+//! Fences: numbers from a sequence, so they grow and are never reused. Positions of the outbox follow the same rule.
 
 use crate::pg::lock::{self, KeyLock};
 use crate::pg::rights::OwnerRights;
