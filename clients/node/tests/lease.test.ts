@@ -237,7 +237,8 @@ test("many leases are extended by one statement on one connection", async (conte
   await until("they are extended", async () => ((await admin.query<{ n: number }>(`SELECT count(*)::integer AS n ${own}`)).rows[0]?.n ?? 0) > 0);
   const began = performance.now();
   await until("all first leases would be over", () => performance.now() > began + 3_100);
-  assert.equal((await admin.query<{ n: number }>(`SELECT count(*)::integer AS n ${own}`)).rows[0]?.n, 1);
+  // A server process that a slow beat has left behind takes a moment to end.
+  await until("it is one connection", async () => (await admin.query<{ n: number }>(`SELECT count(*)::integer AS n ${own}`)).rows[0]?.n === 1);
   open();
   assert.deepEqual(new Set((await Promise.all(held)).map(({ answer }) => answer)), new Set([false]));
 });

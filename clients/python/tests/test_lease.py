@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -38,18 +38,24 @@ def test_a_lease_holds_no_connection_and_its_answer_is_replayed(dsn, tenant, pay
     assert key.version == 8
 
 
-def test_the_heartbeat_keeps_many_leases_with_one_connection(idem, admin, tenant):
-    """The holders work for three times the length of their leases."""
-    threads = threading.active_count()
-    with idem.lease("card", "a", scope=tenant, seconds=1) as a, idem.lease("card", "b", scope=tenant, seconds=1) as b:
+def test_the_heartbeat_keeps_many_leases_with_one_connection(idem, tenant, monkeypatch, caplog):
+    """The holders work for longer than their leases."""
+    threads, private, opened = threading.active_count(), idem.driver.private, []
+
+    def counted(timeout):
+        connection = private(timeout)
+        opened.append(connection)
+        return connection
+
+    monkeypatch.setattr(idem.driver, "private", counted)
+    with idem.lease("card", "a", scope=tenant, seconds=3) as a, idem.lease("card", "b", scope=tenant, seconds=3) as b:
         first = {key: idem.replay("card", key, scope=tenant).expires_at for key in "ab"}
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        while not all(idem.replay("card", key, scope=tenant).expires_at > first[key] + timedelta(seconds=3) for key in "ab"):
             assert not a.lost.wait(0.2)
             assert not b.lost.is_set()
-        assert all(idem.replay("card", key, scope=tenant).expires_at > first[key] for key in "ab")
-        beating = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_idempotent heartbeat'").fetchone()
-        assert beating == (1,)
+        # On a slow machine a beat may have got no answer in time: its connection is closed, and one follows it.
+        failures = sum("a heartbeat failed" in record.message for record in caplog.records)
+        assert 1 <= len(opened) <= 1 + failures
         assert sum(thread.name == "pg_idempotent heartbeat" for thread in threading.enumerate()) >= 1
         assert threading.active_count() <= threads + 2  # the heartbeat, and the alarm of a beat that is under way
         assert a.complete(1) == 1

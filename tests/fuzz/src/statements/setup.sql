@@ -8,6 +8,7 @@ SELECT idempotent_operation('logged', durability => 'logged'), idempotent_operat
        idempotent_operation('strict', scope_required => true, max_response_bytes => 10),
        idempotent_operation('short', retention => '50 ms', response_retention => '10 ms'),
        idempotent_operation('unsure', lease => '50 ms', on_lapse => 'unknown', store_failures => '{P0001,22}'),
+       idempotent_operation('steady unsure', lease => '50 ms', on_lapse => 'unknown'),
        idempotent_operation('theirs', role => 'fuzz_other'), idempotent_operation('watched', mode => 'observe');
 
 CREATE TABLE fuzz.effect (request jsonb);
@@ -25,7 +26,8 @@ CREATE FUNCTION fuzz.is_no_handler(text) RETURNS text LANGUAGE sql AS 'SELECT $1
 GRANT ALL ON fuzz.effect TO fuzz_caller, fuzz_other;
 
 -- A saga of two steps, of which the second waits a little; what is called meanwhile may be defined anew.
-SELECT idempotent_saga('op', '[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.nothing(jsonb)"}, {"name": "b", "handler": "fuzz.slow(jsonb)"}]');
+SELECT idempotent_saga(name, '[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.nothing(jsonb)"}, {"name": "b", "handler": "fuzz.slow(jsonb)"}]')
+FROM unnest('{op,steady saga}'::text[]) AS name;
 
 -- Arguments in columns: short, compressed and out of line, and null.
 CREATE TABLE fuzz.argument (operation text, key text, scope text, request jsonb);

@@ -68,16 +68,19 @@ fn calling(rng: &mut Rng, functions: &[Function]) -> String {
     let plain = Scope { functions, columns: false };
     let rows = Scope { functions, columns: true };
     let name = ["a", "b", "c"][rng.usize(..3)];
-    match rng.u8(..27) {
+    match rng.u8(..29) {
         20..23 => life(rng, functions),
         23 => resolved(rng),
         24 => saga(rng),
         25 => relayed(rng),
         26 => format!(
-            "CALL idempotent_saga_run('op', {}, to_jsonb({}), wait => '5 ms')",
+            "CALL idempotent_saga_run({}, {}, to_jsonb({}), wait => '5 ms')",
+            SAGAS[rng.usize(..2)],
             KEYS[rng.usize(..KEYS.len())],
             rng.u8(..2)
         ),
+        27 => moved(),
+        28 => answered(rng),
         0..6 => {
             let (call, function) = plain.any_call(rng);
             if function.result == "idempotent_result" && rng.bool() {
@@ -176,16 +179,21 @@ fn life(rng: &mut Rng, functions: &[Function]) -> String {
     )
 }
 
+/// Two operations with a saga. Random calls do not name the one that is steady, so its settings stay as they were made:
+/// those of the other may come to be such that no call here succeeds.
+const SAGAS: &[&str] = &["'op'", "'steady saga'"];
+
 /// A step of a saga by hand, or what an administrator decides about it.
 fn saga(rng: &mut Rng) -> String {
+    let operation = SAGAS[rng.usize(..2)];
     let key = format!("'saga{}'", rng.u8(..100));
     let verdict = ["completed", "failed", "compensated", "uncompensated"][rng.usize(..4)];
     match rng.u8(..6) {
-        0 => format!("SELECT idempotent_saga_resume('op', {key}, wait => '0')"),
-        1 => format!("SELECT idempotent_saga_abandon('op', {key})"),
-        2 => format!("SELECT idempotent_saga_settle('op', {key}, 'b', '{verdict}')"),
-        3 => format!("SELECT idempotent_saga_forget('op', {key}, unfinished => true)"),
-        _ => format!("SELECT idempotent_saga_step('op', {key}, '1', wait => '0')"),
+        0 => format!("SELECT idempotent_saga_resume({operation}, {key}, wait => '0')"),
+        1 => format!("SELECT idempotent_saga_abandon({operation}, {key})"),
+        2 => format!("SELECT idempotent_saga_settle({operation}, {key}, 'b', '{verdict}')"),
+        3 => format!("SELECT idempotent_saga_forget({operation}, {key}, unfinished => true)"),
+        _ => format!("SELECT idempotent_saga_step({operation}, {key}, '1', wait => '0')"),
     }
 }
 
@@ -200,12 +208,28 @@ fn relayed(rng: &mut Rng) -> String {
     )
 }
 
+/// Rows that are known, taken over once more.
+fn moved() -> String {
+    "SELECT idempotent_import(row) FROM (SELECT idempotent_export_scope('t1') AS row LIMIT 3) AS t"
+        .to_owned()
+}
+
+/// A request over HTTP, and its answer.
+fn answered(rng: &mut Rng) -> String {
+    let operation = ["'op'", "'steady'"][rng.usize(..2)];
+    let key = format!("'\"http{}\"'", rng.u16(..1000));
+    format!(
+        "SELECT idempotent_http_complete({operation}, claim.key, 201, fence => claim.fence) FROM idempotent_http_claim({operation}, {key}, 'POST', '/') AS claim WHERE claim.run"
+    )
+}
+
 /// What is unknown once its lease has lapsed, and somebody who says what became of it.
 fn resolved(rng: &mut Rng) -> String {
+    let operation = ["'unsure'", "'steady unsure'"][rng.usize(..2)];
     // Which is one in every form that the operation may want.
     let key = format!("'00000000-0000-4000-8000-{:012}'", rng.u16(..1000));
     let verdict = ["'completed', '{}'", "'failed'", "'absent'"][rng.usize(..3)];
     format!(
-        "SELECT idempotent_claim('unsure', {key}, lease => '1 us'); COMMIT; SELECT idempotent_resolve('unsure', {key}, {verdict})"
+        "SELECT idempotent_claim({operation}, {key}, lease => '1 us'); COMMIT; SELECT idempotent_resolve({operation}, {key}, {verdict})"
     )
 }
