@@ -46,7 +46,7 @@ async function holdBeyond(database: pg.Pool | Database<unknown>, lease: number):
 
 for (const [name, open] of Object.entries({ "pg: pool.on(connect)": hooked, "pg: onConnect": awaited, "postgres: connection": viaPostgres })) {
   test(`${name} prepares the heartbeat's connection, too`, async () => {
-    assert.equal(await holdBeyond(open(), 1_500), "kept");
+    assert.equal(await holdBeyond(open(), 3_000), "kept");
   });
 }
 
@@ -55,7 +55,7 @@ test("pg: a heartbeat's connection that hooks were told of is announced when it 
   const open = new Set<unknown>();
   let made = 0;
   pool.on("connect", (client) => { made += 1; open.add(client); }).on("remove", (client) => { open.delete(client); });
-  await holdBeyond(pool, 1_500);
+  await holdBeyond(pool, 3_000);
   await until("only the pool's own are open", () => open.size === pool.totalCount);
   assert.ok(made > pool.totalCount);
 });

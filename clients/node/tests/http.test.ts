@@ -316,7 +316,7 @@ test("express: a handler that takes a lease over is told", async () => {
       throw new Error("the connection to the network broke");
     }
     response.end("done");
-  }, { mode: "lease", lease: 300, wait: 20_000 });
+  }, { mode: "lease", lease: 2_000, wait: 20_000 });
   assert.deepEqual([(await post(port, "/pay", key)).status, (await post(port, "/pay", key)).status], [500, 200]);
   assert.deepEqual(found, [[1, null], [2, { sent: true }]]);
 });

@@ -57,7 +57,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
   });
 
   named("the heartbeat keeps the lease beyond its length", async ({ pool, key, call }) => {
-    const { answer } = await withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
+    const { answer } = await withLease(pool, { ...call, lease: 3_000 }, async ({ signal }) => {
       const { ends } = await replayed(key);
       // By the server's clock: the lease that was granted is over, and it is held.
       await until("the first lease would be over", async () => (await admin.query<{ over: boolean }>(
@@ -76,7 +76,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
     after(open);
     let held = false;
     // The pool's only connection is taken for as long as the lease is needed.
-    const answer = withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
+    const answer = withLease(pool, { ...call, lease: 3_000 }, async ({ signal }) => {
       const taken = once(pool, { ...call, operation: "other" }, async () => {
         held = true;
         await opened;
@@ -84,7 +84,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
       });
       await until("the connection is taken", () => held);
       const granted = performance.now();
-      await until("the first lease would be over", () => performance.now() > granted + 900);
+      await until("the first lease would be over", () => performance.now() > granted + 4_000);
       const isLost = signal.aborted;
       open();
       await taken;
@@ -95,7 +95,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
 
   named("a heartbeat whose connection is killed makes another", async ({ pool, key, call }) => {
     let killed = 0;
-    await withLease(pool, { ...call, lease: 900 }, async ({ signal }) => {
+    await withLease(pool, { ...call, lease: 3_000 }, async ({ signal }) => {
       const own = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%idempotent_extend_all%' AND pid <> pg_backend_pid()";
       await until("the heartbeat's connection is killed", async () => {
         killed = (await admin.query<{ n: number }>(`SELECT count(pg_terminate_backend(pid, 10000))::integer AS n ${own}`)).rows[0]?.n ?? 0;
@@ -174,7 +174,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
   });
 
   named("who takes over sees the attempt and the note of the one before", async ({ pool, key, call }) => {
-    await withLease(pool, { ...call, lease: 100 }, async ({ save }) => {
+    await withLease(pool, { ...call, lease: 2_000 }, async ({ save }) => {
       await save({ step: "sent" });
       throw new Error("died");
     }).catch(() => undefined);

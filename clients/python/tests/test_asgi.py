@@ -281,10 +281,10 @@ async def test_an_observed_lease_that_would_be_refused_goes_through(async_pool, 
             entered.set()
             await leave.wait()
         elif scope["path"] == "/long":
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(4)
         await JSONResponse({}, 201)(scope, receive, send)
 
-    async with client(app, idem, tenant, operation=operation, mode="lease", lease=timedelta(seconds=0.9)) as http:
+    async with client(app, idem, tenant, operation=operation, mode="lease", lease=timedelta(seconds=3)) as http:
         if wrong == "another request":
             assert (await http.post("/short", headers=keyed())).status_code == 201
             assert (await http.post("/long", headers=keyed())).status_code == 201
@@ -428,7 +428,7 @@ async def test_a_handler_that_takes_over_is_told(async_pool, tenant):
             raise ZeroDivisionError
         await JSONResponse({})(scope, receive, send)
 
-    settings = {"mode": "lease", "lease": timedelta(seconds=0.3), "wait": timedelta(seconds=20)}
+    settings = {"mode": "lease", "lease": timedelta(seconds=2), "wait": timedelta(seconds=20)}
     async with client(app, async_pool, tenant, **settings) as http:
         assert [(await http.post("/", headers=keyed())).status_code for _ in range(2)] == [500, 200]
     assert found == [(1, None), (2, {"sent": True})]

@@ -237,9 +237,9 @@ async def test_duplicates_at_once_have_one_effect(idem, tenant, payments):
 
 
 async def test_a_heartbeat_keeps_the_lease_and_a_lost_one_cancels(idem, admin, tenant):
-    async with idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
+    async with idem.lease("card", "k", scope=tenant, seconds=3) as it:
         before = (await idem.replay("card", "k", scope=tenant)).expires_at
-        until = time.monotonic() + 1.5
+        until = time.monotonic() + 4
         while time.monotonic() < until:
             await asyncio.sleep(0.1)
             assert not it.lost.is_set()
@@ -439,8 +439,8 @@ def test_an_engine_and_a_session_without_asyncio(dsn, tenant, payments):
     assert idem.run("charge", "k", None, lambda it: work(it, False), scope=tenant) == 7
     assert idem.run("charge", "k", None, lambda it: work(it, False), scope=tenant) == 7
     assert len(payments) == 1
-    with idem.lease("card", "k", scope=tenant, seconds=0.6) as it:
-        assert not it.lost.wait(1.5)
+    with idem.lease("card", "k", scope=tenant, seconds=3) as it:
+        assert not it.lost.wait(4)
         it.complete(1)
     engine.dispose()
 
@@ -579,7 +579,7 @@ PREPARED = [
 async def test_the_heartbeat_has_what_the_pool_gives_its_connections(kind, elsewhere, tenant):
     async with prepared(kind, elsewhere) as pool:
         idem = AsyncIdempotent(pool)
-        async with idem.lease("card", "k", scope=tenant, seconds=0.9) as it:
+        async with idem.lease("card", "k", scope=tenant, seconds=3) as it:
             for _ in range(3):
                 at = (await idem.replay("card", "k", scope=tenant)).expires_at
                 while (await idem.replay("card", "k", scope=tenant)).expires_at == at:
@@ -593,7 +593,7 @@ async def test_the_heartbeat_has_what_the_pool_gives_its_connections(kind, elsew
 def test_the_heartbeat_without_asyncio_has_what_the_engine_gives_its_connections(elsewhere, tenant):
     engine = sqlalchemy.create_engine(url(elsewhere, "psycopg"))
     sqlalchemy.event.listen(engine, "engine_connect", lambda it: it.exec_driver_sql(SEARCH) and it.commit())
-    with Idempotent(engine).lease("card", "k", scope=tenant, seconds=0.9) as it:
-        assert not it.lost.wait(2)
+    with Idempotent(engine).lease("card", "k", scope=tenant, seconds=3) as it:
+        assert not it.lost.wait(4)
         it.complete(1)
     engine.dispose()

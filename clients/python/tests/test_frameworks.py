@@ -142,11 +142,11 @@ def extended(idem: Idempotent, tenant: str, operation: str, times: int) -> None:
 def test_work_on_django_that_lasts_longer_than_its_lease(django, pool, tenant, payments):
     from pg_idempotent.django import DjangoDriver
 
-    view = Calls(tenant, mode="lease", lease=timedelta(seconds=0.9))
+    view = Calls(tenant, mode="lease", lease=timedelta(seconds=3))
     view.during = lambda: extended(Idempotent(pool), tenant, "django", 4)
     assert [view("k").status_code for _ in range(2)] == [201, 201]
     assert (view.calls, len(payments)) == (1, 1)
-    with Idempotent(DjangoDriver()).lease("code", "k", scope=tenant, seconds=0.9) as it:
+    with Idempotent(DjangoDriver()).lease("code", "k", scope=tenant, seconds=3) as it:
         extended(Idempotent(pool), tenant, "code", 4)
         it.complete(1)
 
@@ -277,7 +277,7 @@ def test_a_django_view_that_takes_over_is_told(django, tenant):
 
     found = []
 
-    @idempotent(operation="django", scope=tenant, mode="lease", lease=timedelta(seconds=0.3), wait=timedelta(seconds=20))
+    @idempotent(operation="django", scope=tenant, mode="lease", lease=timedelta(seconds=2), wait=timedelta(seconds=20))
     def view(request: Any) -> Any:
         it = request.idempotency
         found.append((it.number, it.checkpoint))

@@ -148,7 +148,7 @@ def test_what_was_not_begun_is_given_back(idem, tenant):
 
 
 def test_the_attempt_that_takes_over_gets_the_checkpoint(idem, tenant):
-    with pytest.raises(ZeroDivisionError), idem.lease("card", "k", scope=tenant, seconds=0.2) as it:
+    with pytest.raises(ZeroDivisionError), idem.lease("card", "k", scope=tenant, seconds=2) as it:
         it.save_checkpoint({"step": 2})
         raise ZeroDivisionError
     with idem.lease("card", "k", scope=tenant) as it:

@@ -165,7 +165,7 @@ async fn a_lost_lease_is_answered_503<D: Driver>() -> Result {
     };
     let app = Router::new()
         .route("/pay", post(pay))
-        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_millis(600)));
+        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_secs(3)));
     assert_eq!(send(&app, request(&key, "{}")).await?.status, 503);
     Ok(())
 }
@@ -182,7 +182,7 @@ async fn a_handler_that_takes_over_is_told<D: Driver>() -> Result {
     };
     let app = Router::new()
         .route("/pay", post(pay))
-        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_millis(300)));
+        .layer(layer(pool).mode(Mode::Lease).lease(Duration::from_secs(2)));
     let (first, same) = (app.clone(), key.clone());
     assert!(
         tokio::spawn(async move { send(&first, request(&same, "{}")).await.is_ok() })

@@ -58,10 +58,10 @@ async fn no_connection_is_held_while_the_handler_works<D: Driver>() -> Result {
 
 async fn a_heartbeat_keeps_a_lease_beyond_its_length<D: Driver>() -> Result {
     let (admin, pool, key) = (DATABASE.admin().await, DATABASE.open::<D>(1).await, fresh());
-    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_millis(600));
+    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_secs(3));
     let work = async |held: pg_idempotent_client::Held| {
-        // It would have lapsed twice.
-        tokio::time::sleep(Duration::from_millis(1300)).await;
+        // It would have lapsed.
+        tokio::time::sleep(Duration::from_secs(4)).await;
         let outcome =
             "SELECT outcome FROM idempotent_claim('card', $1, lease => '1 s', wait => '0')";
         let found: String = admin.get().await?.query_one(outcome, &[&key]).await?.get(0);
@@ -99,7 +99,7 @@ async fn stored<D: Driver>(key: &str) -> Result<String> {
 
 async fn a_lost_lease_is_told_and_nothing_stored<D: Driver>() -> Result {
     let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
-    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_millis(600));
+    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_secs(3));
     let lost = lease.run(&pool, async |held| {
         take_over::<D>(&key, held.fence()).await?;
         held.lost().cancelled().await;
@@ -128,7 +128,7 @@ async fn a_stale_fence_is_refused_by_the_server<D: Driver>() -> Result {
 
 async fn a_lost_lease_can_cancel_the_handler<D: Driver>() -> Result {
     let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
-    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_millis(600)).cancel();
+    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_secs(3)).cancel();
     let lost = lease.run(&pool, async |held| {
         take_over::<D>(&key, held.fence()).await?;
         std::future::pending::<Result<i32>>().await
@@ -175,7 +175,7 @@ async fn an_error_leaves_the_lease_and_release_gives_it_back<D: Driver>() -> Res
 
 async fn a_checkpoint_reaches_the_next_holder<D: Driver>() -> Result {
     let (pool, key) = (DATABASE.open::<D>(1).await, fresh());
-    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_millis(300));
+    let lease = Lease::new("card", &key).scope(None).lease(Duration::from_secs(2));
     let failed = lease.run(&pool, async |held| {
         assert_eq!((held.attempt(), held.checkpoint()), (1, &serde_json::Value::Null));
         held.save(&json!({"sent": true})).await?;
