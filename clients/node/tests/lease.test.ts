@@ -141,7 +141,7 @@ function suite<Tx>(driver: Driver<Tx>): void {
   named("a network that swallows everything loses the lease by our own clock", async ({ call }) => {
     const door = new Door();
     const pool = driver.open(2, await door.open());
-    await assert.rejects(withLease(pool, { ...call, lease: 600 }, async ({ signal }) => {
+    await assert.rejects(withLease(pool, { ...call, lease: 3_000 }, async ({ signal }) => {
       door.isBlack = true;
       await aborted(signal);
       return "must not be stored";

@@ -27,7 +27,7 @@ GRANT ALL ON fuzz.effect TO fuzz_caller, fuzz_other;
 
 -- A saga of two steps, of which the second waits a little; what is called meanwhile may be defined anew.
 SELECT idempotent_saga(name, '[{"name": "a", "handler": "fuzz.same(jsonb)", "compensation": "fuzz.nothing(jsonb)"}, {"name": "b", "handler": "fuzz.slow(jsonb)"}]')
-FROM unnest('{op,steady saga}'::text[]) AS name;
+FROM unnest('{op,steady op}'::text[]) AS name;
 
 -- Arguments in columns: short, compressed and out of line, and null.
 CREATE TABLE fuzz.argument (operation text, key text, scope text, request jsonb);

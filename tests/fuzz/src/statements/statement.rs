@@ -75,7 +75,7 @@ fn calling(rng: &mut Rng, functions: &[Function]) -> String {
         25 => relayed(rng),
         26 => format!(
             "CALL idempotent_saga_run({}, {}, to_jsonb({}), wait => '5 ms')",
-            SAGAS[rng.usize(..2)],
+            or_steady(rng, "op"),
             KEYS[rng.usize(..KEYS.len())],
             rng.u8(..2)
         ),
@@ -179,13 +179,15 @@ fn life(rng: &mut Rng, functions: &[Function]) -> String {
     )
 }
 
-/// Two operations with a saga. Random calls do not name the one that is steady, so its settings stay as they were made:
-/// those of the other may come to be such that no call here succeeds.
-const SAGAS: &[&str] = &["'op'", "'steady saga'"];
+/// An operation, or its steady twin, which random calls do not name: so its settings stay as they were made. Those of the
+/// other may come to be such that no later call succeeds.
+fn or_steady(rng: &mut Rng, operation: &str) -> String {
+    format!("'{}{operation}'", ["", "steady "][rng.usize(..2)])
+}
 
 /// A step of a saga by hand, or what an administrator decides about it.
 fn saga(rng: &mut Rng) -> String {
-    let operation = SAGAS[rng.usize(..2)];
+    let operation = or_steady(rng, "op");
     let key = format!("'saga{}'", rng.u8(..100));
     let verdict = ["completed", "failed", "compensated", "uncompensated"][rng.usize(..4)];
     match rng.u8(..6) {
@@ -216,7 +218,7 @@ fn moved() -> String {
 
 /// A request over HTTP, and its answer.
 fn answered(rng: &mut Rng) -> String {
-    let operation = ["'op'", "'steady'"][rng.usize(..2)];
+    let operation = or_steady(rng, "op");
     let key = format!("'\"http{}\"'", rng.u16(..1000));
     format!(
         "SELECT idempotent_http_complete({operation}, claim.key, 201, fence => claim.fence) FROM idempotent_http_claim({operation}, {key}, 'POST', '/') AS claim WHERE claim.run"
@@ -225,7 +227,7 @@ fn answered(rng: &mut Rng) -> String {
 
 /// What is unknown once its lease has lapsed, and somebody who says what became of it.
 fn resolved(rng: &mut Rng) -> String {
-    let operation = ["'unsure'", "'steady unsure'"][rng.usize(..2)];
+    let operation = or_steady(rng, "unsure");
     // Which is one in every form that the operation may want.
     let key = format!("'00000000-0000-4000-8000-{:012}'", rng.u16(..1000));
     let verdict = ["'completed', '{}'", "'failed'", "'absent'"][rng.usize(..3)];
